@@ -1,0 +1,9 @@
+"""The one error that a user is meant to read."""
+
+
+class UserError(Exception):
+    """Something the user can put right: bad input, a missing folder, a mistyped name.
+
+    The message is one line: what was expected, what was seen, where, and what to do. The command
+    line prints it without a traceback and ends with exit code 1; every other exception is a bug.
+    """
