@@ -1,7 +1,9 @@
 """The one error that a user is meant to read."""
 
+import click
 
-class UserError(Exception):
+
+class UserError(click.ClickException):
     """Something the user can put right: bad input, a missing folder, a mistyped name.
 
     The message is one line: what was expected, what was seen, where, and what to do. The command

@@ -1,0 +1,90 @@
+"""Kedro's command line, with errors a user can act on in one line."""
+
+import errno
+import functools
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from kedro import KedroDeprecationWarning
+from kedro.framework.cli.project import run as kedro_run
+
+from llmar_pipeline.errors import UserError
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@click.group()
+def cli() -> None:
+    """LLM-AR: skeleton action recognition with a large language model."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what a user can put right into one line and exit code 1; leave bugs their traceback."""
+    try:
+        yield
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        raise UserError(message) from error
+
+
+def explain(error: BaseException) -> str | None:
+    """The line for a user's mistake, found anywhere in the chain of causes; None for anything else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause.message
+        if isinstance(cause, OSError) and cause.errno in FULL_DISK + READ_ONLY:
+            return _cannot_write(cause.errno, cause.filename)
+        if "No space left on device" in str(cause):  # safetensors and torch wrap the system's error
+            return _cannot_write(errno.ENOSPC, None)
+        if type(cause).__name__ == "ParameterValidationError":
+            return _invalid_parameters(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
+        return _unknown_pipeline(str(error).split("'")[1])
+    return None
+
+
+def _cannot_write(code: int | None, filename: Any) -> str:
+    where = f" {filename}" if filename else ""
+    return (
+        f"cannot write{where}: {os.strerror(code or 0)}; "
+        "free some space or choose another output folder with --params=data_dir=<folder>, and run again: "
+        "training continues from its last checkpoint"
+    )
+
+
+def _invalid_parameters(text: str) -> str:
+    """Kedro's multi-line pydantic report as one line, without links."""
+    lines = [line.strip(" -") for line in text.splitlines()[1:] if "https://" not in line and line.strip()]
+    return "invalid parameters: " + " ".join(lines)
+
+
+def _unknown_pipeline(name: str) -> str:
+    from llmar_pipeline.pipeline_registry import register_pipelines
+
+    return f"unknown pipeline '{name}': choose one of {', '.join(sorted(register_pipelines()))} (--pipeline=)"
+
+
+@functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
+def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> Any:
+    """Run a pipeline. The default is the whole demo."""
+    if pipeline and pipelines:
+        raise UserError("--pipeline and --pipelines cannot be used together")
+    warnings.simplefilter("ignore", KedroDeprecationWarning)  # `--pipeline` is this project's documented flag
+    names = [pipeline] if pipeline else list(pipelines)
+    with one_line_errors():
+        return kedro_run.callback(pipeline=None, pipelines=names, **options)  # type: ignore[misc]
+
+
+cli.add_command(
+    click.Command("run", params=kedro_run.params, callback=_run, help="Run a pipeline (default: the demo).")
+)

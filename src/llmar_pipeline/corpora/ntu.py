@@ -1,0 +1,185 @@
+"""NTU RGB+D and NTU RGB+D 120: Kinect v2 recordings in `.skeleton` files."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from llmar_pipeline.corpora.actors import select_actors
+from llmar_pipeline.corpora.corpus import Corpus, Protocol
+from llmar_pipeline.corpora.skeleton_text import parse_bodies
+from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
+from llmar_pipeline.skeletons.topology import NTU25
+
+_CLASSES = """
+drink water; eat meal/snack; brushing teeth; brushing hair; drop; pickup; throw; sitting down;
+standing up (from sitting position); clapping; reading; writing; tear up paper; wear jacket;
+take off jacket; wear a shoe; take off a shoe; wear on glasses; take off glasses; put on a hat/cap;
+take off a hat/cap; cheer up; hand waving; kicking something; reach into pocket; hopping (one foot jumping);
+jump up; make a phone call/answer phone; playing with phone/tablet; typing on a keyboard;
+pointing to something with finger; taking a selfie; check time (from watch); rub two hands together;
+nod head/bow; shake head; wipe face; salute; put the palms together; cross hands in front (say stop);
+sneeze/cough; staggering; falling; touch head (headache); touch chest (stomachache/heart pain);
+touch back (backache); touch neck (neckache); nausea or vomiting condition;
+use a fan (with hand or paper)/feeling warm; punching/slapping other person; kicking other person;
+pushing other person; pat on back of other person; point finger at the other person; hugging other person;
+giving something to other person; touch other person's pocket; handshaking; walking towards each other;
+walking apart from each other; put on headphone; take off headphone; shoot at the basket; bounce ball;
+tennis bat swing; juggling table tennis balls; hush (quite); flick hair; thumb up; thumb down; make ok sign;
+make victory sign; staple book; counting money; cutting nails; cutting paper (using scissors);
+snapping fingers; open bottle; sniff (smell); squat down; toss a coin; fold paper; ball up paper;
+play magic cube; apply cream on face; apply cream on hand back; put on bag; take off bag;
+put something into a bag; take something out of a bag; open a box; move heavy objects; shake fist;
+throw up cap/hat; hands up (both hands); cross arms; arm circles; arm swings; running on the spot;
+butt kicks (kick backward); cross toe touch; side kick; yawn; stretch oneself; blow nose;
+hit other person with something; wield knife towards other person; knock over other person (hit with body);
+grab other person\u2019s stuff; shoot at other person with a gun; step on foot; high-five; cheers and drink;
+carry something with other person; take a photo of other person; follow other person;
+whisper in other person\u2019s ear; exchange things with other person; support somebody with hand;
+finger-guessing game (playing rock-paper-scissors)
+"""
+CLASS_NAMES = tuple(_CLASSES.replace("\n", " ").strip().split("; "))
+"""The 120 actions in label order; NTU RGB+D has the first 60."""
+
+MISSING = frozenset(
+    line
+    for line in Path(__file__).with_name("ntu_missing.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+)
+"""The 535 recordings that the authors ask everyone to leave out."""
+
+MISSING_60 = frozenset(name for name in MISSING if int(name[1:4]) <= 17)
+"""Those 302 of them that belong to NTU RGB+D (setups 1 to 17)."""
+
+
+def parse(name: str, content: bytes) -> Sequence:
+    """Parses a `.skeleton` file and picks its actors.
+
+    Raises:
+        SkeletonFileError: If it is damaged or shows nobody.
+    """
+    ids, positions = parse_bodies(content.decode("utf-8"), len(NTU25.joints))
+    if np.isnan(positions).all():
+        raise SkeletonFileError("a body in at least one frame", f"{len(ids)} frames without one")
+    data, note = select_actors(ids, positions)
+    return Sequence(name, data, note)
+
+
+def parse_name(file_name: str, actions: int) -> dict[str, int]:
+    """Reads setup, camera, subject, replication and action off `SsssCcccPpppRrrrAaaa`.
+
+    Args:
+        file_name: With or without folder and `.skeleton`.
+        actions: Number of actions in the corpus.
+
+    Returns:
+        The numbers as the name has them, except `action`, which is the 0-based label.
+
+    Raises:
+        SkeletonFileError: If it is not such a name, or its action is not of the corpus.
+    """
+    stem = Path(file_name).name.removesuffix(".skeleton")
+    match = re.fullmatch(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", stem, re.ASCII)
+    if match is None or not 1 <= int(match[5]) <= actions:
+        raise SkeletonFileError(f"a name such as S001C002P003R002A013, action 1 to {actions}", repr(stem))
+    setup, camera, subject, replication, action = map(int, match.groups())
+    return {
+        "action": action - 1,
+        "subject": subject,
+        "camera": camera,
+        "setup": setup,
+        "replication": replication,
+    }
+
+
+_SUBJECTS_60 = frozenset({1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38})
+_SUBJECTS_120 = _SUBJECTS_60 | frozenset(
+    {
+        45,
+        46,
+        47,
+        49,
+        50,
+        52,
+        53,
+        54,
+        55,
+        56,
+        57,
+        58,
+        59,
+        70,
+        74,
+        78,
+        80,
+        81,
+        82,
+        83,
+        84,
+        85,
+        86,
+        89,
+        91,
+        92,
+        93,
+        94,
+        95,
+    }
+    | {97, 98, 100, 103}
+)
+
+NTU60 = Corpus(
+    name="ntu60",
+    topology=NTU25,
+    class_names=CLASS_NAMES[:60],
+    suffix=".skeleton",
+    parse_name=partial(parse_name, actions=60),
+    parse=parse,
+    protocols={
+        "xsub": Protocol("xsub", by="subject", train=_SUBJECTS_60, excluded=MISSING_60),
+        "xview": Protocol(
+            "xview", by="camera", train=frozenset({2, 3}), test=frozenset({1}), excluded=MISSING_60
+        ),
+    },
+    persons=2,
+    download=(
+        "Request the NTU RGB+D skeletons (nturgbd_skeletons_s001_to_s017.zip) at "
+        "https://rose1.ntu.edu.sg/dataset/actionRecognition/ and unpack the .skeleton files into this folder."
+    ),
+    citation=(
+        "A. Shahroudy, J. Liu, T.-T. Ng, G. Wang. NTU RGB+D: A Large Scale Dataset for 3D Human Activity "
+        "Analysis. CVPR 2016."
+    ),
+    excluded=MISSING_60,
+)
+
+NTU120 = Corpus(
+    name="ntu120",
+    topology=NTU25,
+    class_names=CLASS_NAMES,
+    suffix=".skeleton",
+    parse_name=partial(parse_name, actions=120),
+    parse=parse,
+    protocols={
+        "xsub": Protocol("xsub", by="subject", train=_SUBJECTS_120, excluded=MISSING),
+        "xset": Protocol(
+            "xset",
+            by="setup",
+            train=frozenset(range(2, 33, 2)),
+            test=frozenset(range(1, 32, 2)),
+            excluded=MISSING,
+        ),
+    },
+    persons=2,
+    download=(
+        "Request the NTU RGB+D 120 skeletons (nturgbd_skeletons_s001_to_s017.zip and "
+        "nturgbd_skeletons_s018_to_s032.zip) at https://rose1.ntu.edu.sg/dataset/actionRecognition/ and "
+        "unpack the .skeleton files of both into this folder."
+    ),
+    citation=(
+        "J. Liu, A. Shahroudy, M. Perez, G. Wang, L.-Y. Duan, A. C. Kot. NTU RGB+D 120: A Large-Scale "
+        "Benchmark for 3D Human Activity Understanding. IEEE TPAMI 2020."
+    ),
+    excluded=MISSING,
+)

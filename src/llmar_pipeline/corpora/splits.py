@@ -1,0 +1,45 @@
+"""A protocol applied to an index: which clip is for training, validation and testing."""
+
+import logging
+
+import pandas as pd
+
+from llmar_pipeline.corpora.corpus import Corpus
+from llmar_pipeline.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test", "unused")
+
+
+def split_clips(index: pd.DataFrame, corpus: Corpus, protocol: str) -> pd.DataFrame:
+    """Assign every clip of an index to a split.
+
+    Args:
+        index: one row a clip, as `ingest` returns it.
+        corpus: whose protocols and class names are meant.
+        protocol: key of `corpus.protocols`.
+
+    Returns:
+        Columns name, split, label (0-based class index), action (class name), in the index's order.
+
+    Raises:
+        UserError: no clip left to train on or to test.
+    """
+    splits = pd.DataFrame(
+        {
+            "name": index["name"],
+            "split": corpus.protocols[protocol](index),
+            "label": index["action"],
+            "action": [corpus.class_names[label] for label in index["action"]],
+        }
+    )
+    counts = {split: int((splits["split"] == split).sum()) for split in SPLITS}
+    logger.info("%s %s: %s", corpus.name, protocol, ", ".join(f"{n} {split}" for split, n in counts.items()))
+    for needed in ("train", "test"):
+        if not counts[needed]:
+            raise UserError(
+                f"protocol {protocol} of {corpus.name} leaves no {needed} clip among the {len(index)} read: "
+                "more of the corpus is needed, or another protocol (--params=protocol=)"
+            )
+    return splits

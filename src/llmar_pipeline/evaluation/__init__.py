@@ -1,0 +1,1 @@
+"""Accuracy, statistics of action sentences, figures and the report."""

@@ -1,0 +1,26 @@
+"""The settings of the evaluation."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvaluationConfig(BaseModel):
+    """How test clips are scored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int = Field(gt=0)  # clips in one forward pass
+    seed: int  # of the shuffled control and the bootstrap
+    table_rows: int = Field(gt=0)  # clips printed in the terminal
+    film_strips: int = Field(ge=0)  # clips drawn beside their reconstruction
+
+
+class RunInfo(BaseModel):
+    """Which run a report is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    protocol: str
+    experiment: str
+    size: str
+    synthetic: bool  # the recordings are made up

@@ -1,0 +1,208 @@
+"""Recognition accuracy and its controls, from one table of predictions.
+
+A predictions table has one row a test clip: `name`, `true`, `predicted` (class names) and one column
+`p:<class name>` a class, which holds that class's probability.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from llmar_pipeline.errors import UserError
+
+PROBABILITY = "p:"
+
+
+def build_predictions(
+    names: Sequence[str], true: Sequence[str], class_names: Sequence[str], log_likelihoods: np.ndarray
+) -> pd.DataFrame:
+    """Turn the log-likelihood of every class name into a predictions table.
+
+    The probability of a class is the softmax of the log-likelihoods over the class list.
+
+    Args:
+        names: Clip names, [N].
+        true: True class names, [N].
+        class_names: The class list, [C].
+        log_likelihoods: Log-likelihood of each class name given each clip in nats, [N, C].
+
+    Returns:
+        The predictions table, N rows in the order of `names`.
+
+    Raises:
+        UserError: A log-likelihood is NaN, or every class of a clip is impossible.
+
+    Source: ours (argmax over the class list, Eq. 13 of the paper scored exactly).
+    """
+    scores = np.asarray(log_likelihoods, dtype=np.float64)
+    if scores.shape != (len(names), len(class_names)) or len(true) != len(names):
+        raise ValueError(
+            f"expected {len(names)} true names and log-likelihoods [{len(names)}, {len(class_names)}],"
+            f" seen {len(true)} and {list(scores.shape)}"
+        )
+    if scores.size == 0:
+        raise UserError("Expected at least one test clip and one class, seen none: check the split.")
+    best = scores.max(axis=1, keepdims=True)
+    if not np.isfinite(best).all():
+        clip = names[int(np.flatnonzero(~np.isfinite(best[:, 0]))[0])]
+        raise UserError(
+            f"Expected finite log-likelihoods, seen NaN or infinity for clip {clip!r}:"
+            " stage 2 has diverged, train it with a lower learning rate."
+        )
+    likelihood = np.exp(scores - best)
+    probability = likelihood / likelihood.sum(axis=1, keepdims=True)
+    table = pd.DataFrame(
+        {
+            "name": list(names),
+            "true": list(true),
+            "predicted": [class_names[i] for i in scores.argmax(axis=1)],
+        }
+    )
+    columns = pd.DataFrame(probability, columns=[PROBABILITY + name for name in class_names])
+    return pd.concat([table, columns], axis=1)
+
+
+def class_list(predictions: pd.DataFrame) -> list[str]:
+    """Return the class names of a predictions table, in column order, after checking the table.
+
+    Raises:
+        UserError: The table is empty, lacks a column, holds a NaN probability or a name that is no class.
+
+    Source: ours.
+    """
+    if predictions.empty:
+        raise UserError(
+            "Expected at least one test clip in the predictions, seen none: check the protocol's test split."
+        )
+    missing = {"name", "true", "predicted"} - set(predictions.columns)
+    columns = [c for c in predictions.columns if c.startswith(PROBABILITY)]
+    if missing or not columns:
+        raise UserError(
+            f"Expected predictions with the columns name, true, predicted and p:<class name>,"
+            f" seen {list(predictions.columns)[:6]}: run the evaluation again."
+        )
+    invalid = predictions[columns].isna().any(axis=1)
+    if invalid.any():
+        raise UserError(
+            f"Expected a probability for every class, seen NaN in {int(invalid.sum())} of {len(predictions)}"
+            f" clips, first {predictions['name'][invalid].iloc[0]!r}: run the evaluation again."
+        )
+    classes = [c.removeprefix(PROBABILITY) for c in columns]
+    unknown = (set(predictions["true"]) | set(predictions["predicted"])) - set(classes)
+    if unknown:
+        raise UserError(
+            f"Expected true and predicted names from the {len(classes)} classes, seen {sorted(unknown)[0]!r}:"
+            " use the class list of this dataset."
+        )
+    return classes
+
+
+def metrics(
+    predictions: pd.DataFrame, majority_class: str | None = None, seed: int = 0, resamples: int = 10_000
+) -> dict[str, float | int | None]:
+    """Compute accuracy, its confidence interval and the trivial controls.
+
+    The interval is the percentile bootstrap over clips. A resample of N clips holds a binomial number of
+    right ones, so the resamples are drawn from that distribution. The interval has no width where every
+    clip is right or every clip is wrong.
+
+    Args:
+        predictions: The predictions table.
+        majority_class: Most frequent class of the training split, for `majority_accuracy`.
+        seed: Seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        All as fractions of 1: `accuracy`, its 95 % interval `accuracy_low` and `accuracy_high`,
+        `mean_class_accuracy` (over classes that occur in `true`), `top5` (top C where there are C < 5
+        classes), `majority_accuracy` (None without `majority_class`), `chance`; and the counts `n_test`,
+        `n_classes`.
+
+    Raises:
+        UserError: The table is empty or damaged.
+
+    Source: ours.
+    """
+    classes = class_list(predictions)
+    right = (predictions["predicted"] == predictions["true"]).to_numpy()
+    n_test, accuracy = len(right), float(right.mean())
+    shares = np.random.default_rng(seed).binomial(n_test, accuracy, resamples) / n_test
+    low, high = np.quantile(shares, [0.025, 0.975])
+
+    probability = predictions[[PROBABILITY + c for c in classes]].to_numpy(np.float64)
+    ranked = np.argsort(-probability, axis=1, kind="stable")[:, :5]
+    true_index = predictions["true"].map({c: i for i, c in enumerate(classes)}).to_numpy()
+    return {
+        "accuracy": accuracy,
+        "accuracy_low": float(low),
+        "accuracy_high": float(high),
+        "mean_class_accuracy": float(per_class(predictions)["accuracy"].mean()),
+        "top5": float((ranked == true_index[:, None]).any(axis=1).mean()),
+        "majority_accuracy": None
+        if majority_class is None
+        else float((predictions["true"] == majority_class).mean()),
+        "chance": 1 / len(classes),
+        "n_test": n_test,
+        "n_classes": len(classes),
+    }
+
+
+def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Count the clips of every (true, predicted) pair: rows true, columns predicted, both in class order.
+
+    Raises:
+        UserError: The table is empty or damaged.
+
+    Source: ours.
+    """
+    classes = class_list(predictions)
+    counts = pd.crosstab(predictions["true"], predictions["predicted"])
+    return counts.reindex(index=classes, columns=classes, fill_value=0)
+
+
+def most_confused(predictions: pd.DataFrame, n: int = 10) -> pd.DataFrame:
+    """List the `n` most frequent mistakes as `true`, `predicted`, `count`, `share` (of `true`'s clips).
+
+    Raises:
+        UserError: The table is empty or damaged.
+
+    Source: ours.
+    """
+    class_list(predictions)
+    wrong = predictions[predictions["true"] != predictions["predicted"]]
+    pairs = wrong.groupby(["true", "predicted"]).size().rename("count").reset_index()
+    pairs["share"] = pairs["count"] / predictions["true"].value_counts().reindex(pairs["true"]).to_numpy()
+    order = ["count", "share", "true", "predicted"]
+    return pairs.sort_values(order, ascending=[False, False, True, True], ignore_index=True).head(n)
+
+
+def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Score every class that occurs in `true`, in class order.
+
+    Returns:
+        One row a class: `class`, `clips`, `correct`, `accuracy` (fraction of 1), and `mistaken_for`, the
+        most frequent wrong answer ("" where there is none).
+
+    Raises:
+        UserError: The table is empty or damaged.
+
+    Source: ours.
+    """
+    counts = confusion(predictions)
+    counts = counts[counts.sum(axis=1) > 0]
+    correct = np.array([counts.loc[name, name] for name in counts.index])
+    wrong = counts.copy()
+    for name in wrong.index:
+        wrong.loc[name, name] = 0
+    mistaken = np.where(wrong.max(axis=1) > 0, wrong.idxmax(axis=1), "")
+    clips = counts.sum(axis=1).to_numpy()
+    return pd.DataFrame(
+        {
+            "class": list(counts.index),
+            "clips": clips,
+            "correct": correct,
+            "accuracy": correct / clips,
+            "mistaken_for": mistaken,
+        }
+    )

@@ -1,0 +1,142 @@
+"""What happens around a run: checks before it, MLflow tracking during it, the result printed after it."""
+
+import logging
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.hooks import hook_impl
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.io import tracking
+
+logger = logging.getLogger(__name__)
+
+
+class PreflightHook:
+    """Finds what would stop a run before any work is done."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
+        """Check that the folders can be written, the inputs exist, and the LLM can be had.
+
+        Raises:
+            UserError: whatever is missing, and what to do.
+        """
+        _check_inputs(pipeline, catalog)
+        _check_outputs(pipeline, catalog)
+        if any(name == "params:llm" for name in pipeline.inputs()):
+            from llmar_pipeline.language.llm import check_llm
+
+            code_dim = catalog.load("params:vqvae").code_dim if "params:vqvae" in pipeline.inputs() else None
+            check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), code_dim)
+
+
+class TrackingHook:
+    """Every `kedro run` is one MLflow run: parameters, tags, live curves, metrics, artifacts."""
+
+    def __init__(self) -> None:
+        self._config: dict[str, Any] = {}
+        self._globals: dict[str, Any] = {}
+        self._parameters: dict[str, Any] = {}
+        self._catalog: Any = None
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Remember the configuration the run is made of."""
+        self._config = context.config_loader["mlflow"]
+        self._globals = dict(context.config_loader["globals"])
+        self._parameters = context.config_loader["parameters"]
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
+        """Open the MLflow run."""
+        self._catalog = catalog
+        g = self._globals
+        tags = {key: str(g[key]) for key in ("dataset", "protocol", "experiment", "size", "run")}
+        tags |= {
+            "pipeline": ",".join(run_params["pipeline_names"] or ["full"]),
+            "git_revision": git_revision(),
+        }
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or self._config["tracking_uri"]
+        run = tracking.TrackedRun.start(uri, g["dataset"], f"{g['protocol']} {g['run']}", tags)
+        run.log_params(_flatten(self._parameters))
+        tracking.set_current(run)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
+        """Log what the catalog marks with `metadata: {mlflow: metrics}` or `{mlflow: artifact}`."""
+        run = tracking.current()
+        dataset = self._catalog[dataset_name]
+        kind = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+        if run is None or kind is None:
+            return
+        if kind == "metrics":
+            run.log_metrics({k: v for k, v in data.items() if isinstance(v, int | float)})
+        run.log_artifact(Path(dataset._filepath))
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], run_result: Any, pipeline: Any, catalog: Any
+    ) -> None:
+        """Close the MLflow run and print the result where there is one."""
+        self._end("FINISHED")
+        if "summary" in pipeline.outputs():
+            click.echo(catalog.load("summary"))
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception, run_params: Any, pipeline: Any, catalog: Any) -> None:
+        """Close the MLflow run as failed."""
+        self._end("FAILED")
+
+    def _end(self, status: str) -> None:
+        run = tracking.current()
+        if run is not None:
+            run.end(status)
+        tracking.set_current(None)
+
+
+def git_revision() -> str:
+    """The commit of the code that runs, marked where files differ from it; empty outside a checkout."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()
+
+
+def _check_inputs(pipeline: Any, catalog: Any) -> None:
+    """Datasets that an earlier pipeline should have written."""
+    from llmar_pipeline.pipeline_registry import stages
+
+    missing = [n for n in sorted(pipeline.inputs()) if not n.startswith("param") and not catalog[n].exists()]
+    for name in missing:
+        maker = next((stage for stage, made in stages().items() if name in made.all_outputs()), None)
+        raise UserError(
+            f"{name} ({catalog[name]._filepath}) does not exist: run `kedro run --pipeline={maker}` first, "
+            "with the same --env and --params"
+        )
+
+
+def _check_outputs(pipeline: Any, catalog: Any) -> None:
+    """The nearest existing folder of every output must take a new file."""
+    folders = {Path(catalog[name]._filepath).parent for name in pipeline.all_outputs()}
+    for folder in sorted(folders):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".write_test"
+        probe.write_bytes(b"\0" * 65536)
+        probe.unlink()
+
+
+def _flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in parameters.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

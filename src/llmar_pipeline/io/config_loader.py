@@ -1,0 +1,146 @@
+"""Configuration in one stack: base, environment, size, experiment, command line, each over the one before."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.errors import UserError
+
+SELECTORS = ("protocol", "size", "experiment", "raw_dir", "data_dir")
+"""What `--params` may choose besides single parameters; their defaults stand in globals.yml."""
+
+NOT_ENVIRONMENTS = {"base", "local", "sizes", "experiments"}
+RECORDINGS_PARAMETERS = ("ingestion", "normalization", "demo_recordings")
+"""What the stored sequences depend on: all else only names a run."""
+
+
+class StackedConfigLoader(OmegaConfigLoader):
+    """Kedro's loader with two more layers, and names that must exist.
+
+    Kedro stacks `base` and one environment. Here an environment is a dataset; a machine size
+    (`conf/sizes`) and an experiment (`conf/experiments`) are merged over it, softly, before anything is
+    interpolated, and the command line over all. The selectors and the folders they lead to are written
+    into the globals, from which the catalog composes every path:
+
+    - `run_folder`: `<dataset>/<protocol>/<run>`, where `run` is `<experiment>-<size>`, and a short hash of
+      single overrides where there are any;
+    - `recordings_folder`: `<dataset>/recordings`, and a short hash where ingestion or normalization are
+      overridden: what does not depend on protocol and experiment is shared;
+    - `split_folder`: the same under the protocol.
+
+    Raises:
+        UserError: an environment, size, experiment, protocol or parameter that does not exist.
+
+    Source: ours.
+    """
+
+    def __init__(
+        self,
+        conf_source: str,
+        env: str | None = None,
+        runtime_params: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
+        environments = sorted(
+            p.name for p in Path(conf_source).iterdir() if p.is_dir() and p.name not in NOT_ENVIRONMENTS
+        )
+        _check_choice("environment", env or kwargs.get("default_run_env"), environments, "--env=")
+        runtime_params = dict(runtime_params or {})
+        self._selected = {key: runtime_params.pop(key) for key in SELECTORS if key in runtime_params}
+        super().__init__(conf_source, env, runtime_params, **kwargs)
+        self["globals"] = self._selection(self._globals)
+        self._globals_oc = None
+
+    def _selection(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {**defaults, **self._selected}
+        for kind in ("size", "experiment"):
+            _check_choice(kind, chosen[kind], self._overlays(kind), f"--params={kind}=")
+        protocols = list(CORPORA[chosen["corpus"]].protocols)
+        _check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
+        chosen["raw_dir"] = chosen["raw_dir"] or f"{chosen['data_dir']}/01_raw/{chosen['dataset']}"
+        chosen["run"] = f"{chosen['experiment']}-{chosen['size']}" + _short_hash(self.runtime_params)
+        overrides = _leaves(self._overlay("experiment", chosen["experiment"]), self.runtime_params)
+        recordings = "recordings" + _short_hash(
+            {k: v for k, v in overrides.items() if k.split(".")[0] in RECORDINGS_PARAMETERS}
+        )
+        chosen["recordings_folder"] = f"{chosen['dataset']}/{recordings}"
+        chosen["split_folder"] = f"{chosen['dataset']}/{chosen['protocol']}/{recordings}"
+        chosen["run_folder"] = f"{chosen['dataset']}/{chosen['protocol']}/{chosen['run']}"
+        return chosen
+
+    def _overlays(self, kind: str) -> list[str]:
+        return sorted(path.stem for path in Path(self.conf_source, f"{kind}s").glob("*.yml"))
+
+    def _overlay(self, kind: str, name: str) -> DictConfig:
+        loaded = OmegaConf.load(Path(self.conf_source, f"{kind}s", f"{name}.yml"))
+        return loaded if isinstance(loaded, DictConfig) else OmegaConf.create({})
+
+    def _resolve_from_raw_config(
+        self,
+        key: str,
+        base_configs: dict[Path, DictConfig],
+        env_configs: dict[Path, DictConfig],
+        *args: Any,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        if key != "parameters":
+            return super()._resolve_from_raw_config(key, base_configs, env_configs, *args, **kwargs)
+        layers = [
+            *base_configs.values(),
+            *env_configs.values(),
+            *(self._overlay(kind, self["globals"][kind]) for kind in ("size", "experiment")),
+        ]
+        merged = OmegaConf.merge(*layers)
+        _check_overrides(self.runtime_params, merged)
+        try:
+            resolved = OmegaConf.to_container(OmegaConf.merge(merged, self.runtime_params), resolve=True)
+        except OmegaConfBaseException as error:
+            raise UserError(f"configuration cannot be resolved: {str(error).splitlines()[0]}") from error
+        return dict(resolved)  # type: ignore[arg-type]
+
+
+def _check_choice(kind: str, seen: Any, choices: Iterable[str], flag: str) -> None:
+    choices = list(choices)
+    if str(seen) not in choices:
+        raise UserError(f"unknown {kind} '{seen}': choose one of {', '.join(choices)} ({flag}<{kind}>)")
+
+
+def _check_overrides(overrides: Mapping[str, Any], parameters: Any, prefix: str = "") -> None:
+    """Every override must name a parameter that exists: a typo must not pass for an experiment."""
+    for key, value in overrides.items():
+        choices = list(parameters) if isinstance(parameters, DictConfig) else []
+        if key not in choices:
+            near = get_close_matches(str(key), [*choices, *([] if prefix else SELECTORS)], n=1)
+            hint = f"did you mean '{prefix}{near[0]}'? " if near else ""
+            known = choices if prefix else [*SELECTORS, *choices]
+            where = f"'{prefix[:-1]}' has" if prefix else "there are"
+            raise UserError(f"unknown parameter '{prefix}{key}': {hint}{where} {', '.join(map(str, known))}")
+        if isinstance(value, Mapping) and isinstance(parameters[key], DictConfig):
+            _check_overrides(value, parameters[key], f"{prefix}{key}.")
+
+
+def _leaves(*mappings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted path -> value of all leaves, later mappings over earlier ones."""
+    flat: dict[str, Any] = {}
+    for mapping in mappings:
+        for key, value in mapping.items():
+            if isinstance(value, Mapping):
+                flat |= {f"{key}.{inner}": leaf for inner, leaf in _leaves(value).items()}
+            else:
+                flat[str(key)] = value
+    return flat
+
+
+def _short_hash(overrides: Mapping[str, Any]) -> str:
+    if not overrides:
+        return ""
+    text = json.dumps(_leaves(overrides), sort_keys=True, default=str)
+    return "-" + hashlib.sha256(text.encode()).hexdigest()[:8]

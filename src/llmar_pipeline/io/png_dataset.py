@@ -1,0 +1,43 @@
+"""PNG images in the catalog, with a preview in Kedro-Viz."""
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import ImagePreview
+
+
+class PNGDataset(AbstractDataset[bytes, bytes]):
+    """A PNG file as bytes.
+
+    Args:
+        filepath: the file.
+        metadata: Kedro's free metadata (layer, what MLflow keeps).
+    """
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None):
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> bytes:
+        """The file's bytes."""
+        return self._filepath.read_bytes()
+
+    def save(self, data: bytes) -> None:
+        """Write the file, whole or not at all."""
+        self._filepath.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._filepath.with_suffix(".tmp")
+        temporary.write_bytes(data)
+        os.replace(temporary, self._filepath)
+
+    def preview(self) -> ImagePreview:
+        """What Kedro-Viz shows."""
+        return ImagePreview(base64.b64encode(self.load()).decode())
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

@@ -1,0 +1,82 @@
+"""The MLflow run of the current `kedro run`."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+PARAMETER_LIMIT = 6000  # characters MLflow stores of one value
+
+
+class TrackedRun:
+    """One MLflow run, addressed by its id.
+
+    MLflow's fluent calls belong to one thread, and Kedro may run nodes in others; so everything goes
+    through a client.
+    """
+
+    def __init__(self, client: "MlflowClient", run_id: str):
+        self.client, self.run_id = client, run_id
+
+    @classmethod
+    def start(cls, uri: str, experiment: str, name: str, tags: dict[str, str]) -> "TrackedRun":
+        """Open a run, creating the experiment where it does not exist."""
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri)
+        known = client.get_experiment_by_name(experiment)
+        experiment_id = known.experiment_id if known else client.create_experiment(experiment)
+        return cls(client, client.create_run(experiment_id, run_name=name, tags=tags).info.run_id)
+
+    def log_params(self, params: dict[str, Any]) -> None:
+        """Log flat parameters in one batch."""
+        from mlflow.entities import Param
+
+        entries = [Param(key, str(value)[:PARAMETER_LIMIT]) for key, value in params.items()]
+        for start in range(0, len(entries), 100):
+            self.client.log_batch(self.run_id, params=entries[start : start + 100])
+
+    def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
+        """Log numbers at a step in one batch."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        self.client.log_batch(self.run_id, metrics=entries)
+
+    def log_artifact(self, path: Path) -> None:
+        """Keep a copy of a file or a folder with the run."""
+        if path.is_dir():
+            self.client.log_artifacts(self.run_id, str(path), artifact_path=path.name)
+        else:
+            self.client.log_artifact(self.run_id, str(path))
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.run_id, status=status)
+
+
+_current: TrackedRun | None = None
+
+
+def set_current(run: TrackedRun | None) -> None:
+    """Make a run the one that `log_live` writes to."""
+    global _current
+    _current = run
+
+
+def current() -> TrackedRun | None:
+    """The run that is open, if one is."""
+    return _current
+
+
+def log_live(stage: str) -> Any:
+    """A function (record, step) for the training engine, drawing the stage's curves as they grow."""
+
+    def log(record: dict[str, float], step: int) -> None:
+        if _current is not None:
+            _current.log_metrics({f"{stage}/{k}": v for k, v in record.items() if k != "epoch"}, step)
+
+    return log

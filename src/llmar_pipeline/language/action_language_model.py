@@ -1,0 +1,255 @@
+"""The large language model that reads action sentences and answers with class names."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.instructions import check_instruction, encode_prompt
+from llmar_pipeline.language.llm import load_llm, load_weights, tensor_checksum, tokenizer_checksum
+
+_MANIFEST = "recognizer.json"
+_ACTION_TOKENS = "action_tokens.safetensors"
+
+
+class ActionLanguageModel(nn.Module):
+    """A language model whose input is [instruction before | action tokens | instruction after | answer].
+
+    Action tokens enter as input embeddings, the log-mapped codebook vectors; the language model's vocabulary
+    keeps its size and values. Padded codes are masked holes: positions count real tokens only, so a padded
+    clip gives the same output as the clip alone. Made for decoder-only models of the Llama kind, whose logits
+    are one linear map of the last hidden state.
+
+    Args:
+        llm: Causal language model, bare or with adapters.
+        tokenizer: Its tokenizer.
+        codebook: Log-mapped codebook vectors [codes, du].
+        instruction: Text with [tokens], as `load_instruction` gives it.
+        class_names: The answers, by class index; they also replace [list] in the instruction.
+        config: Where the language model comes from, for `save`.
+        action_tokens: Whether the action tokens' embeddings are trained beside the adapters.
+
+    Raises:
+        UserError: The codebook is not as wide as the language model's word embeddings.
+
+    Source: Sec. 3.2 of the paper; action tokens as input embeddings are ours.
+    """
+
+    def __init__(
+        self,
+        llm: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        codebook: Tensor,
+        instruction: str,
+        class_names: Sequence[str],
+        config: LLMConfig,
+        action_tokens: Literal["frozen", "trainable"] = "frozen",
+    ):
+        super().__init__()
+        self.llm: Any = llm
+        self.tokenizer = tokenizer
+        self.instruction = check_instruction(instruction)
+        self.class_names = tuple(class_names)
+        self.config = config
+        width = self.words.embedding_dim
+        if codebook.ndim != 2 or codebook.shape[1] != width:
+            raise UserError(
+                f"Expected a codebook of width {width} (hidden size of llm.model={config.model}), saw shape "
+                f"{tuple(codebook.shape)}; retrain stage 1 with vqvae.code_dim={width}, or choose the "
+                "language model that the codebook was trained for."
+            )
+        self.codebook_checksum = tensor_checksum(codebook.float())
+        self.action_embedding = nn.Embedding.from_pretrained(
+            codebook.detach().float().clone(), freeze=action_tokens == "frozen"
+        )
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether the language model is wrapped by peft."""
+        return hasattr(self.llm, "peft_config")
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The causal language model without peft's wrapper (adapters stay active inside its layers)."""
+        return self.llm.get_base_model() if self.has_adapters else self.llm
+
+    @property
+    def words(self) -> nn.Embedding:
+        """The language model's input word embeddings."""
+        return cast(nn.Embedding, self.base.get_input_embeddings())
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The language model up to its last hidden states, without the vocabulary projection."""
+        return self.base.get_decoder()
+
+    @property
+    def vocabulary_head(self) -> nn.Module:
+        """The vocabulary projection. Apply it to the positions needed only: it is as large as many layers."""
+        return self.base.get_output_embeddings()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.words.weight.device
+
+    def embed_prompt(
+        self, codes: Tensor, code_mask: Tensor, class_names: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """Build the input up to the answer.
+
+        Args:
+            codes: Codebook indices [B, W], int64; any valid index where padded.
+            code_mask: True where a code is real [B, W], bool.
+            class_names: Names that replace [list] in the instruction, if it has one.
+
+        Returns:
+            Input embeddings [B, P, du] in the language model's number type, and their mask [B, P], bool. The
+            last position is the instruction's last token in every row.
+
+        Source: Sec. 3.2 of the paper.
+        """
+        before, after = encode_prompt(self.tokenizer, self.instruction, class_names)
+        rows = codes.shape[0]
+        text = self.words(torch.tensor(before + after, device=codes.device)).expand(rows, -1, -1)
+        actions = self.action_embedding(codes).to(text.dtype)
+        embeddings = torch.cat([text[:, : len(before)], actions, text[:, len(before) :]], dim=1)
+        mask = torch.cat(
+            [code_mask.new_ones(rows, len(before)), code_mask, code_mask.new_ones(rows, len(after))], dim=1
+        )
+        return embeddings, mask
+
+    def forward(
+        self, codes: Tensor, code_mask: Tensor, answer_ids: Tensor, answer_mask: Tensor
+    ) -> dict[str, Tensor]:
+        """Cross-entropy of the answers.
+
+        Args:
+            codes: Codebook indices [B, W], int64.
+            code_mask: True where a code is real [B, W], bool.
+            answer_ids: Answer tokens with end-of-sequence [B, A], int64, right-padded.
+            answer_mask: True where an answer token is real [B, A], bool.
+
+        Returns:
+            "loss": mean over all real answer tokens of the batch (a long answer weighs more than a short one;
+            instruction and action tokens carry no loss).
+
+        Source: Eq. 13 of the paper.
+        """
+        longest = int(answer_mask.sum(dim=1).max())
+        answer_ids, answer_mask = answer_ids[:, :longest], answer_mask[:, :longest]
+        prompt, prompt_mask = self.embed_prompt(codes, code_mask, self.class_names)
+        embeddings = torch.cat([prompt, self.words(answer_ids[:, :-1])], dim=1)
+        mask = torch.cat([prompt_mask, answer_mask[:, :-1]], dim=1)
+        hidden = self.decoder(
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions(mask), use_cache=False
+        ).last_hidden_state
+        # The state at a position predicts the next token: the instruction's last one the answer's first.
+        predicting = hidden[:, prompt.shape[1] - 1 :][answer_mask]
+        logits = self.vocabulary_head(predicting).float()
+        return {"loss": F.cross_entropy(logits, answer_ids[answer_mask])}
+
+    def save(self, folder: Path) -> None:
+        """Write what training made: adapters (or, without adapters, the whole tuned model) and action tokens.
+
+        `recognizer.json` is written last; a folder that holds it is complete.
+
+        Args:
+            folder: Where to write; made if missing.
+
+        Source: ours.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _MANIFEST).unlink(missing_ok=True)
+        if self.has_adapters:
+            self.llm.save_pretrained(folder, save_embedding_layers=False)
+        else:
+            self.base.save_pretrained(folder)
+        save_file(
+            {"action_tokens": self.action_embedding.weight.detach().contiguous()}, folder / _ACTION_TOKENS
+        )
+        manifest = {
+            "class_names": self.class_names,
+            "llm": self.config.model_dump(),
+            "hidden_size": self.words.embedding_dim,
+            "instruction": self.instruction,
+            "action_tokens": "trainable" if self.action_embedding.weight.requires_grad else "frozen",
+            "codebook_sha256": self.codebook_checksum,
+            "tokenizer_sha256": tokenizer_checksum(self.tokenizer),
+        }
+        temporary = folder / f"{_MANIFEST}.partial"
+        temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, folder / _MANIFEST)
+
+    @classmethod
+    def load(
+        cls, folder: Path, cache: Path, codebook: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Read what `save` wrote, for scoring (all weights frozen, evaluation mode).
+
+        Args:
+            folder: Folder that `save` wrote.
+            cache: Folder of converted language models, as in `ensure_llm`.
+            codebook: If given, must be the codebook that the model was trained with [codes, du].
+            dtype: Number type of the base weights; the trained precision by default.
+
+        Raises:
+            UserError: The folder is incomplete, or language model, tokenizer or codebook are not those of the
+                training.
+
+        Source: ours.
+        """
+        if not (folder / _MANIFEST).is_file():
+            raise UserError(
+                f"Expected a trained model with {_MANIFEST}, saw none in {folder}; run "
+                "`kedro run --pipeline=stage2`."
+            )
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        config = LLMConfig(**manifest["llm"])
+
+        def check(what: str, expected: object, seen: object) -> None:
+            if seen != expected:
+                raise UserError(
+                    f"Expected {what} {expected}, saw {seen} (llm.model={config.model}) for the model in "
+                    f"{folder}; restore what it was trained with, or run `kedro run --pipeline=stage2`."
+                )
+
+        if codebook is not None:
+            check("codebook", manifest["codebook_sha256"], tensor_checksum(codebook.float()))
+        llm, tokenizer = load_llm(config, cache, dtype)
+        check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
+        check("hidden size", manifest["hidden_size"], llm.config.hidden_size)
+        tuned: nn.Module = llm
+        if (folder / "adapter_config.json").is_file():
+            from peft import PeftModel
+
+            tuned = PeftModel.from_pretrained(llm, folder)
+        else:
+            tuned = load_weights(folder, llm.dtype)
+        rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]
+        model = cls(tuned, tokenizer, rows, manifest["instruction"], manifest["class_names"], config)
+        model.codebook_checksum = manifest["codebook_sha256"]
+        return model.eval()
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Position of every token among the real tokens of its row.
+
+    Args:
+        mask: True where a token is real [B, L], bool.
+
+    Returns:
+        Positions [B, L], int64, from 0; a padded place repeats the position before it.
+
+    Source: ours.
+    """
+    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)

@@ -1,0 +1,248 @@
+"""From the language model's output to a class: exact scoring of the class list, and free generation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
+from llmar_pipeline.language.instructions import encode_answer
+
+
+class LabelTrie:
+    """The answers of a class list as a tree of tokens in which shared beginnings are merged.
+
+    Row 0 is the root (the prompt's last token), every other row a token that has a successor; each edge
+    leaves a row with a token. End-of-sequence is an edge without a row: a name may begin another.
+
+    Args:
+        class_names: The answers, by class index.
+        tokenizer: The large language model's tokenizer.
+
+    Attributes:
+        class_names: As given.
+        answers: Token ids of each answer, end-of-sequence included.
+        node_tokens: Token of rows 1, 2, ... [nodes].
+        node_depths: Number of answer tokens before each node [nodes].
+        ancestors: True where the second node lies on the way to the first, itself included [nodes, nodes].
+        edge_rows: The row that each edge leaves [edges].
+        edge_tokens: The token of each edge [edges].
+        class_edges: 1 where an edge belongs to a class's answer [classes, edges], float32.
+
+    Raises:
+        UserError: No names, or two names with the same tokens.
+
+    Source: ours.
+    """
+
+    def __init__(self, class_names: Sequence[str], tokenizer: PreTrainedTokenizerBase):
+        self.class_names = tuple(class_names)
+        self.answers = [tuple(encode_answer(tokenizer, name)) for name in class_names]
+        first: dict[tuple[int, ...], str] = {}
+        for name, answer in zip(self.class_names, self.answers, strict=True):
+            if answer in first:
+                raise UserError(
+                    f"Expected class names with different tokens, saw {first[answer]!r} and {name!r}; "
+                    "rename one."
+                )
+            first[answer] = name
+        if not first:
+            raise UserError("Expected at least one class name, saw an empty class list; give classes.")
+
+        rows: dict[tuple[int, ...], int] = {(): 0}
+        edges: dict[tuple[int, ...], int] = {}
+        for answer in self.answers:
+            for end in range(1, len(answer) + 1):
+                edges.setdefault(answer[:end], len(edges))
+                if end < len(answer):
+                    rows.setdefault(answer[:end], len(rows))
+        nodes = list(rows)[1:]
+        self.node_tokens = torch.tensor([path[-1] for path in nodes], dtype=torch.int64)
+        self.node_depths = torch.tensor([len(path) - 1 for path in nodes], dtype=torch.int64)
+        self.ancestors = torch.zeros(len(nodes), len(nodes), dtype=torch.bool)
+        for index, path in enumerate(nodes):
+            self.ancestors[index, [rows[path[:end]] - 1 for end in range(1, len(path) + 1)]] = True
+        self.edge_rows = torch.tensor([rows[path[:-1]] for path in edges])
+        self.edge_tokens = torch.tensor([path[-1] for path in edges])
+        self.class_edges = torch.zeros(len(self.answers), len(edges))
+        for index, answer in enumerate(self.answers):
+            self.class_edges[index, [edges[answer[:end]] for end in range(1, len(answer) + 1)]] = 1
+
+
+def score_sentences(
+    model: ActionLanguageModel,
+    sentences: Sequence[np.ndarray],
+    batch_size: int,
+    class_names: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Log-likelihood of every class name for action sentences of any lengths.
+
+    Args:
+        model: The language model.
+        sentences: Codes of each clip.
+        batch_size: Clips in one pass.
+        class_names: The class list; that of the training by default.
+
+    Returns:
+        Log-likelihoods [clips, classes], float32, nats; see `score_classes`.
+
+    Raises:
+        UserError: A code is not in the codebook, or as in `LabelTrie`.
+
+    Source: ours.
+    """
+    trie = LabelTrie(model.class_names if class_names is None else class_names, model.tokenizer)
+    codes, mask = pad_sentences(sentences)
+    known = model.action_embedding.num_embeddings
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < known:
+        raise UserError(
+            f"Expected codes from 0 to {known - 1}, saw {int(codes.min())} to {int(codes.max())} in the "
+            "action sentences; tokenise again with the codebook that the language model was trained for."
+        )
+    return score_classes(model, codes, mask, trie, batch_size).numpy()
+
+
+def pad_sentences(sentences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Stack action sentences of different lengths.
+
+    Args:
+        sentences: Codes of each clip.
+
+    Returns:
+        Codes [clips, longest], int64, right-padded with 0, and their mask, bool.
+
+    Source: ours.
+    """
+    lengths = torch.tensor([len(codes) for codes in sentences], dtype=torch.int64)
+    mask = torch.arange(max(map(len, sentences), default=0)) < lengths[:, None]
+    padded = torch.zeros(mask.shape, dtype=torch.int64)
+    if len(sentences):
+        padded[mask] = torch.from_numpy(np.concatenate(sentences)).long()
+    return padded, mask
+
+
+@torch.no_grad()
+def score_classes(
+    model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, trie: LabelTrie, batch_size: int = 8
+) -> Tensor:
+    """Log-likelihood of every class name as the answer, exact, in one forward pass a batch.
+
+    Each answer's value is the sum of log p(token | prompt, earlier answer tokens) over its tokens and
+    end-of-sequence. Prompt and tree nodes pass together under a mask that shows each node the prompt and its
+    own beginning only. Softmax over classes gives probabilities.
+
+    Args:
+        model: The language model; load it in float32, bfloat16 sums drift by up to 1 nat.
+        codes: Codebook indices [N, W], int64.
+        code_mask: True where a code is real [N, W], bool.
+        trie: The class list; it may differ from the one that the model was trained with.
+        batch_size: Clips in one pass.
+
+    Returns:
+        Log-likelihoods [N, classes], float32, nats, on the CPU.
+
+    Source: ours, for the "Testing" paragraph of Sec. 3.2 of the paper.
+    """
+    if len(codes) == 0:
+        return torch.empty(0, len(trie.class_names))
+    was_training = model.training
+    model.eval()
+    batches = [
+        _score_batch(model, batch.to(model.device), mask.to(model.device), trie)
+        for batch, mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True)
+    ]
+    model.train(was_training)
+    return torch.cat(batches)
+
+
+def _score_batch(model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, trie: LabelTrie) -> Tensor:
+    prompt, prompt_mask = model.embed_prompt(codes, code_mask, trie.class_names)
+    rows, length = prompt_mask.shape
+    nodes = model.words(trie.node_tokens.to(codes.device)).expand(rows, -1, -1)
+    total = length + nodes.shape[1]
+
+    visible = torch.ones(total, total, dtype=torch.bool, device=codes.device).tril()
+    visible[length:, length:] = trie.ancestors.to(codes.device)
+    visible = visible.repeat(rows, 1, 1)
+    visible[:, :, :length] &= prompt_mask[:, None, :]
+    # A padded place sees itself: a row that sees nothing would be undefined in the softmax.
+    visible |= torch.eye(total, dtype=torch.bool, device=codes.device)
+    mask = torch.zeros(visible.shape, dtype=prompt.dtype, device=codes.device)
+    mask.masked_fill_(~visible, torch.finfo(prompt.dtype).min)
+
+    depths = prompt_mask.sum(dim=1, keepdim=True) + trie.node_depths.to(codes.device)
+    hidden = model.decoder(
+        inputs_embeds=torch.cat([prompt, nodes], dim=1),
+        attention_mask=mask[:, None],
+        position_ids=torch.cat([positions(prompt_mask), depths], dim=1),
+        use_cache=False,
+    ).last_hidden_state[:, length - 1 :]
+    # One clip at a time: logits of a whole batch over the vocabulary would fill gigabytes.
+    edges = [
+        model.vocabulary_head(states)
+        .float()
+        .log_softmax(dim=-1)[trie.edge_rows.to(codes.device), trie.edge_tokens.to(codes.device)]
+        for states in hidden
+    ]
+    return torch.stack(edges).cpu() @ trie.class_edges.T
+
+
+@torch.no_grad()
+def generate_names(
+    model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, trie: LabelTrie, batch_size: int = 32
+) -> list[str]:
+    """Answer freely: the likeliest token again and again until end-of-sequence, unbound by the class list.
+
+    Args:
+        model: The language model.
+        codes: Codebook indices [N, W], int64.
+        code_mask: True where a code is real [N, W], bool.
+        trie: The class list; its longest answer bounds the length.
+        batch_size: Clips in one pass.
+
+    Returns:
+        The answers as text, without surrounding spaces; a correct one equals its class name exactly.
+
+    Source: the "Testing" paragraph of Sec. 3.2 of the paper.
+    """
+    if len(codes) == 0:
+        return []
+    was_training = model.training
+    model.eval()
+    longest = max(len(answer) for answer in trie.answers)
+    names: list[str] = []
+    for batch, batch_mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True):
+        tokens = _generate_batch(model, batch.to(model.device), batch_mask.to(model.device), trie, longest)
+        for row in tokens.tolist():
+            end = row.index(model.tokenizer.eos_token_id) if model.tokenizer.eos_token_id in row else len(row)
+            names.append(str(model.tokenizer.decode(row[:end])).strip())
+    model.train(was_training)
+    return names
+
+
+def _generate_batch(
+    model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, trie: LabelTrie, longest: int
+) -> Tensor:
+    embeddings, mask = model.embed_prompt(codes, code_mask, trie.class_names)
+    place = positions(mask)
+    cache = DynamicCache(config=model.base.config)
+    ended = torch.zeros(len(codes), dtype=torch.bool, device=codes.device)
+    tokens: list[Tensor] = []
+    while len(tokens) < longest and not ended.all():
+        hidden = model.decoder(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=place,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        token = model.vocabulary_head(hidden[:, -1]).argmax(dim=-1)
+        tokens.append(token)
+        ended |= token == model.tokenizer.eos_token_id
+        embeddings = model.words(token)[:, None]
+        place = place[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(codes), 1)], dim=1)
+    return torch.stack(tokens, dim=1)

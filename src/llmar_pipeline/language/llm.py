@@ -1,0 +1,242 @@
+"""The large language model: where it lies, how it is loaded, and proof that its weights stay untouched."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.bundled_llm import convert_bundled_llm
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+
+_BUNDLED = "smollm2"
+_WHAT_RUNS_HERE = (
+    "use a size that runs without a download (--params=size=laptop or size=demo) or "
+    "llm.model=<folder of a Hugging Face model>"
+)
+
+
+def ensure_llm(config: LLMConfig, cache: Path) -> Path:
+    """Make the model's files available on this machine: convert the bundled one, download a hub id.
+
+    Args:
+        config: Which model.
+        cache: Folder for the converted bundled model. Hub downloads go to Hugging Face's own cache.
+
+    Returns:
+        Folder with config.json, safetensors weights and the tokenizer.
+
+    Raises:
+        UserError: The package, folder or hub id is missing, unreachable or gated.
+
+    Source: ours.
+    """
+    if config.model == _BUNDLED:
+        return convert_bundled_llm(cache)
+    if (folder := _local_folder(config.model)) is not None:
+        return folder
+    try:
+        return Path(snapshot_download(config.model, allow_patterns=["*.json", "*.safetensors", "tokenizer*"]))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise _unavailable(config.model, error) from error
+
+
+def hidden_size(config: LLMConfig, cache: Path) -> int:
+    """Width of the model's word embeddings (du of the paper), without loading weights.
+
+    Args:
+        config: Which model.
+        cache: As in `ensure_llm`.
+
+    Raises:
+        UserError: The model is not available, or its configuration names no hidden size.
+
+    Source: Sec. 4.2 of the paper (du = 5120 for LLaMA-13B).
+    """
+    try:
+        if config.model == _BUNDLED or _local_folder(config.model) is not None:
+            path = ensure_llm(config, cache) / "config.json"
+        else:
+            path = Path(hf_hub_download(config.model, "config.json"))
+        size = json.loads(path.read_text(encoding="utf-8")).get("hidden_size")
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        raise _unavailable(config.model, error) from error
+    if not isinstance(size, int):
+        raise UserError(
+            f"Expected an integer hidden_size, saw {size!r} in {path}; choose a decoder-only text model as "
+            "llm.model."
+        )
+    return size
+
+
+def check_llm(config: LLMConfig, cache: Path, code_dim: int | None = None) -> None:
+    """Find out before any training whether the model can be had and fits the codebook.
+
+    Args:
+        config: Which model.
+        cache: As in `ensure_llm`.
+        code_dim: Width of the codebook to be trained, if known.
+
+    Raises:
+        UserError: The model is not available, or its word embeddings have another width.
+
+    Source: ours.
+    """
+    width = hidden_size(config, cache)
+    if code_dim is not None and code_dim != width:
+        raise UserError(
+            f"Expected vqvae.code_dim={width} (hidden size of llm.model={config.model}), saw {code_dim}; set "
+            f"vqvae.code_dim={width}, or choose another llm.model."
+        )
+
+
+def load_llm(
+    config: LLMConfig, cache: Path, dtype: torch.dtype | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model and its tokenizer from this machine, with all weights frozen.
+
+    Args:
+        config: Which model.
+        cache: As in `ensure_llm`.
+        dtype: Number type of the weights; `config.precision` by default. Exact scoring wants float32.
+
+    Returns:
+        The causal language model (evaluation mode, scaled-dot-product attention) and the tokenizer.
+
+    Raises:
+        UserError: The model is not available or cannot be read.
+
+    Source: ours.
+    """
+    folder = ensure_llm(config, cache)
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        llm = load_weights(folder, dtype or getattr(torch, config.precision))
+    except (OSError, ValueError) as error:
+        raise _unavailable(config.model, error) from error
+    # Recorded by peft beside the adapter: the name that the user gave, not a path of this machine.
+    llm.name_or_path = config.model
+    return llm, tokenizer
+
+
+def load_weights(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a causal language model from a folder of safetensors, with all weights frozen.
+
+    Args:
+        folder: Folder with config.json and model*.safetensors.
+        dtype: Number type of the weights.
+
+    Source: ours.
+    """
+    # Scaled-dot-product attention takes the tree-shaped mask that scoring needs; flash attention does not.
+    llm = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=dtype, attn_implementation="sdpa"
+    )
+    return llm.requires_grad_(False).eval()
+
+
+def attach_lora(llm: PreTrainedModel, config: AdapterConfig) -> nn.Module:
+    """Add low-rank adapters; only they have gradients afterwards.
+
+    Args:
+        llm: The base model, changed in place.
+        config: Rank, scale, dropout and target layers.
+
+    Returns:
+        The peft model around `llm`, adapters in float32.
+
+    Raises:
+        UserError: The model has no layers of the given names.
+
+    Source: Sec. 3.2 of the paper.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft hints int, computes alpha / r
+        lora_dropout=config.dropout,
+        target_modules=list(config.target_modules),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(llm, lora)
+    except ValueError as error:
+        linear = sorted(
+            {name.split(".")[-1] for name, module in llm.named_modules() if isinstance(module, nn.Linear)}
+        )
+        raise UserError(
+            f"Expected lora.target_modules out of {', '.join(linear)}, saw "
+            f"{', '.join(config.target_modules)} for {llm.name_or_path}; correct lora.target_modules."
+        ) from error
+
+
+def weights_checksum(llm: nn.Module) -> dict[str, str]:
+    """SHA-256 of every base tensor, equal before and after adapters are attached and trained.
+
+    Args:
+        llm: The language model, with or without peft's adapters.
+
+    Returns:
+        Name in the bare model -> checksum of the tensor's bytes. Adapter tensors are left out.
+
+    Source: ours; it checks Sec. 3.2 of the paper ("keeping its pre-trained weights untouched").
+    """
+    checksums = {}
+    for name, tensor in llm.state_dict().items():
+        if "lora_" not in name:
+            bare = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+            checksums[bare] = tensor_checksum(tensor)
+    return checksums
+
+
+def tensor_checksum(tensor: torch.Tensor) -> str:
+    """SHA-256 of a tensor's bytes.
+
+    Source: ours.
+    """
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()
+
+
+def tokenizer_checksum(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of a tokenizer's vocabulary (tokens and their ids).
+
+    Source: ours.
+    """
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
+
+
+def _local_folder(model: str) -> Path | None:
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(
+                f"Expected config.json in the model folder, saw none in {folder}; {_WHAT_RUNS_HERE}."
+            )
+        return folder
+    if model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model:
+        raise UserError(
+            f"Expected the folder of a Hugging Face model, saw nothing at {folder}; {_WHAT_RUNS_HERE}."
+        )
+    return None
+
+
+def _unavailable(model: str, error: Exception) -> UserError:
+    if isinstance(error, GatedRepoError):
+        seen = "the hub asks for an accepted licence and a login (`hf auth login`)"
+    elif isinstance(error, HFValidationError):
+        seen = "neither a folder nor a valid hub id"
+    else:
+        seen = " ".join(str(error).split())[:160] or type(error).__name__
+    return UserError(
+        f"Expected a language model to load at llm.model={model}, saw: {seen}; {_WHAT_RUNS_HERE}."
+    )

@@ -1,0 +1,90 @@
+"""Stage 2: the large language model learns by LoRA to answer an action sentence with the action's name."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import set_seed
+
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.language.instructions import encode_answers, load_instruction
+from llmar_pipeline.language.llm import attach_lora, load_llm, tensor_checksum
+from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.trainer import LogFunction, SampleStream, train
+
+
+def train_lora(
+    sentences: pd.DataFrame,
+    codebook: torch.Tensor,
+    llm_config: LLMConfig,
+    llm_cache: Path,
+    adapter: AdapterConfig,
+    training: TrainingConfig,
+    checkpoints: Path,
+    on_log: LogFunction | None = None,
+) -> tuple[ActionLanguageModel, list[dict[str, float]]]:
+    """Fine-tune on the train split, continuing from the newest checkpoint.
+
+    Every sample is one random reading of a clip. The classes are those of the train split.
+
+    Args:
+        sentences: columns name, split, label, action, reading, codes.
+        codebook: log-mapped codes [U, du].
+        llm_config: which language model.
+        llm_cache: folder of converted language models.
+        adapter: rank and place of the adapters.
+        training: the schedule.
+        checkpoints: where they are kept.
+        on_log: called with (record, step) at every log.
+
+    Returns:
+        (the adapted model, log history).
+
+    Raises:
+        UserError: no such language model, a codebook of another width, or a loss that is not finite.
+
+    Source: second stage of Sec. 3.2 of the paper, Eq. 13.
+    """
+    rows = sentences[sentences["split"] == "train"]
+    class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
+    readings = [
+        (np.stack(clip["codes"].tolist()), class_names.index(clip["action"].iloc[0]))
+        for _, clip in rows.groupby("name", sort=True)
+    ]
+
+    llm, tokenizer = load_llm(llm_config, llm_cache)
+    set_seed(training.seed)
+    model = ActionLanguageModel(
+        attach_lora(llm, adapter),
+        tokenizer,
+        codebook,
+        load_instruction("recognize"),
+        class_names,
+        llm_config,
+        adapter.action_tokens,
+    )
+    answer_ids, answer_mask = encode_answers(tokenizer, class_names)
+
+    def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        codes, label = readings[index]
+        chosen = torch.from_numpy(codes[rng.integers(len(codes))]).long()
+        return {
+            "codes": chosen,
+            "code_mask": torch.ones_like(chosen, dtype=torch.bool),
+            "answer_ids": answer_ids[label],
+            "answer_mask": answer_mask[label],
+        }
+
+    stream = SampleStream(len(readings), training.max_steps * training.batch_size, training.seed, read)
+    fingerprint = {
+        "sentences": int(pd.util.hash_pandas_object(rows["codes"].map(bytes), index=False).sum()),
+        "codebook": tensor_checksum(codebook.float()),
+        "classes": class_names,
+        "llm": llm_config.model_dump(),
+        "adapter": adapter.model_dump(),
+        "training": training.model_dump(),
+    }
+    history = train(model, stream, training, checkpoints, fingerprint, on_log=on_log)
+    return model.eval(), history

@@ -1,0 +1,75 @@
+"""Action sentences: the codes of one sequence, as text and as a control."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from llmar_pipeline.errors import UserError
+
+
+def format_sentence(codes: Sequence[int] | np.ndarray) -> str:
+    """Write an action sentence as text.
+
+    Args:
+        codes: Codebook indices, 0-based, one for each token.
+
+    Returns:
+        Text such as "<a17> <a402>".
+
+    Source: ours.
+    """
+    return " ".join(f"<a{int(code)}>" for code in codes)
+
+
+def parse_sentence(text: str) -> list[int]:
+    """Read an action sentence written by `format_sentence`.
+
+    Args:
+        text: Text such as "<a17> <a402>".
+
+    Returns:
+        The codes, in order.
+
+    Raises:
+        UserError: A word is not an action token.
+
+    Source: ours.
+    """
+    codes = []
+    for position, word in enumerate(text.split(), start=1):
+        match = re.fullmatch(r"<a([0-9]+)>", word)
+        if match is None:
+            raise UserError(
+                f"Expected action tokens such as <a17> separated by spaces, saw {word!r} as word {position} "
+                "of the action sentence; correct that word."
+            )
+        codes.append(int(match.group(1)))
+    return codes
+
+
+def shuffle_across_clips(codes: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Give every clip the action sentence of another clip: a control with unchanged sentence statistics.
+
+    Args:
+        codes: One array of codes for each clip.
+        seed: Seed of the permutation, a uniformly drawn cycle through all clips.
+
+    Returns:
+        The same arrays in another order; no clip keeps its own.
+
+    Raises:
+        UserError: There are fewer than two clips.
+
+    Source: ours.
+    """
+    if len(codes) < 2:
+        raise UserError(
+            f"Expected at least 2 clips to shuffle action sentences across, saw {len(codes)}; use a larger "
+            "split."
+        )
+    cycle = np.random.default_rng(seed).permutation(len(codes))
+    shuffled: list[np.ndarray] = [np.empty(0)] * len(codes)
+    for receiver, giver in zip(cycle, np.roll(cycle, -1), strict=True):
+        shuffled[receiver] = codes[giver]
+    return shuffled

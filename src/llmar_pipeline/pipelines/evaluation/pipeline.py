@@ -1,0 +1,33 @@
+"""Evaluation: recognizer_model and action_sentences of val and test -> predictions, metrics."""
+
+from kedro.pipeline import Node, Pipeline
+
+from llmar_pipeline.pipelines.evaluation import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """The stage's nodes, in one box of Kedro-Viz."""
+    return Pipeline(
+        [
+            Node(
+                nodes.predict,
+                inputs=["recognizer_model", "action_sentences", "llm_cache", "params:evaluation"],
+                outputs=["predictions", "predictions_val", "predictions_shuffled"],
+                name="predict",
+            ),
+            Node(
+                nodes.score,
+                inputs=[
+                    "predictions",
+                    "predictions_val",
+                    "predictions_shuffled",
+                    "action_sentences",
+                    "params:evaluation",
+                ],
+                outputs="metrics",
+                name="score",
+            ),
+        ],
+        namespace="evaluation",
+        prefix_datasets_with_namespace=False,
+    )

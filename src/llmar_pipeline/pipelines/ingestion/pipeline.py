@@ -1,0 +1,27 @@
+"""Ingestion: raw recordings -> recordings, index, quarantine."""
+
+from kedro.pipeline import Node, Pipeline
+
+from llmar_pipeline.pipelines.ingestion import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """The stage's nodes, in one box of Kedro-Viz."""
+    return Pipeline(
+        [
+            Node(
+                nodes.provide_recordings,
+                inputs=["raw_folder", "params:demo_recordings"],
+                outputs="raw_recordings",
+                name="provide_recordings",
+            ),
+            Node(
+                nodes.ingest,
+                inputs=["raw_recordings", "recordings_folder", "params:corpus", "params:ingestion"],
+                outputs=["recordings", "index", "quarantine"],
+                name="ingest",
+            ),
+        ],
+        namespace="ingestion",
+        prefix_datasets_with_namespace=False,
+    )

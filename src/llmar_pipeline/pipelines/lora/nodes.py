@@ -1,0 +1,36 @@
+"""Action sentences of the train split -> the large language model as recogniser."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from llmar_pipeline.io.tracking import log_live
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.training.config import TrainingConfig
+
+
+def train(
+    action_sentences: pd.DataFrame,
+    vqvae_model: Path,
+    llm_cache: Path,
+    lora_checkpoints: Path,
+    recognizer_folder: Path,
+    llm: LLMConfig,
+    lora: AdapterConfig,
+    lora_training: TrainingConfig,
+) -> tuple[Path, pd.DataFrame]:
+    """Fine-tune by LoRA, continuing where a killed run stopped."""
+    from llmar_pipeline.language.lora import train_lora
+
+    model, history = train_lora(
+        action_sentences,
+        vqvae_model,
+        llm,
+        llm_cache,
+        lora,
+        lora_training,
+        lora_checkpoints,
+        log_live("lora"),
+    )
+    model.save(recognizer_folder)
+    return recognizer_folder, pd.DataFrame(history)

@@ -1,0 +1,27 @@
+"""Normalization: recordings -> sequences; index -> splits."""
+
+from kedro.pipeline import Node, Pipeline
+
+from llmar_pipeline.pipelines.normalization import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """The stage's nodes, in one box of Kedro-Viz."""
+    return Pipeline(
+        [
+            Node(
+                nodes.normalize,
+                inputs=["recordings", "sequences_folder", "params:corpus", "params:normalization"],
+                outputs="sequences",
+                name="normalize",
+            ),
+            Node(
+                nodes.split,
+                inputs=["index", "params:corpus", "params:protocol"],
+                outputs="splits",
+                name="split",
+            ),
+        ],
+        namespace="normalization",
+        prefix_datasets_with_namespace=False,
+    )

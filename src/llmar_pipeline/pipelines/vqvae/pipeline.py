@@ -1,0 +1,30 @@
+"""VQ-VAE training: sequences of the train split -> vqvae_model."""
+
+from kedro.pipeline import Node, Pipeline
+
+from llmar_pipeline.pipelines.vqvae import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """The stage's nodes, in one box of Kedro-Viz."""
+    return Pipeline(
+        [
+            Node(
+                nodes.train,
+                inputs=[
+                    "sequences",
+                    "splits",
+                    "vqvae_checkpoints",
+                    "vqvae_folder",
+                    "params:corpus",
+                    "params:vqvae",
+                    "params:augmentation",
+                    "params:vqvae_training",
+                ],
+                outputs=["vqvae_model", "vqvae_history"],
+                name="train_vqvae",
+            ),
+        ],
+        namespace="vqvae",
+        prefix_datasets_with_namespace=False,
+    )

@@ -1,0 +1,13 @@
+"""Kedro's project settings."""
+
+from llmar_pipeline.hooks import PreflightHook, TrackingHook
+from llmar_pipeline.io.config_loader import StackedConfigLoader
+
+HOOKS = (PreflightHook(), TrackingHook())
+CONFIG_LOADER_CLASS = StackedConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "demo",
+    "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},
+    "config_patterns": {"mlflow": ["mlflow*"]},
+}

@@ -1,0 +1,41 @@
+"""How long and how fast a stage trains."""
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """How long and how fast one stage trains; every number's source stands beside it in the YAML file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    micro_batch_size: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    adam_betas: tuple[float, float]
+    weight_decay: float = Field(ge=0)
+    warmup_steps: int = Field(ge=0)
+    schedule: Literal["constant", "step", "cosine"]
+    step_decay_at: int = Field(ge=0)
+    step_decay_factor: float = Field(gt=0)
+    max_gradient_norm: float = Field(ge=0)
+    save_every: int = Field(gt=0)
+    log_every: int = Field(gt=0)
+    seed: int
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Multiplier of the learning rate at a step: linear warm-up, then the schedule.
+
+        Source: warm-up and the step decay from the lineage (T2M-GPT); cosine is ours, for short budgets.
+        """
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.schedule == "step":
+            return self.step_decay_factor if step >= self.step_decay_at else 1.0
+        if self.schedule == "cosine":
+            progress = (step - self.warmup_steps) / max(1, self.max_steps - self.warmup_steps)
+            return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+        return 1.0

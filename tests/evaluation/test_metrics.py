@@ -1,0 +1,109 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.evaluation.metrics import build_predictions, confusion, metrics, most_confused, per_class
+
+CLASSES = ["sit", "stand", "wave"]
+
+
+def table() -> pd.DataFrame:
+    """Five clips: sit right, sit taken for wave twice, stand right, wave right."""
+    probabilities = [[0.7, 0.2, 0.1], [0.3, 0.1, 0.6], [0.2, 0.3, 0.5], [0.1, 0.8, 0.1], [0.0, 0.2, 0.8]]
+    true = ["sit", "sit", "sit", "stand", "wave"]
+    with np.errstate(divide="ignore"):
+        return build_predictions(list("abcde"), true, CLASSES, np.log(probabilities))
+
+
+def test_build_predictions_takes_the_softmax_and_the_best_class():
+    # e^1 / (e^1 + e^2 + e^3) = 0.0900, and so on; a common offset changes nothing.
+    predictions = build_predictions(["a"], ["sit"], CLASSES, np.array([[1.0, 2.0, 3.0]]) - 5000)
+    assert predictions.loc[0, "predicted"] == "wave"
+    np.testing.assert_allclose(
+        predictions.loc[0, ["p:sit", "p:stand", "p:wave"]].astype(float), [0.09003057, 0.24472847, 0.66524096]
+    )
+
+
+def test_an_impossible_class_has_probability_zero():
+    assert table().loc[4, "p:sit"] == 0
+
+
+@pytest.mark.parametrize("scores", [[[0.0, np.nan, 1.0]], [[-np.inf, -np.inf, -np.inf]]])
+def test_build_predictions_refuses_what_is_no_number(scores):
+    with pytest.raises(UserError, match="clip 'a'"):
+        build_predictions(["a"], ["sit"], CLASSES, np.array(scores))
+
+
+def test_build_predictions_refuses_wrong_shapes():
+    with pytest.raises(ValueError, match=r"seen 1 and \[1, 2\]"):
+        build_predictions(["a"], ["sit"], CLASSES, np.zeros((1, 2)))
+
+
+def test_metrics_of_five_clips():
+    values = metrics(table(), majority_class="sit")
+    assert values["accuracy"] == pytest.approx(3 / 5)
+    assert values["mean_class_accuracy"] == pytest.approx((1 / 3 + 1 + 1) / 3)
+    assert values["top5"] == 1  # three classes: all of them
+    assert values["majority_accuracy"] == pytest.approx(3 / 5)
+    assert values["chance"] == pytest.approx(1 / 3)
+    assert (values["n_test"], values["n_classes"]) == (5, 3)
+    assert metrics(table())["majority_accuracy"] is None
+
+
+def test_top5_counts_the_sixth_class_as_wrong():
+    classes = list("abcdef")
+    scores = np.array([[5.0, 4, 3, 2, 1, 0]] * 3)
+    assert metrics(build_predictions(list("xyz"), list("aef"), classes, scores))["top5"] == pytest.approx(
+        2 / 3
+    )
+
+
+def test_mean_class_accuracy_leaves_out_classes_without_clips():
+    predictions = table()[lambda t: t["true"] != "stand"]
+    assert metrics(predictions)["mean_class_accuracy"] == pytest.approx((1 / 3 + 1) / 2)
+
+
+def test_interval_is_that_of_the_binomial_distribution():
+    # 200 clips, 150 right: standard error sqrt(0.75 * 0.25 / 200) = 0.0306, so 0.75 -+ 0.060.
+    scores = np.tile([1.0, 0.0], (200, 1))
+    predictions = build_predictions(
+        [f"c{i}" for i in range(200)], ["a"] * 150 + ["b"] * 50, ["a", "b"], scores
+    )
+    values = metrics(predictions, seed=1)
+    assert values["accuracy_low"] == pytest.approx(0.690, abs=0.006)
+    assert values["accuracy_high"] == pytest.approx(0.810, abs=0.006)
+    assert metrics(predictions, seed=1) == values
+
+
+def test_confusion_has_the_true_classes_in_rows():
+    counts = confusion(table())
+    assert list(counts.index) == list(counts.columns) == CLASSES
+    assert counts.to_numpy().tolist() == [[1, 0, 2], [0, 1, 0], [0, 0, 1]]
+
+
+def test_most_confused_counts_mistakes_only():
+    pairs = most_confused(table())
+    assert pairs[["true", "predicted", "count"]].to_numpy().tolist() == [["sit", "wave", 2]]
+    assert pairs["share"].tolist() == pytest.approx([2 / 3])
+    assert most_confused(table().iloc[[0, 3]]).empty
+
+
+def test_per_class():
+    rows = per_class(table())
+    assert rows["class"].tolist() == CLASSES
+    assert rows["clips"].tolist() == [3, 1, 1]
+    assert rows["correct"].tolist() == [1, 1, 1]
+    assert rows["accuracy"].tolist() == pytest.approx([1 / 3, 1, 1])
+    assert rows["mistaken_for"].tolist() == ["wave", "", ""]
+
+
+def test_damaged_tables_are_refused():
+    with pytest.raises(UserError, match="at least one test clip"):
+        metrics(table().iloc[:0])
+    with pytest.raises(UserError, match="NaN in 1 of 5 clips, first 'c'"):
+        metrics(table().assign(**{"p:sit": [0.1, 0.2, np.nan, 0.3, 0.4]}))
+    with pytest.raises(UserError, match="'jump'"):
+        confusion(table().replace({"true": {"stand": "jump"}}))
+    with pytest.raises(UserError, match="columns name, true"):
+        per_class(table().drop(columns="true"))

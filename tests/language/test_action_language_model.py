@@ -1,0 +1,176 @@
+import json
+
+import pytest
+import torch
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
+from llmar_pipeline.language.instructions import encode_answers
+from llmar_pipeline.language.llm import weights_checksum
+
+
+def answers(model, labels):
+    ids, mask = encode_answers(model.tokenizer, model.class_names)
+    return ids[labels], mask[labels]
+
+
+def plain_logits(model, codes, answer):
+    """Logits after the prompt and each answer token, one clip, by the language model's own forward."""
+    text = [model.tokenizer.bos_token_id]
+    text += model.tokenizer("Given a sequence of action tokens", add_special_tokens=False).input_ids
+    rest = model.tokenizer(", please predict the corresponding action.", add_special_tokens=False).input_ids
+    words = model.base.get_input_embeddings()
+    embeddings = torch.cat(
+        [
+            words(torch.tensor(text)),
+            model.action_embedding.weight[codes],
+            words(torch.tensor(rest + list(answer))),
+        ]
+    )
+    logits = model.base(inputs_embeds=embeddings[None]).logits[0]
+    return logits[len(text) + len(codes) + len(rest) - 1 :]
+
+
+def test_the_loss_is_the_mean_over_answer_tokens_only(build, clips):
+    model = build()
+    codes, code_mask = clips
+    ids, mask = answers(model, torch.tensor([0, 1, 2, 4]))
+    terms = []
+    for clip in range(4):
+        answer = ids[clip][mask[clip]].tolist()
+        logits = plain_logits(model, codes[clip][code_mask[clip]], answer[:-1])
+        terms += [-logits[i].log_softmax(0)[token].item() for i, token in enumerate(answer)]
+    assert len(terms) == int(mask.sum())
+    assert model(codes, code_mask, ids, mask)["loss"].item() == pytest.approx(
+        sum(terms) / len(terms), abs=1e-5
+    )
+
+
+def test_padding_does_not_change_a_clip(build, clips):
+    model = build()
+    codes, code_mask = clips
+    ids, mask = answers(model, torch.tensor([1]))
+    alone = model(codes[1:2, :3], code_mask[1:2, :3], ids, mask)["loss"].item()
+    padded_codes = torch.cat([codes[1:2, :3], torch.full((1, 5), 9)], dim=1)
+    padded_mask = torch.arange(8)[None] < 3
+    padded_ids = torch.cat([ids, torch.full((1, 4), 7)], dim=1)
+    padded_answer_mask = torch.cat([mask, torch.zeros(1, 4, dtype=torch.bool)], dim=1)
+    assert model(padded_codes, padded_mask, padded_ids, padded_answer_mask)["loss"].item() == pytest.approx(
+        alone, abs=1e-5
+    )
+
+
+def test_positions_count_real_tokens():
+    mask = torch.tensor([[True, False, False, True, True], [True, True, True, False, False]])
+    assert positions(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2]]
+
+
+@pytest.mark.parametrize("action_tokens", ["frozen", "trainable"])
+def test_gradient_reaches_adapters_and_the_chosen_action_tokens_only(build, clips, action_tokens):
+    model = build(action_tokens=action_tokens).train()
+    codes, code_mask = clips
+    model(codes, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))["loss"].backward()
+    with_gradient = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    expected = {n for n, _ in model.named_parameters() if "lora_" in n}
+    # 2 layers, q and v, two factors each.
+    assert len(expected) == 8
+    if action_tokens == "trainable":
+        expected |= {"action_embedding.weight"}
+        used = set(codes[code_mask].tolist())
+        moved = model.action_embedding.weight.grad.abs().sum(dim=1).nonzero().flatten().tolist()
+        assert set(moved) == used
+    assert with_gradient == expected
+
+
+def test_training_leaves_every_base_tensor_untouched(build, clips):
+    bare = weights_checksum(build(adapters=False).llm)
+    model = build(action_tokens="trainable").train()
+    adapters_before = [p.detach().clone() for n, p in model.named_parameters() if "lora_" in n]
+    codes, code_mask = clips
+    batch = (codes, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=1e-2, weight_decay=0.1)
+    losses = []
+    for _ in range(5):
+        loss = model(*batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    adapters_after = [p for n, p in model.named_parameters() if "lora_" in n]
+    assert not any(torch.equal(a, b) for a, b in zip(adapters_before, adapters_after, strict=True))
+    # 2 layers of 9 tensors, embeddings, last norm, head.
+    assert len(bare) == 21
+    assert weights_checksum(model.llm) == bare
+
+
+def test_the_checksum_sees_a_single_changed_number(build):
+    model = build()
+    before = weights_checksum(model.llm)
+    with torch.no_grad():
+        model.base.model.layers[1].self_attn.q_proj.weight[3, 4] += 1e-6
+    after = weights_checksum(model.llm)
+    assert {n for n in before if before[n] != after[n]} == {"model.layers.1.self_attn.q_proj.weight"}
+
+
+def test_a_bfloat16_base_trains_float32_adapters(build, clips):
+    model = build()
+    model.base.to(torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+    codes, code_mask = clips
+    loss = model(codes, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))["loss"]
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(p.grad.dtype == torch.float32 for n, p in model.named_parameters() if "lora_" in n)
+
+
+def test_a_codebook_of_another_width_is_refused(build, tiny_config):
+    model = build(adapters=False)
+    with pytest.raises(UserError, match=r"width 32 .*\(16, 24\).*vqvae.code_dim=32"):
+        ActionLanguageModel(
+            model.llm, model.tokenizer, torch.zeros(16, 24), "[tokens].", ["throw"], tiny_config
+        )
+
+
+@pytest.mark.parametrize("adapters", [True, False])
+def test_a_saved_model_loads_to_the_same_loss(build, clips, tmp_path, codebook, adapters):
+    model = build(adapters=adapters, action_tokens="trainable")
+    with torch.no_grad():
+        model.action_embedding.weight += 0.1
+        if not adapters:
+            model.base.model.layers[0].mlp.up_proj.weight += 0.05
+    model.save(tmp_path / "saved")
+    loaded = ActionLanguageModel.load(tmp_path / "saved", tmp_path, codebook=codebook)
+    codes, code_mask = clips
+    batch = (codes, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))
+    assert torch.equal(loaded(*batch)["loss"], model(*batch)["loss"])
+    assert loaded.class_names == model.class_names
+    assert loaded.codebook_checksum == model.codebook_checksum
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert (tmp_path / "saved" / "model.safetensors").exists() is not adapters
+    assert not list((tmp_path / "saved").glob("*.bin"))
+
+
+def test_a_folder_without_manifest_is_incomplete(build, tmp_path):
+    build().save(tmp_path / "saved")
+    (tmp_path / "saved" / "recognizer.json").unlink()
+    with pytest.raises(UserError, match=r"recognizer\.json.*stage2"):
+        ActionLanguageModel.load(tmp_path / "saved", tmp_path)
+
+
+def test_another_codebook_is_refused(build, tmp_path, codebook):
+    build().save(tmp_path / "saved")
+    with pytest.raises(UserError, match="Expected codebook"):
+        ActionLanguageModel.load(tmp_path / "saved", tmp_path, codebook=codebook + 1e-6)
+
+
+@pytest.mark.parametrize(("key", "what"), [("tokenizer_sha256", "tokenizer"), ("hidden_size", "hidden size")])
+def test_another_language_model_is_refused(build, tmp_path, key, what):
+    build().save(tmp_path / "saved")
+    path = tmp_path / "saved" / "recognizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: 0}))
+    with pytest.raises(UserError, match=f"Expected {what} 0"):
+        ActionLanguageModel.load(tmp_path / "saved", tmp_path)

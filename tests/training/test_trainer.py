@@ -1,0 +1,174 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.trainer import COMPLETE, SampleStream, latest_checkpoint, train
+from torch import nn
+
+
+def config(**changes):
+    values = {
+        "max_steps": 8,
+        "batch_size": 4,
+        "micro_batch_size": 2,
+        "learning_rate": 0.05,
+        "adam_betas": (0.9, 0.99),
+        "weight_decay": 0.01,
+        "warmup_steps": 2,
+        "schedule": "cosine",
+        "step_decay_at": 4,
+        "step_decay_factor": 0.1,
+        "max_gradient_norm": 1.0,
+        "save_every": 3,
+        "log_every": 1,
+        "seed": 0,
+    }
+    return TrainingConfig(**(values | changes))
+
+
+class Regression(nn.Module):
+    """A frozen layer, a trained one with dropout, and a buffer that changes: all a checkpoint must keep."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.frozen = nn.Linear(3, 3).requires_grad_(False)
+        self.trained = nn.Linear(3, 1)
+        self.dropout = nn.Dropout(0.3)
+        self.register_buffer("seen", torch.zeros(()))
+        self.stop_at = math.inf
+
+    def forward(self, x, y):
+        self.seen += len(x)
+        if self.seen > self.stop_at:
+            raise KeyboardInterrupt
+        error = self.trained(self.dropout(self.frozen(x)))[:, 0] - y
+        return {"loss": error.square().mean(), "bias": error.mean()}
+
+
+def read(index, rng):
+    x = torch.from_numpy(rng.normal(index, 1, 3).astype(np.float32))
+    return {"x": x, "y": x.sum()}
+
+
+def stream(settings):
+    return SampleStream(5, settings.max_steps * settings.batch_size, settings.seed, read)
+
+
+def weights(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path):
+    settings = config()
+    whole = Regression()
+    history = train(whole, stream(settings), settings, tmp_path / "whole", {"a": 1})
+
+    stopped = Regression()
+    stopped.stop_at = 5 * settings.batch_size  # dies in step 6; the last checkpoint is step 3
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, stream(settings), settings, tmp_path / "killed", {"a": 1})
+    assert latest_checkpoint(tmp_path / "killed").name == "checkpoint-3"
+    continued = Regression()
+    continued_history = train(continued, stream(settings), settings, tmp_path / "killed", {"a": 1})
+
+    expected = weights(whole)
+    assert not torch.equal(expected["trained.weight"], weights(Regression())["trained.weight"])
+    for name, tensor in weights(continued).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert [r["loss"] for r in continued_history] == [r["loss"] for r in history]
+
+
+def test_a_half_written_checkpoint_is_not_continued_from(tmp_path):
+    settings = config()
+    train(Regression(), stream(settings), settings, tmp_path, {})
+    newest = latest_checkpoint(tmp_path)
+    (newest / COMPLETE).unlink()
+    (newest / "optimizer.pt").write_bytes(b"half")
+    resumed = Regression()
+    train(resumed, stream(settings), settings, tmp_path, {})
+    fresh = Regression()
+    train(fresh, stream(settings), settings, tmp_path / "fresh", {})
+    assert torch.equal(resumed.trained.weight, fresh.trained.weight)
+
+
+def test_other_data_or_parameters_start_over(tmp_path):
+    settings = config()
+    train(Regression(), stream(settings), settings, tmp_path, {"data": "one"})
+    fresh = Regression()
+    train(fresh, stream(settings), settings, tmp_path, {"data": "two"})
+    assert fresh.seen == settings.max_steps * settings.batch_size
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    settings = config()
+    first = Regression()
+    history = train(first, stream(settings), settings, tmp_path, {})
+    again = Regression()
+    again.stop_at = 0
+    assert train(again, stream(settings), settings, tmp_path, {}) == history
+    assert torch.equal(again.trained.weight, first.trained.weight)
+
+
+def test_checkpoints_hold_no_frozen_weight(tmp_path):
+    from safetensors.torch import load_file
+
+    settings = config()
+    train(Regression(), stream(settings), settings, tmp_path, {})
+    saved = load_file(latest_checkpoint(tmp_path) / "model.safetensors")
+    assert sorted(saved) == ["seen", "trained.bias", "trained.weight"]
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_term(tmp_path):
+    settings = config()
+    model = Regression()
+
+    def read_bad(index, rng):
+        item = read(index, rng)
+        return item | {"y": item["y"] * float("nan")} if model.seen >= 8 else item
+
+    bad = SampleStream(5, 32, 0, read_bad)
+    with pytest.raises(UserError, match=r"step \d.*loss=nan"):
+        train(model, bad, settings, tmp_path, {})
+    assert all(torch.isfinite(v).all() for v in weights(model).values())
+
+
+def test_the_stream_reads_every_item_once_an_epoch_and_depends_on_position_alone():
+    items = SampleStream(5, 20, 7, lambda index, rng: (index, rng.random()))
+    forwards = [items[i] for i in range(20)]
+    assert [sorted(i for i, _ in forwards[e : e + 5]) for e in (0, 5, 10, 15)] == [[0, 1, 2, 3, 4]] * 4
+    assert [items[i] for i in reversed(range(20))] == forwards[::-1]
+    assert len({r for _, r in forwards}) == 20
+
+
+def test_no_training_clip_is_a_clear_error():
+    with pytest.raises(UserError, match="at least one clip"):
+        SampleStream(0, 8, 0, read)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "factor"),
+    [
+        ("constant", 0, 0.5),
+        ("constant", 1, 1.0),
+        ("constant", 7, 1.0),
+        ("step", 3, 1.0),
+        ("step", 4, 0.1),
+        ("cosine", 2, 1.0),
+        ("cosine", 5, 0.5),
+        ("cosine", 8, 0.0),
+    ],
+)
+def test_learning_rate_schedules(schedule, step, factor):
+    assert config(schedule=schedule).learning_rate_factor(step) == pytest.approx(factor)
+
+
+def test_live_logs_carry_every_term_and_step(tmp_path):
+    records = []
+    settings = config()
+    train(Regression(), stream(settings), settings, tmp_path, {}, on_log=lambda r, s: records.append((s, r)))
+    assert [step for step, _ in records] == list(range(1, 9))
+    assert all({"loss", "bias", "learning_rate"} <= set(record) for _, record in records)
