@@ -146,7 +146,6 @@ def test_a_model_trained_on_one_answer_generates_exactly_it(build, clips):
         optimizer.zero_grad()
     trie = LabelTrie(NAMES, model.tokenizer)
     assert generate_names(model, codes, code_mask, trie) == ["throw up cap/hat"] * 4
-    assert score_classes(model, codes, code_mask, trie).argmax(dim=1).tolist() == [1] * 4
 
 
 @pytest.mark.slow

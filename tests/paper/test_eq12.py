@@ -17,10 +17,9 @@ def test_weighted_sum():
 def model():
     torch.manual_seed(0)
     config = VQVAEConfig(
-        persons=1, joints=5, code_dim=12, codes=16, width=8, frames=16, commitment_weight=0.25,
-        initialise_from_data=False,
-    )  # fmt: skip
-    return VQVAE(config).eval()
+        code_dim=12, codes=16, width=8, frames=16, commitment_weight=0.25, initialise_from_data=False
+    )
+    return VQVAE(config, channels=15).eval()
 
 
 def test_forward_adds_the_losses_up(model):

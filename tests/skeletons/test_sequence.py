@@ -17,7 +17,7 @@ def test_counts_persons_and_frames() -> None:
 )
 def test_refuses_other_arrays(data: np.ndarray) -> None:
     with pytest.raises(
-        UserError, match="'wave': expected a float32 array .person, frame, joint, coordinate."
+        UserError, match=r"'wave': expected a float32 array \[person, frame, joint, coordinate\]"
     ):
         Sequence("wave", data)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from llmar_pipeline.vqvae.codebook import Codebook, perplexity
 
@@ -95,3 +96,26 @@ def test_perplexity():
     assert perplexity(torch.arange(8).repeat(2), 8).item() == pytest.approx(8)
     # Shares 1/2, 1/4, 1/4: entropy 1.5 ln 2.
     assert perplexity(torch.tensor([0, 0, 1, 2]), 8).item() == pytest.approx(2**1.5)
+
+
+def train_on_one_of_two_processes(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    codebook = Codebook(8, 4, usage_decay=0.0)
+    torch.manual_seed(rank)  # from here on each process has its own data
+    for _ in range(3):
+        features = torch.randn(20, 4)
+        codebook.refresh(features)
+        codebook.count(torch.full((4,), rank))
+    save_file(codebook.state_dict(), folder / f"{rank}.safetensors")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_of_one_run_keep_one_codebook(tmp_path):
+    torch.multiprocessing.spawn(train_on_one_of_two_processes, (tmp_path,), nprocs=2)
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    assert first["usage"].tolist() == [4.0, 4.0, 0, 0, 0, 0, 0, 0]  # both processes' tokens

@@ -60,7 +60,7 @@ def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarr
                 data[actor, body.start : body.end + 1] = body.joints
                 intervals[actor] = (min(start, body.start), max(end, body.end))
                 break
-    present: np.ndarray = ~np.isnan(data).all(axis=(2, 3))
+    present = np.logical_not(np.isnan(data).all(axis=(2, 3)))
     return data[present.any(axis=1)][:, present.any(axis=0)], note
 
 

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -63,7 +63,8 @@ def hidden_size(config: LLMConfig, cache: Path) -> int:
         if config.model == _BUNDLED or _local_folder(config.model) is not None:
             path = ensure_llm(config, cache) / "config.json"
         else:
-            path = Path(hf_hub_download(config.model, "config.json"))
+            # Unlike hf_hub_download, this gives up at once without a network.
+            path = Path(snapshot_download(config.model, allow_patterns=["config.json"])) / "config.json"
         size = json.loads(path.read_text(encoding="utf-8")).get("hidden_size")
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         raise _unavailable(config.model, error) from error
@@ -233,10 +234,12 @@ def _local_folder(model: str) -> Path | None:
 def _unavailable(model: str, error: Exception) -> UserError:
     if isinstance(error, GatedRepoError):
         seen = "the hub asks for an accepted licence and a login (`hf auth login`)"
+    elif isinstance(error, RepositoryNotFoundError):
+        seen = "the hub has no such model, or a private one"
     elif isinstance(error, HFValidationError):
         seen = "neither a folder nor a valid hub id"
     else:
-        seen = " ".join(str(error).split())[:160] or type(error).__name__
+        seen = next(iter(str(error).splitlines()), type(error).__name__)[:160]
     return UserError(
         f"Expected a language model to load at llm.model={model}, saw: {seen}; {_WHAT_RUNS_HERE}."
     )

@@ -120,7 +120,7 @@ def tangent_distance_matrix(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
 
 
 def _from_norms_and_angle(u_norm: Tensor, v_norm: Tensor, sin2_half_angle: Tensor, c: float) -> Tensor:
-    """The law of cosines, sinh^2(d/2) = sinh^2(r - s) + sinh(2r) sinh(2s) sin^2(t/2), r = |u|, s = |v|, c = 1."""
+    """The law of cosines: sinh^2(d/2) = sinh^2(r - s) + sinh(2r) sinh(2s) sin^2(t/2), r = |u|, s = |v|."""
     r, s = math.sqrt(c) * u_norm, math.sqrt(c) * v_norm
     sin2 = sin2_half_angle.clamp(0, 1)
 

@@ -1,4 +1,4 @@
-"""The settings of the action-based VQ-VAE."""
+"""The settings of the action-based VQ-VAE, and of the action sentences taken from it."""
 
 from typing import Literal, Self
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class VQVAEConfig(BaseModel):
-    """What one needs to build the VQ-VAE; saved as `config.json` beside the weights.
+    """What one needs to build the VQ-VAE, except for the number of input channels, which the data give.
 
     "paper" marks values of the paper, "lineage" those of T2M-GPT and MotionGPT, from which the paper's
     own numbers descend, "ours" everything else.
@@ -14,17 +14,10 @@ class VQVAEConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # The data's shape: a frame is persons x joints x coordinates numbers (NTU RGB+D: 2 x 25 x 3 = 150).
-    persons: int = Field(gt=0)  # corpus
-    joints: int = Field(gt=0)  # corpus
-    coordinates: int = Field(default=3, gt=0)  # corpus
-
     # The codebook.
     code_dim: int = Field(gt=0)  # paper: du, the width of the language model's word embeddings
     codes: int = Field(default=512, gt=0)  # paper: U, even
-    geometry: Literal["hyperbolic", "euclidean"] = (
-        "hyperbolic"  # paper, Sec. 3.1; "euclidean" is its ablation
-    )
+    geometry: Literal["hyperbolic", "euclidean"] = "hyperbolic"  # paper; "euclidean" is its ablation
     curvature: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # ours: c; Eq. 9 is printed for c = 1
     initialise_from_data: bool = True  # lineage: codes start at the first batch's features
     reset_dead_codes: bool = True  # lineage: codes that fall out of use restart at a feature
@@ -42,11 +35,6 @@ class VQVAEConfig(BaseModel):
     commitment_weight: float = Field(default=0.02, ge=0)  # paper: omega_1
 
     @property
-    def channels(self) -> int:
-        """Numbers a frame: persons x joints x coordinates."""
-        return self.persons * self.joints * self.coordinates
-
-    @property
     def stride(self) -> int:
         """Frames a code, V / W."""
         return int(2**self.downsamplings)
@@ -60,3 +48,13 @@ class VQVAEConfig(BaseModel):
                 f"frames must be a multiple of 2**downsamplings = {self.stride}, but is {self.frames}"
             )
         return self
+
+
+class TokenizationConfig(BaseModel):
+    """How clips are turned into action sentences."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    readings: int = Field(default=8, ge=0)  # ours: random readings of a training clip, beside the plain one
+    batch_size: int = Field(default=256, gt=0)  # ours
+    seed: int = Field(default=0, ge=0)  # ours

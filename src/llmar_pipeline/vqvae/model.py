@@ -1,5 +1,6 @@
 """The action-based VQ-VAE: motion to codes and back."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +36,18 @@ class VQVAE(nn.Module):
 
     Features and codes are tangent vectors at the origin of the Poincare ball.
 
+    Args:
+        config: The settings.
+        channels: Numbers a frame: persons x joints x coordinates (NTU RGB+D: 2 x 25 x 3 = 150).
+
     Source: Sec. 3.1 of the paper; encoder and decoder: lineage.
     """
 
-    def __init__(self, config: VQVAEConfig) -> None:
+    def __init__(self, config: VQVAEConfig, channels: int) -> None:
         super().__init__()
         self.config = config
-        self.encoder = _encoder(config)
+        self.channels = channels
+        self.encoder = _encoder(config, channels)
         # The ball is flat far below norm 1 and a tree far above it. The entries of an untrained encoder's
         # output are about 0.1 at every du, so with this factor the features start at norms of about 1.
         self.feature_scale = nn.Parameter(torch.tensor(10 / config.code_dim**0.5))
@@ -55,7 +61,7 @@ class VQVAE(nn.Module):
             config.usage_decay,
             config.dead_below,
         )
-        self.decoder = _decoder(config)
+        self.decoder = _decoder(config, channels)
 
     def encode(self, motion: Tensor) -> Tensor:
         """Encode motion to features.
@@ -69,14 +75,10 @@ class VQVAE(nn.Module):
         Raises:
             UserError: The number of channels or of frames does not fit.
         """
-        if (
-            motion.ndim != 3
-            or motion.shape[2] != self.config.channels
-            or motion.shape[1] % self.config.stride
-        ):
+        if motion.ndim != 3 or motion.shape[2] != self.channels or motion.shape[1] % self.config.stride:
             raise UserError(
                 f"the VQ-VAE expects motion [batch, a multiple of {self.config.stride} frames, "
-                f"{self.config.channels} channels], but got {list(motion.shape)}: "
+                f"{self.channels} channels], but got {list(motion.shape)}: "
                 "resample the clips, or load the model that was trained on this corpus"
             )
         return self.encoder(motion.transpose(1, 2)).transpose(1, 2).float() * self.feature_scale
@@ -167,9 +169,8 @@ class VQVAE(nn.Module):
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         save_file(weights, folder / "model.safetensors.tmp")
         os.replace(folder / "model.safetensors.tmp", folder / "model.safetensors")
-        (folder / "config.json.tmp").write_text(
-            self.config.model_dump_json(indent=2) + "\n", encoding="utf-8"
-        )
+        settings = {"channels": self.channels, "config": self.config.model_dump()}
+        (folder / "config.json.tmp").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         os.replace(folder / "config.json.tmp", folder / "config.json")
 
     @classmethod
@@ -186,10 +187,10 @@ class VQVAE(nn.Module):
             if not (folder / name).is_file():
                 raise UserError(f"expected a trained VQ-VAE in {folder}, but {name} is missing: run stage 1")
         try:
-            config = VQVAEConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))
-            model = cls(config)
+            settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            model = cls(VQVAEConfig(**settings["config"]), settings["channels"])
             model.load_state_dict(load_file(folder / "model.safetensors"))
-        except (ValueError, SafetensorError, RuntimeError) as error:
+        except (ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
                 f"expected config.json and model.safetensors of one VQ-VAE in {folder}, but reading them "
@@ -220,14 +221,14 @@ def _residual_blocks(config: VQVAEConfig) -> list[nn.Module]:
     return [_ResidualBlock(config.width, dilation) for dilation in dilations]
 
 
-def _encoder(config: VQVAEConfig) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv1d(config.channels, config.width, 3, padding=1), nn.ReLU()]
+def _encoder(config: VQVAEConfig, channels: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv1d(channels, config.width, 3, padding=1), nn.ReLU()]
     for _ in range(config.downsamplings):
         layers += [nn.Conv1d(config.width, config.width, 4, stride=2, padding=1), *_residual_blocks(config)]
     return nn.Sequential(*layers, nn.Conv1d(config.width, config.code_dim, 3, padding=1))
 
 
-def _decoder(config: VQVAEConfig) -> nn.Sequential:
+def _decoder(config: VQVAEConfig, channels: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv1d(config.code_dim, config.width, 3, padding=1), nn.ReLU()]
     for _ in range(config.downsamplings):
         layers += [
@@ -236,4 +237,4 @@ def _decoder(config: VQVAEConfig) -> nn.Sequential:
             nn.Conv1d(config.width, config.width, 3, padding=1),
         ]
     layers += [nn.Conv1d(config.width, config.width, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv1d(config.width, config.channels, 3, padding=1))
+    return nn.Sequential(*layers, nn.Conv1d(config.width, channels, 3, padding=1))

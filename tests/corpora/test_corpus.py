@@ -1,0 +1,78 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmar_pipeline.corpora import CORPORA, Protocol
+from llmar_pipeline.errors import UserError
+
+PROTOCOL = Protocol("xsub", by="subject", train=frozenset(range(1, 21)))
+
+
+def index(subjects: range, clips: int = 3) -> pd.DataFrame:
+    rows = [{"name": f"s{s}_{c}", "subject": s, "camera": c} for s in subjects for c in range(clips)]
+    return pd.DataFrame(rows)
+
+
+def test_two_of_twenty_training_subjects_validate_and_test_is_untouched() -> None:
+    frame = index(range(1, 41))
+    split = PROTOCOL(frame)
+    assert (split[frame["subject"] > 20] == "test").all()
+    assert frame["subject"][split == "val"].nunique() == 2
+    assert (split == "val").sum() == 6
+    assert (split == "train").sum() == 54
+    assert split.groupby(frame["subject"]).nunique().eq(1).all()
+
+
+def test_row_order_and_row_labels_do_not_matter_but_the_seed_does() -> None:
+    frame = index(range(1, 41))
+    split = PROTOCOL(frame)
+    shuffled = frame.sample(frac=1, random_state=3)
+    pd.testing.assert_series_equal(PROTOCOL(shuffled).sort_index(), split)
+    shuffled.index = pd.Index(["same"] * len(shuffled))
+    again = PROTOCOL(shuffled)
+    assert again.index.equals(shuffled.index)
+    assert dict(zip(shuffled["name"], again, strict=True)) == dict(zip(frame["name"], split, strict=True))
+    chosen = {tuple(frame["subject"][PROTOCOL(frame, seed=seed) == "val"].unique()) for seed in range(5)}
+    assert len(chosen) > 1
+
+
+@pytest.mark.parametrize(
+    ("n_subjects", "share", "n_val"),
+    [(20, 0.1, 2), (8, 0.1, 1), (4, 0.01, 1), (2, 0.1, 1), (1, 0.1, 0), (20, 0.0, 0), (20, 0.3, 6)],
+)
+def test_number_of_validation_subjects(n_subjects: int, share: float, n_val: int) -> None:
+    frame = index(range(1, n_subjects + 1))
+    assert frame["subject"][PROTOCOL(frame, val_share=share) == "val"].nunique() == n_val
+
+
+def test_a_view_protocol_validates_on_training_views_only() -> None:
+    protocol = Protocol(
+        "xview", by="camera", train=frozenset({1}), test=frozenset({2}), excluded=frozenset({"s1_1"})
+    )
+    frame = index(range(1, 3), clips=4)
+    split = protocol(frame)
+    assert sorted(split[frame["camera"] == 1]) in (["train", "unused"], ["unused", "val"])
+    assert list(split[frame["camera"] == 2]) == ["test", "test"]
+    assert list(split[frame["camera"].isin([0, 3])]) == ["unused"] * 4
+    assert split[frame["name"] == "s1_1"].item() == "unused"
+
+
+def test_rows_without_the_deciding_value_are_unused() -> None:
+    frame = index(range(20, 22), clips=1).astype({"subject": float})
+    frame.loc[len(frame)] = {"name": "x", "subject": np.nan, "camera": 0}
+    assert list(PROTOCOL(frame)) == ["train", "test", "unused"]
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(UserError, match="saw no camera, name"):
+        Protocol("xview", by="camera", train=frozenset({1}))(pd.DataFrame({"subject": [1]}))
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_every_corpus_is_complete(name: str) -> None:
+    corpus = CORPORA[name]
+    assert corpus.name == name
+    assert len(set(corpus.class_names)) == len(corpus.class_names)
+    assert all(key == protocol.name for key, protocol in corpus.protocols.items())
+    assert corpus.metric in ("accuracy", "mean_class_accuracy")
+    assert corpus.download.endswith("folder.")

@@ -1,0 +1,80 @@
+import shutil
+
+import pytest
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+
+
+@pytest.fixture
+def conf(tmp_path, project):
+    return shutil.copytree(project / "conf", tmp_path / "conf")
+
+
+def load(conf, env=None, **runtime):
+    return StackedConfigLoader(str(conf), env, runtime, **CONFIG_LOADER_ARGS)
+
+
+def test_each_layer_goes_over_the_one_before(conf):
+    (conf / "base/parameters/vqvae.yml").write_text("vqvae: {codes: 1, width: 1, depth: 1, frames: 1, curvature: 1}")
+    (conf / "nwucla/parameters.yml").write_text("vqvae: {width: 2, depth: 2, frames: 2, curvature: 2}")
+    (conf / "sizes/laptop.yml").write_text("vqvae: {depth: 3, frames: 3, curvature: 3}")
+    (conf / "experiments/euclidean.yml").write_text("vqvae: {frames: 4, curvature: 4}")
+    loader = load(conf, "nwucla", size="laptop", experiment="euclidean", vqvae={"curvature": 5})
+    assert loader["parameters"]["vqvae"] == {"codes": 1, "width": 2, "depth": 3, "frames": 4, "curvature": 5}
+
+
+def test_merging_is_soft_and_happens_before_interpolation(conf):
+    (conf / "base/parameters/vqvae.yml").write_text("vqvae: {frames: 8, width: '${vqvae.frames}'}")
+    loader = load(conf, "nwucla", size="laptop", vqvae={"frames": 16})
+    assert loader["parameters"]["vqvae"]["width"] == 128  # the size's own value
+    (conf / "sizes/laptop.yml").write_text("{}")
+    assert load(conf, "nwucla", size="laptop", vqvae={"frames": 16})["parameters"]["vqvae"]["width"] == 16
+
+
+def test_the_demo_is_the_default_environment_and_brings_its_size(conf):
+    chosen = load(conf)["globals"]
+    assert (chosen["dataset"], chosen["size"], chosen["synthetic"]) == ("demo", "demo", True)
+    assert load(conf, "nwucla")["globals"]["size"] == "paper"
+
+
+def test_paths_carry_dataset_protocol_and_run(conf):
+    loader = load(conf, "nwucla", size="laptop", experiment="euclidean")
+    assert loader["globals"]["raw_dir"] == "data/01_raw/nwucla"
+    assert loader["catalog"]["metrics"]["filepath"] == "data/08_reporting/nwucla/xview/euclidean-laptop/metrics.json"
+    assert loader["catalog"]["recordings"]["filepath"] == "data/02_intermediate/nwucla/recordings/recordings"
+    assert load(conf, "nwucla", size="laptop", raw_dir="/x")["catalog"]["raw_recordings"]["filepath"] == "/x"
+
+
+def test_single_overrides_give_a_run_a_folder_of_its_own(conf):
+    runs = [
+        load(conf, size="laptop", **overrides)["globals"]["run"]
+        for overrides in ({}, {"vqvae": {"width": 64}}, {"vqvae": {"width": 32}}, {"raw_dir": "/x"})
+    ]
+    assert runs[0] == runs[3] == "llm_ar-laptop"
+    assert len(set(runs)) == 3
+    assert all(run.startswith("llm_ar-laptop") for run in runs)
+
+
+def test_only_ingestion_and_normalization_change_the_shared_sequences(conf):
+    def shared(**overrides):
+        return load(conf, "nwucla", size="laptop", **overrides)["globals"]["recordings_folder"]
+
+    assert shared() == shared(vqvae={"width": 64}) == "nwucla/recordings"
+    assert shared(normalization={"align_view": False}) != shared()
+
+
+@pytest.mark.parametrize(
+    ("env", "runtime", "expected"),
+    [
+        ("nwuclaa", {}, r"unknown environment 'nwuclaa': choose one of demo, .*nwucla"),
+        (None, {"size": "lapto"}, r"unknown size 'lapto': choose one of .*laptop"),
+        (None, {"experiment": "euclid"}, r"unknown experiment 'euclid': choose one of euclidean, llm_ar"),
+        (None, {"protocol": "csub"}, r"unknown protocol 'csub': choose one of xsub, xview"),
+        (None, {"vqvae": {"widht": 3}}, r"unknown parameter 'vqvae.widht': did you mean 'vqvae.width'\?"),
+        (None, {"protocl": "xsub"}, r"unknown parameter 'protocl': did you mean 'protocol'\?"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_refused_with_the_choices(conf, env, runtime, expected):
+    with pytest.raises(UserError, match=expected):
+        _ = load(conf, env, **runtime)["parameters"]
