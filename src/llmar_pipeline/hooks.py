@@ -2,7 +2,6 @@
 
 import logging
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ class PreflightHook:
         """
         _check_inputs(pipeline, catalog)
         _check_outputs(pipeline, catalog)
-        if any(name == "params:llm" for name in pipeline.inputs()):
+        if "params:llm" in pipeline.inputs():
             from llmar_pipeline.language.llm import check_llm
 
             code_dim = catalog.load("params:vqvae").code_dim if "params:vqvae" in pipeline.inputs() else None
@@ -59,7 +58,7 @@ class TrackingHook:
         tags = {key: str(g[key]) for key in ("dataset", "protocol", "experiment", "size", "run")}
         tags |= {
             "pipeline": ",".join(run_params["pipeline_names"] or ["full"]),
-            "git_revision": git_revision(),
+            "git_revision": tracking.git_revision(),
         }
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self._config["tracking_uri"]
         run = tracking.TrackedRun.start(uri, g["dataset"], f"{g['protocol']} {g['run']}", tags)
@@ -99,16 +98,6 @@ class TrackingHook:
         tracking.set_current(None)
 
 
-def git_revision() -> str:
-    """The commit of the code that runs, marked where files differ from it; empty outside a checkout."""
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
-    except OSError:
-        return ""
-    return done.stdout.strip()
-
-
 def _check_inputs(pipeline: Any, catalog: Any) -> None:
     """Datasets that an earlier pipeline should have written."""
     from llmar_pipeline.pipeline_registry import stages
@@ -124,7 +113,8 @@ def _check_inputs(pipeline: Any, catalog: Any) -> None:
 
 def _check_outputs(pipeline: Any, catalog: Any) -> None:
     """The nearest existing folder of every output must take a new file."""
-    folders = {Path(catalog[name]._filepath).parent for name in pipeline.all_outputs()}
+    outputs = pipeline.all_outputs() - {"raw_recordings"}  # only read, and maybe from a read-only place
+    folders = {Path(catalog[name]._filepath).parent for name in outputs}
     for folder in sorted(folders):
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".write_test"

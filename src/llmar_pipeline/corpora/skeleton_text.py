@@ -4,7 +4,11 @@ Line 1 is the number of frames. Each frame is a line with its number of bodies a
 10 fields that starts with the body's id, a line with the number of joints, and a line of 12 fields a joint.
 """
 
+import csv
+import io
+
 import numpy as np
+import pandas as pd
 
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 
@@ -31,7 +35,7 @@ def parse_bodies(text: str, joints: int) -> Bodies:
 
     Source: the dataset's own description; NaN and CRLF occur in the published files.
     """
-    lines = text.rstrip().split("\n")
+    lines = [line.strip() for line in text.rstrip().split("\n")]
     parsed = _parse_fast(lines, joints) or _parse_strictly(lines, joints)
     ids, positions = parsed
     positions[np.isnan(positions).any(axis=-1)] = np.nan
@@ -63,17 +67,33 @@ def _parse_fast(lines: list[str], joints: int) -> Bodies | None:
         if at != len(lines) or not ids:
             return None
         list(map(float, others))
-        positions = np.zeros((0, _JOINT_FIELDS), np.float32)
-        if rows:
-            positions = np.loadtxt(rows, dtype=np.float32, comments=None, ndmin=2)
-        if (
-            positions.shape != (sum(map(len, ids)) * joints, _JOINT_FIELDS)
-            or np.isinf(positions[:, :3]).any()
-        ):
+        positions = _table(rows)
+        if len(positions) != sum(map(len, ids)) * joints or np.isinf(positions[:, :3]).any():
             return None
         return ids, positions[:, :3].reshape(-1, joints, 3).copy()
     except (ValueError, IndexError):
         return None
+
+
+def _table(rows: list[str]) -> np.ndarray:
+    """Joint lines to `[line, field]`; ValueError where any is not plainly 12 numbers set apart by one blank."""
+    block = "\n".join(rows)
+    # Counted here because pandas fills short lines up and takes an empty field for a missing number.
+    if "  " in block or any(row.count(" ") != _JOINT_FIELDS - 1 for row in rows):
+        raise ValueError
+    if not rows:
+        return np.zeros((0, _JOINT_FIELDS), np.float32)
+    table = pd.read_csv(
+        io.StringIO(block),
+        sep=" ",
+        header=None,
+        names=range(_JOINT_FIELDS),
+        dtype=np.float32,
+        keep_default_na=False,
+        na_values=["NaN", "nan"],
+        quoting=csv.QUOTE_NONE,
+    )
+    return table.to_numpy()
 
 
 def _parse_strictly(lines: list[str], joints: int) -> Bodies:
@@ -81,7 +101,7 @@ def _parse_strictly(lines: list[str], joints: int) -> Bodies:
     at = 0
 
     def fault(expected: str, seen: str = "") -> SkeletonFileError:
-        line = repr(lines[at].strip()[:_SHOWN]) if at < len(lines) else "the end of the file"
+        line = repr(lines[at][:_SHOWN]) if at < len(lines) else "the end of the file"
         return SkeletonFileError(expected, seen + line, line=at + 1)
 
     def count(expected: str) -> int:

@@ -1,5 +1,6 @@
 """The MLflow run of the current `kedro run`."""
 
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,3 +81,13 @@ def log_live(stage: str) -> Any:
             _current.log_metrics({f"{stage}/{k}": v for k, v in record.items() if k != "epoch"}, step)
 
     return log
+
+
+def git_revision() -> str:
+    """The commit of the code that runs, marked where files differ from it; empty outside a checkout."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()

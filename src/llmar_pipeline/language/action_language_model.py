@@ -59,7 +59,7 @@ class ActionLanguageModel(nn.Module):
         self.tokenizer = tokenizer
         self.instruction = check_instruction(instruction)
         self.class_names = tuple(class_names)
-        self.config = config
+        self.llm_config = config
         width = self.words.embedding_dim
         if codebook.ndim != 2 or codebook.shape[1] != width:
             raise UserError(
@@ -179,7 +179,7 @@ class ActionLanguageModel(nn.Module):
         )
         manifest = {
             "class_names": self.class_names,
-            "llm": self.config.model_dump(),
+            "llm": self.llm_config.model_dump(),
             "hidden_size": self.words.embedding_dim,
             "instruction": self.instruction,
             "action_tokens": "trainable" if self.action_embedding.weight.requires_grad else "frozen",
@@ -192,7 +192,7 @@ class ActionLanguageModel(nn.Module):
 
     @classmethod
     def load(
-        cls, folder: Path, cache: Path, codebook: Tensor | None = None, dtype: torch.dtype | None = None
+        cls, folder: Path, cache: Path, codebook: Tensor | None = None, dtype: torch.dtype | str | None = None
     ) -> Self:
         """Read what `save` wrote, for scoring (all weights frozen, evaluation mode).
 
@@ -200,7 +200,7 @@ class ActionLanguageModel(nn.Module):
             folder: Folder that `save` wrote.
             cache: Folder of converted language models, as in `ensure_llm`.
             codebook: If given, must be the codebook that the model was trained with [codes, du].
-            dtype: Number type of the base weights; the trained precision by default.
+            dtype: Number type of the base weights, or its name; the trained precision by default.
 
         Raises:
             UserError: The folder is incomplete, or language model, tokenizer or codebook are not those of the

@@ -98,7 +98,7 @@ def check_llm(config: LLMConfig, cache: Path, code_dim: int | None = None) -> No
 
 
 def load_llm(
-    config: LLMConfig, cache: Path, dtype: torch.dtype | None = None
+    config: LLMConfig, cache: Path, dtype: torch.dtype | str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the model and its tokenizer from this machine, with all weights frozen.
 
@@ -127,7 +127,7 @@ def load_llm(
     return llm, tokenizer
 
 
-def load_weights(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def load_weights(folder: Path, dtype: torch.dtype | str) -> PreTrainedModel:
     """Load a causal language model from a folder of safetensors, with all weights frozen.
 
     Args:

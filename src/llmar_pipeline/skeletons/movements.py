@@ -133,10 +133,9 @@ def kick(m: Motion, who: Performer, take: Take) -> None:
 
 def jump_up(m: Motion, who: Performer, take: Take) -> None:
     """A027: crouch, leave the ground, land."""
-    cycle = np.where(take.progress < 1, (take.progress * take.repeats) % 1, 1)
     keys = np.array([0, 0.26, 0.40, 0.57, 0.74, 0.86, 1.0])
-    rise = PchipInterpolator(keys, np.array([0, -0.2, 0.03, 0.22, 0.03, -0.13, 0]) * take.size)(cycle)
-    swing = PchipInterpolator(keys, np.array([0, -0.5, 0.5, 0.9, 0.4, 0.1, 0]))(cycle)
+    rise = PchipInterpolator(keys, np.array([0, -0.2, 0.03, 0.22, 0.03, -0.13, 0]) * take.size)(take.progress)
+    swing = PchipInterpolator(keys, np.array([0, -0.4, 0.3, 0.9, 0.4, 0.1, 0]))(take.progress)
     crouch = np.maximum(-rise, 0)
     m.pelvis[:, 1] += rise
     m.pelvis[:, 2] -= 0.45 * crouch
@@ -201,10 +200,10 @@ ACTIONS = {
     8: Action(sit_down, 2.0),
     9: Action(stand_up, 2.0),
     10: Action(clap, 2.1, (3, 4, 5)),
-    22: Action(cheer_up, 2.2, (2, 3)),
+    22: Action(cheer_up, 2.4, (2, 3)),
     23: Action(wave_hand, 2.2, (3, 4)),
     24: Action(kick, 1.8),
-    27: Action(jump_up, 1.9, (1, 2)),
+    27: Action(jump_up, 1.9),
     35: Action(bow, 2.1, (1, 2)),
     59: Action(walk_together, 2.2, (2, 3), actors=2),
     60: Action(walk_apart, 2.2, (2, 3), actors=2),

@@ -106,6 +106,8 @@ class SequenceStore:
         names: Clip names in the order in which they were written.
         lengths: Frames of each clip.
         persons: Persons of every clip, absent ones included.
+        joints: Joints of each person.
+        coordinates: Coordinates of each joint.
         digest: SHA-256 of the data file, as recorded when it was written.
     """
 
@@ -114,11 +116,13 @@ class SequenceStore:
         self.names: list[str] = manifest["names"]
         self.lengths: list[int] = manifest["lengths"]
         self.persons: int = manifest["persons"]
+        self.joints: int = manifest["joints"]
+        self.coordinates: int = manifest["coordinates"]
         self.digest: str = manifest["sha256"]
         self._ends = np.cumsum(self.lengths, dtype=np.int64)
         self._index = {name: i for i, name in enumerate(self.names)}
         total = int(self._ends[-1]) if self.names else 0
-        shape = (total, self.persons, manifest["joints"], manifest["coordinates"])
+        shape = (total, self.persons, self.joints, self.coordinates)
         path = folder / _FRAMES
         size = path.stat().st_size if path.is_file() else 0
         wanted = int(np.prod(shape, dtype=np.int64)) * np.dtype(_DTYPE).itemsize

@@ -45,7 +45,7 @@ class VQVAE(nn.Module):
 
     def __init__(self, config: VQVAEConfig, channels: int) -> None:
         super().__init__()
-        self.config = config
+        self.settings = config
         self.channels = channels
         self.encoder = _encoder(config, channels)
         # The ball is flat far below norm 1 and a tree far above it. The entries of an untrained encoder's
@@ -75,9 +75,9 @@ class VQVAE(nn.Module):
         Raises:
             UserError: The number of channels or of frames does not fit.
         """
-        if motion.ndim != 3 or motion.shape[2] != self.channels or motion.shape[1] % self.config.stride:
+        if motion.ndim != 3 or motion.shape[2] != self.channels or motion.shape[1] % self.settings.stride:
             raise UserError(
-                f"the VQ-VAE expects motion [batch, a multiple of {self.config.stride} frames, "
+                f"the VQ-VAE expects motion [batch, a multiple of {self.settings.stride} frames, "
                 f"{self.channels} channels], but got {list(motion.shape)}: "
                 "resample the clips, or load the model that was trained on this corpus"
             )
@@ -134,7 +134,7 @@ class VQVAE(nn.Module):
         Source: Eq. 11 and 12 of the paper; straight-through estimator: lineage.
         """
         features = self.encode(motion)
-        present = mask.unflatten(1, (-1, self.config.stride)).any(-1).any(-1)
+        present = mask.unflatten(1, (-1, self.settings.stride)).any(-1).any(-1)
         if self.training:
             self.codebook.refresh(features[present].detach())
         codes, embeddings = self.quantize(features)
@@ -148,14 +148,14 @@ class VQVAE(nn.Module):
         commitment_loss = losses.commitment_loss(features, embeddings, present)
         return VQVAEOutput(
             loss=losses.total_loss(
-                reconstruction_loss, embedding_loss, commitment_loss, self.config.commitment_weight
+                reconstruction_loss, embedding_loss, commitment_loss, self.settings.commitment_weight
             ),
             reconstruction_loss=reconstruction_loss,
             embedding_loss=embedding_loss,
             commitment_loss=commitment_loss,
             codes=codes,
             reconstruction=reconstruction,
-            perplexity=perplexity(codes[present], self.config.codes),
+            perplexity=perplexity(codes[present], self.settings.codes),
         )
 
     def save(self, folder: Path) -> None:
@@ -169,7 +169,7 @@ class VQVAE(nn.Module):
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         save_file(weights, folder / "model.safetensors.tmp")
         os.replace(folder / "model.safetensors.tmp", folder / "model.safetensors")
-        settings = {"channels": self.channels, "config": self.config.model_dump()}
+        settings = {"channels": self.channels, "config": self.settings.model_dump()}
         (folder / "config.json.tmp").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         os.replace(folder / "config.json.tmp", folder / "config.json")
 

@@ -53,7 +53,7 @@ def tokenize_clips(
         if row["reading"]:
             seed = [config.seed, zlib.crc32(str(row["name"]).encode()), int(str(row["reading"]))]
             data = augment(data, topology, augmentation, np.random.default_rng(seed))
-        return motion_window(data, model.config.frames)[0]
+        return motion_window(data, model.settings.frames)[0]
 
     codes: list[np.ndarray] = []
     for start in range(0, len(rows), config.batch_size):
@@ -85,7 +85,7 @@ def reconstruct_clips(
     pairs = []
     for start in range(0, len(names), batch_size):
         windows = [
-            motion_window(store.by_name(name).data, model.config.frames)
+            motion_window(store.by_name(name).data, model.settings.frames)
             for name in names[start : start + batch_size]
         ]
         motion = torch.from_numpy(np.stack([window for window, _ in windows]))

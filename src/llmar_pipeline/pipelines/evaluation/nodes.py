@@ -17,10 +17,11 @@ def predict(
     The control gives every test clip the sentence of another one: where the model reads the sentences, its
     accuracy falls to chance.
     """
-    from llmar_pipeline.language.answer import load_recognizer, score_sentences
+    from llmar_pipeline.language.action_language_model import ActionLanguageModel
+    from llmar_pipeline.language.answer import score_sentences
     from llmar_pipeline.language.sentence import shuffle_across_clips
 
-    model = load_recognizer(recognizer_model, llm_cache)
+    model = ActionLanguageModel.load(recognizer_model, llm_cache, dtype="float32")
 
     def answers(clips: pd.DataFrame, codes: list[np.ndarray]) -> pd.DataFrame:
         scores = score_sentences(model, codes, evaluation.batch_size)

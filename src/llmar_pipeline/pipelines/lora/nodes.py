@@ -21,10 +21,11 @@ def train(
 ) -> tuple[Path, pd.DataFrame]:
     """Fine-tune by LoRA, continuing where a killed run stopped."""
     from llmar_pipeline.language.lora import train_lora
+    from llmar_pipeline.vqvae.model import VQVAE
 
     model, history = train_lora(
         action_sentences,
-        vqvae_model,
+        VQVAE.load(vqvae_model).codebook.tangent.detach(),
         llm,
         llm_cache,
         lora,
