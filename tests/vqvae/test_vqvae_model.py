@@ -169,7 +169,7 @@ def test_save_and_load(model, tmp_path):
         "config.json",
         "model.safetensors",
     ]
-    assert (loaded.config, loaded.channels) == (TINY, 30)
+    assert (loaded.settings, loaded.channels) == (TINY, 30)
     assert not loaded.training
     assert torch.equal(loaded.tokenize(motion), model.tokenize(motion))
     for name, tensor in model.state_dict().items():

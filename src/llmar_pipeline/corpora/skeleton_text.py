@@ -67,28 +67,28 @@ def _parse_fast(lines: list[str], joints: int) -> Bodies | None:
         if at != len(lines) or not ids:
             return None
         list(map(float, others))
-        positions = _table(rows)
-        if len(positions) != sum(map(len, ids)) * joints or np.isinf(positions[:, :3]).any():
+        positions = _table(rows)[:, :3]
+        if len(positions) != sum(map(len, ids)) * joints or (np.abs(positions) > _LARGEST).any():
             return None
-        return ids, positions[:, :3].reshape(-1, joints, 3).copy()
+        return ids, positions.astype(np.float32).reshape(-1, joints, 3)
     except (ValueError, IndexError):
         return None
 
 
 def _table(rows: list[str]) -> np.ndarray:
-    """Joint lines to `[line, field]`; ValueError where any is not plainly 12 numbers set apart by one blank."""
+    """Joint lines to `[line, field]`; ValueError where one is not 12 numbers set apart by single blanks."""
     block = "\n".join(rows)
     # Counted here because pandas fills short lines up and takes an empty field for a missing number.
     if "  " in block or any(row.count(" ") != _JOINT_FIELDS - 1 for row in rows):
         raise ValueError
     if not rows:
-        return np.zeros((0, _JOINT_FIELDS), np.float32)
+        return np.zeros((0, _JOINT_FIELDS))
     table = pd.read_csv(
         io.StringIO(block),
         sep=" ",
         header=None,
         names=range(_JOINT_FIELDS),
-        dtype=np.float32,
+        dtype=np.float64,
         keep_default_na=False,
         na_values=["NaN", "nan"],
         quoting=csv.QUOTE_NONE,

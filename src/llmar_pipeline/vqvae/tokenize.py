@@ -64,7 +64,7 @@ def tokenize_clips(
 
 def codebook_size(model_folder: Path) -> int:
     """U of a trained VQ-VAE."""
-    return VQVAE.load(model_folder).config.codes
+    return VQVAE.load(model_folder).settings.codes
 
 
 def reconstruct_clips(
