@@ -32,4 +32,10 @@ def register_pipelines() -> dict[str, Pipeline]:
     made = stages()
     stage1 = made["ingestion"] + made["normalization"] + made["vqvae"]
     stage2 = made["tokenization"] + made["lora"] + made["evaluation"] + made["reporting"]
-    return {**made, "stage1": stage1, "stage2": stage2, "full": stage1 + stage2, "__default__": stage1 + stage2}
+    return {
+        **made,
+        "stage1": stage1,
+        "stage2": stage2,
+        "full": stage1 + stage2,
+        "__default__": stage1 + stage2,
+    }

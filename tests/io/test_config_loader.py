@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
@@ -16,7 +17,9 @@ def load(conf, env=None, **runtime):
 
 
 def test_each_layer_goes_over_the_one_before(conf):
-    (conf / "base/parameters/vqvae.yml").write_text("vqvae: {codes: 1, width: 1, depth: 1, frames: 1, curvature: 1}")
+    (conf / "base/parameters/vqvae.yml").write_text(
+        "vqvae: {codes: 1, width: 1, depth: 1, frames: 1, curvature: 1}"
+    )
     (conf / "nwucla/parameters.yml").write_text("vqvae: {width: 2, depth: 2, frames: 2, curvature: 2}")
     (conf / "sizes/laptop.yml").write_text("vqvae: {depth: 3, frames: 3, curvature: 3}")
     (conf / "experiments/euclidean.yml").write_text("vqvae: {frames: 4, curvature: 4}")
@@ -41,7 +44,10 @@ def test_the_demo_is_the_default_environment_and_brings_its_size(conf):
 def test_paths_carry_dataset_protocol_and_run(conf):
     loader = load(conf, "nwucla", size="laptop", experiment="euclidean")
     assert loader["globals"]["raw_dir"] == "data/01_raw/nwucla"
-    assert loader["catalog"]["metrics"]["filepath"] == "data/08_reporting/nwucla/xview/euclidean-laptop/metrics.json"
+    assert (
+        loader["catalog"]["metrics"]["filepath"]
+        == "data/08_reporting/nwucla/xview/euclidean-laptop/metrics.json"
+    )
     assert loader["catalog"]["recordings"]["filepath"] == "data/02_intermediate/nwucla/recordings/recordings"
     assert load(conf, "nwucla", size="laptop", raw_dir="/x")["catalog"]["raw_recordings"]["filepath"] == "/x"
 

@@ -1,5 +1,6 @@
 import pytest
 from kedro.io import DatasetError
+
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.io.png_dataset import PNGDataset

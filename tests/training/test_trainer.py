@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.trainer import COMPLETE, SampleStream, latest_checkpoint, train
-from torch import nn
 
 
 def config(**changes):

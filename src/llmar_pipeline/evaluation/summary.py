@@ -34,7 +34,11 @@ def run_summary(
         ("accuracy", metrics["accuracy"], f"95 % interval {_span(metrics)}, {metrics['n_test']} test clips"),
         ("mean class accuracy", metrics["mean_class_accuracy"], f"{metrics['n_classes']} classes"),
         ("top 5", metrics["top5"], ""),
-        ("validation accuracy", metrics["val_accuracy"], f"{metrics['n_val']} clips of training subjects left out"),
+        (
+            "validation accuracy",
+            metrics["val_accuracy"],
+            f"{metrics['n_val']} clips of training subjects left out",
+        ),
         ("control: shuffled", metrics["shuffled_accuracy"], "the same model, sentences of other clips"),
         ("control: majority", metrics["majority_accuracy"], "always the most frequent training class"),
         ("chance", metrics["chance"], ""),

@@ -34,7 +34,9 @@ class FolderDataset(AbstractDataset[Path, Path]):
     def load(self) -> Path:
         """The folder's path; of a handle it need not exist yet."""
         if not self._exists():
-            raise UserError(f"{self._filepath} is missing or incomplete: run the pipeline that writes it again")
+            raise UserError(
+                f"{self._filepath} is missing or incomplete: run the pipeline that writes it again"
+            )
         return self._filepath
 
     def save(self, data: Path) -> None:

@@ -72,14 +72,14 @@ class ResumableTrainer(Trainer):
         self._terms: dict[str, list[torch.Tensor]] = {}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+        stream: Any = train_dataset if train_dataset is not None else self.train_dataset
+        return SequentialSampler(stream)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Learning-rate schedule of `TrainingConfig.learning_rate_factor`."""
         if self.lr_scheduler is None:
-            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-                optimizer or self.optimizer, self._config.learning_rate_factor
-            )
+            used: Any = optimizer or self.optimizer
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(used, self._config.learning_rate_factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 

@@ -19,7 +19,11 @@ from llmar_pipeline.io.tracking import git_revision
 
 
 def describe_codes(
-    vqvae_model: Path, sequences: Path, action_sentences: pd.DataFrame, corpus: str, evaluation: EvaluationConfig
+    vqvae_model: Path,
+    sequences: Path,
+    action_sentences: pd.DataFrame,
+    corpus: str,
+    evaluation: EvaluationConfig,
 ) -> tuple[dict[str, float | int], go.Figure, bytes]:
     """How the codebook is used and what it keeps of the motion, on test clips."""
     from llmar_pipeline.vqvae.tokenize import codebook_size, reconstruct_clips, reconstruction_error
@@ -35,7 +39,10 @@ def describe_codes(
     topology = CORPORA[corpus].topology
     by_name = dict(zip(test["name"], pairs, strict=True))
     strips = film_strips(
-        {f"{row.action} ({row.name})": (*by_name[row.name], row.codes) for row in shown.itertuples(index=False)},
+        {
+            f"{row.action} ({row.name})": (*by_name[row.name], row.codes)
+            for row in shown.itertuples(index=False)
+        },
         topology.bones,
         topology.mirror,
     )
