@@ -24,3 +24,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs real recordings, which are not part of the repository: {folder} is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random language model of hidden size 32."""
+    from tiny_llm import write_tiny_llm
+
+    folder = tmp_path_factory.mktemp("tiny_llm")
+    write_tiny_llm(folder)
+    return folder

@@ -80,6 +80,9 @@ def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> An
     if pipeline and pipelines:
         raise UserError("--pipeline and --pipelines cannot be used together")
     warnings.simplefilter("ignore", KedroDeprecationWarning)  # `--pipeline` is this project's documented flag
+    warnings.filterwarnings(
+        "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+    )  # transformers' own
     names = [pipeline] if pipeline else list(pipelines)
     with one_line_errors():
         return kedro_run.callback(pipeline=None, pipelines=names, **options)  # type: ignore[misc]

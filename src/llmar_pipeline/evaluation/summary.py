@@ -46,6 +46,7 @@ def run_summary(
     table = text_table(
         [(name, f"{100 * value:.1f} %", note) for name, value, note in results if value is not None],
         ["", f"{run.dataset} {run.protocol}", ""],
+        cell_width=80,
     )
     notes = ["The recordings are synthetic: made up by a generator."] if run.synthetic else []
     notes += [f"{quarantined} damaged recordings were left out (quarantine.parquet)."] if quarantined else []

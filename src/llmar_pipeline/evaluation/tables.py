@@ -53,20 +53,23 @@ def prediction_table(predictions: pd.DataFrame, limit: int = 20) -> str:
     return text + (f"\n... {hidden} more clips" if hidden else "")
 
 
-def text_table(rows: Iterable[Sequence[object]], headers: Sequence[str], limit: int = 20) -> str:
-    """Align rows under headers for a terminal; cells longer than 32 characters are cut.
+def text_table(
+    rows: Iterable[Sequence[object]], headers: Sequence[str], limit: int = 20, cell_width: int = 32
+) -> str:
+    """Align rows under headers for a terminal.
 
     Args:
         rows: Cells, one sequence a row, as many as there are headers.
         headers: Column names.
         limit: Rows shown; the number of the others is written below them.
+        cell_width: Longer cells are cut to so many characters.
 
     Returns:
         Lines without trailing blanks, joined by newlines.
 
     Source: ours.
     """
-    cells = [[_clip(str(cell)) for cell in row] for row in rows]
+    cells = [[_clip(str(cell), cell_width) for cell in row] for row in rows]
     shown = [list(headers), *cells[:limit]]
     widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
     shown.insert(1, ["-" * width for width in widths])
@@ -79,7 +82,7 @@ def text_table(rows: Iterable[Sequence[object]], headers: Sequence[str], limit: 
     return "\n".join(lines)
 
 
-def _clip(cell: str, width: int = 32) -> str:
+def _clip(cell: str, width: int) -> str:
     return cell if len(cell) <= width else cell[: width - 3].rstrip() + "..."
 
 

@@ -1,0 +1,115 @@
+"""Every configuration file loads, and says what the code expects."""
+
+import inspect
+from itertools import product
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from omegaconf import OmegaConf
+from pydantic import TypeAdapter
+
+from llmar_pipeline.corpora.demo_recordings import DemoConfig
+from llmar_pipeline.io.config_loader import NOT_ENVIRONMENTS, StackedConfigLoader
+from llmar_pipeline.language.config import AdapterConfig
+from llmar_pipeline.pipeline_registry import register_pipelines, stages
+from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+ENVIRONMENTS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in NOT_ENVIRONMENTS)
+SIZES = sorted(p.stem for p in (CONF / "sizes").glob("*.yml"))
+EXPERIMENTS = sorted(p.stem for p in (CONF / "experiments").glob("*.yml"))
+
+
+def load(env: str | None = None, **runtime: Any) -> StackedConfigLoader:
+    return StackedConfigLoader(str(CONF), env, runtime, **CONFIG_LOADER_ARGS)
+
+
+def hinted_parameters() -> dict[str, Any]:
+    """Parameter -> the type that a node's signature gives it."""
+    hints: dict[str, Any] = {}
+    for node in register_pipelines()["full"].nodes:
+        names = list(inspect.signature(node.func).parameters)
+        types = get_type_hints(node.func)
+        for argument, source in zip(names, node.inputs, strict=True):
+            if source.startswith("params:"):
+                hints[source.removeprefix("params:")] = types[argument]
+    return hints
+
+
+def base_parameters() -> dict[str, Any]:
+    files = sorted((CONF / "base" / "parameters").glob("*.yml"))
+    return dict(OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.load, files)), resolve=False))
+
+
+@pytest.mark.parametrize(("env", "size", "experiment"), list(product(ENVIRONMENTS, SIZES, EXPERIMENTS)))
+def test_every_combination_validates(env, size, experiment):
+    parameters = load(env, size=size, experiment=experiment)["parameters"]
+    hints = hinted_parameters()
+    assert set(hints) == set(parameters)  # no parameter that nothing reads
+    for name, hint in hints.items():
+        TypeAdapter(hint).validate_python(parameters[name])
+
+
+@pytest.mark.parametrize(
+    ("key", "model"), [("vqvae", VQVAEConfig), ("lora", AdapterConfig), ("tokenization", TokenizationConfig)]
+)
+def test_the_base_values_are_the_defaults(key, model):
+    loaded = model.model_validate(base_parameters()[key])
+    for name, field in model.model_fields.items():
+        assert field.is_required() or getattr(loaded, name) == field.default, name
+
+
+def test_the_demo_settings_are_the_defaults():
+    assert DemoConfig.model_validate(load("demo")["parameters"]["demo_recordings"]) == DemoConfig()
+
+
+@pytest.mark.parametrize("env", [name for name in ENVIRONMENTS if name != "demo"])
+def test_only_the_demo_makes_recordings_up(env):
+    loader = load(env)
+    assert loader["parameters"]["demo_recordings"] is None
+    assert not loader["globals"]["synthetic"]
+    assert loader["globals"]["size"] == "paper"
+
+
+@pytest.mark.parametrize("folder", ["sizes/paper.yml", "experiments/llm_ar.yml"])
+def test_the_papers_overlays_change_nothing(folder):
+    assert OmegaConf.load(CONF / folder) == {}
+
+
+def test_euclidean_changes_the_geometry_alone():
+    hyperbolic, euclidean = (
+        load("ntu120", experiment=name)["parameters"] for name in ("llm_ar", "euclidean")
+    )
+    assert euclidean["vqvae"].pop("geometry") == "euclidean"
+    assert hyperbolic["vqvae"].pop("geometry") == "hyperbolic"
+    assert euclidean["run"].pop("experiment") != hyperbolic["run"].pop("experiment")
+    assert euclidean == hyperbolic
+
+
+def test_every_dataset_lies_in_the_folder_of_its_layer():
+    for name, entry in load("demo")["catalog"].items():
+        folder = Path(entry["filepath"]).parts[1]
+        assert folder[2:] == f"_{entry['metadata']['kedro-viz']['layer']}", name
+        assert folder[:2].isdigit(), name
+
+
+def test_every_dataset_is_persisted():
+    used = {name for name in register_pipelines()["full"].datasets() if not name.startswith("param")}
+    assert used == set(load("demo")["catalog"])
+
+
+def test_the_registered_pipelines():
+    names = ["ingestion", "normalization", "vqvae", "tokenization", "lora", "evaluation", "reporting"]
+    assert list(stages()) == names
+    made = register_pipelines()
+    assert set(made) == {*names, "stage1", "stage2", "full", "__default__"}
+
+    def nodes(*pipelines: str) -> set[str]:
+        return {node.name for pipeline in pipelines for node in made[pipeline].nodes}
+
+    assert nodes("stage1") == nodes(*names[:3])
+    assert nodes("stage2") == nodes(*names[3:])
+    assert nodes("full") == nodes("__default__") == nodes("stage1", "stage2")
+    assert not nodes("stage1") & nodes("stage2")

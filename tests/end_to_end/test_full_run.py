@@ -1,0 +1,102 @@
+"""The whole demo through the real command."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def full_run(workplace):
+    code, output = workplace.kedro()
+    assert code == 0, output
+    return output
+
+
+def read(workplace, layer, name):
+    return pd.read_parquet(workplace.file(layer, name))
+
+
+def test_the_terminal_shows_the_result(workplace, full_run):
+    assert re.search(r"clip +true +predicted +probability", full_run)
+    assert re.search(r"^accuracy +\d+\.\d %", full_run, re.MULTILINE)
+    assert re.search(r"^control: shuffled +\d+\.\d %", full_run, re.MULTILINE)
+    assert f"Report: {workplace.file('08_reporting', 'report.html')}" in full_run
+    assert "synthetic" in full_run
+
+
+def test_the_report_needs_no_other_file(workplace, full_run):
+    html = workplace.file("08_reporting", "report.html").read_text()
+    assert "</html>" in html
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)=[\"']?(?!data:)[^\"'> ]", html)
+
+
+def test_the_quarantine_says_where_each_file_is_damaged(workplace, full_run):
+    folder = workplace.folder / "data" / "02_intermediate" / "demo" / "recordings"
+    quarantine = pd.read_parquet(folder / "quarantine.parquet")
+    manifest = json.loads((workplace.folder / "data" / "01_raw" / "demo" / "manifest.json").read_text())
+    damaged = {row["name"] for row in manifest["files"] if row["damaged"]}
+    assert len(damaged) == 4
+    assert set(quarantine["name"]) == damaged
+    for column in ("file", "expected", "seen"):
+        assert quarantine[column].astype(str).str.len().gt(0).all(), column
+    assert (quarantine["line"] >= 0).all()
+
+
+def test_the_tables(workplace, full_run):
+    sentences = read(workplace, "04_feature", "action_sentences.parquet")
+    assert {"name", "split", "label", "codes"} <= set(sentences.columns)
+    assert sentences["codes"].map(len).gt(0).all()
+    assert sentences["codes"].map(max).lt(32).all()
+
+    splits = sentences.drop_duplicates("name").set_index("name")["split"]
+    predictions = read(workplace, "07_model_output", "predictions.parquet")
+    assert set(predictions["name"]) == set(splits[splits == "test"].index)
+    probabilities = predictions.filter(regex="^p:")
+    assert {"name", "true", "predicted"} <= set(predictions.columns)
+    assert probabilities.sum(axis=1).sub(1).abs().lt(1e-4).all()
+    assert (probabilities.idxmax(axis=1).str.removeprefix("p:") == predictions["predicted"]).all()
+
+
+def test_the_metrics_are_those_of_the_predictions(workplace, full_run):
+    metrics = json.loads(workplace.file("08_reporting", "metrics.json").read_text())
+    predictions = read(workplace, "07_model_output", "predictions.parquet")
+    assert {"accuracy", "mean_class_accuracy", "top5", "n_test", "shuffled_accuracy"} <= set(metrics)
+    assert metrics["n_test"] == len(predictions)
+    assert metrics["accuracy"] == pytest.approx((predictions["true"] == predictions["predicted"]).mean())
+
+
+def test_mlflow_keeps_the_run(workplace, full_run):
+    client = MlflowClient(tracking_uri=workplace.tracking_uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'demo'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["vqvae.code_dim"] == "32"
+    assert run.data.params["lora_training.max_steps"] == "12"
+    tags = run.data.tags
+    chosen = {key: tags[key] for key in ("dataset", "protocol", "experiment", "size")}
+    assert chosen == {"dataset": "demo", "protocol": "xsub", "experiment": "llm_ar", "size": "tiny"}
+    assert "git_revision" in tags
+    metrics = json.loads(workplace.file("08_reporting", "metrics.json").read_text())
+    assert run.data.metrics["accuracy"] == pytest.approx(metrics["accuracy"])
+    for curve in ("vqvae/loss", "lora/loss"):
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, curve)]
+        assert steps == [2, 4, 6, 8, 10, 12], curve
+    assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+
+
+def test_the_stages_one_after_the_other(workplace):
+    code, output = workplace.kedro("--pipeline=stage1", data="staged")
+    assert code == 0, output
+    assert workplace.file("06_models", "vqvae/config.json", data="staged").exists()
+    assert not workplace.file("04_feature", "action_sentences.parquet", data="staged").exists()
+    trained = workplace.file("06_models", "vqvae/model.safetensors", data="staged").read_bytes()
+
+    code, output = workplace.kedro("--pipeline=stage2", data="staged")
+    assert code == 0, output
+    assert re.search(r"^accuracy +\d+\.\d %", output, re.MULTILINE)
+    assert workplace.file("06_models", "vqvae/model.safetensors", data="staged").read_bytes() == trained
