@@ -48,5 +48,6 @@ ui: $(READY)                         ## the tracked runs in the browser
 docs:                                ## where to read
 	@ls README.md docs/*.md
 
-clean:                               ## remove what runs have written; the environment stays
-	rm -rf data mlflow.db mlruns mlartifacts .viz
+clean:                               ## remove what runs have written; recordings of yours and the environment stay
+	rm -rf data/01_raw/demo data/0[2-5]* data/0[78]* mlflow.db mlruns mlartifacts .viz
+	find data/06_models -mindepth 1 -maxdepth 1 ! -name llm -exec rm -rf {} + 2>/dev/null || true

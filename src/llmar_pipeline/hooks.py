@@ -56,12 +56,13 @@ class TrackingHook:
         self._catalog = catalog
         g = self._globals
         tags = {key: str(g[key]) for key in ("dataset", "protocol", "experiment", "size", "run")}
+        pipelines = ",".join(run_params["pipeline_names"] or ["full"])
         tags |= {
-            "pipeline": ",".join(run_params["pipeline_names"] or ["full"]),
+            "pipeline": pipelines,
             "git_revision": tracking.git_revision(),
         }
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self._config["tracking_uri"]
-        run = tracking.TrackedRun.start(uri, g["dataset"], f"{g['protocol']} {g['run']}", tags)
+        run = tracking.TrackedRun.start(uri, g["dataset"], f"{g['protocol']} {g['run']} {pipelines}", tags)
         run.log_params(_flatten(self._parameters))
         tracking.set_current(run)
 
