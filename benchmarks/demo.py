@@ -89,7 +89,7 @@ def render(measurements: list[Measurement], command: str) -> str:
             f"{torch.get_num_threads()} threads",
             f"- revision {git_revision() or 'unknown'}, {date.today().isoformat()}",
             "",
-            "Each stage is a process of its own: about the first ten seconds of each are imports.",
+            "Each stage is a process of its own, so its seconds include Python's start and imports.",
             "",
         ]
     )

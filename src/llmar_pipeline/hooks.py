@@ -30,7 +30,8 @@ class PreflightHook:
         if "params:llm" in pipeline.inputs():
             from llmar_pipeline.language.llm import check_llm
 
-            code_dim = catalog.load("params:vqvae").code_dim if "params:vqvae" in pipeline.inputs() else None
+            vqvae = catalog.load("parameters")["vqvae"]  # typed only where a pipeline trains the VQ-VAE
+            code_dim = vqvae["code_dim"] if isinstance(vqvae, dict) else vqvae.code_dim
             check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), code_dim)
 
 
@@ -65,6 +66,11 @@ class TrackingHook:
         run = tracking.TrackedRun.start(uri, g["dataset"], f"{g['protocol']} {g['run']} {pipelines}", tags)
         run.log_params(_flatten(self._parameters))
         tracking.set_current(run)
+
+    @hook_impl
+    def before_node_run(self, node: Any) -> None:
+        """Say which stage is at work."""
+        logger.info("%s", node.name)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
@@ -117,10 +123,16 @@ def _check_outputs(pipeline: Any, catalog: Any) -> None:
     outputs = pipeline.all_outputs() - {"raw_recordings"}  # only read, and maybe from a read-only place
     folders = {Path(catalog[name]._filepath).parent for name in outputs}
     for folder in sorted(folders):
-        folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".write_test"
-        probe.write_bytes(b"\0" * 65536)
-        probe.unlink()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"\0" * 65536)
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"cannot write {folder}: {error.strerror}; free some space or choose another output folder "
+                "with --params=data_dir=<folder>"
+            ) from error
 
 
 def _flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -152,7 +152,8 @@ class Corpus:
         if not paths:
             seen = "none" if folder.is_dir() else "no such folder"
             raise UserError(
-                f"{folder}: expected {self.name} files (*{self.suffix}), saw {seen}. {self.download}"
+                f"{folder}: expected {self.name} files (*{self.suffix}), saw {seen}. {self.download} "
+                "Recordings that lie elsewhere are named by --params=raw_dir=<folder>."
             )
         return self._read([path for path in paths if path.stem not in self.excluded], folder, workers)
 

@@ -1,5 +1,6 @@
 """The MLflow run of the current `kedro run`."""
 
+import logging
 import subprocess
 import time
 from pathlib import Path
@@ -26,6 +27,9 @@ class TrackedRun:
         """Open a run, creating the experiment where it does not exist."""
         from mlflow.tracking import MlflowClient
 
+        logging.getLogger("mlflow.store.db.utils").setLevel(
+            logging.WARNING
+        )  # it tells of every table it makes
         client = MlflowClient(tracking_uri=uri)
         known = client.get_experiment_by_name(experiment)
         experiment_id = known.experiment_id if known else client.create_experiment(experiment)

@@ -107,7 +107,7 @@ class VQVAE(nn.Module):
             Motion, `[B, V, channels]`.
         """
         embeddings = codes if codes.is_floating_point() else self.codebook.lookup(codes)
-        # Entries of a vector of norm 1 are 1/sqrt(du): too small for a convolution initialised for entries of 1.
+        # A vector of norm 1 has entries of 1/sqrt(du); a convolution is initialised for entries of 1.
         scaled = embeddings * self.settings.code_dim**0.5
         return self.decoder(scaled.transpose(1, 2)).transpose(1, 2)
 
