@@ -3,75 +3,38 @@
 import itertools
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import pandas as pd
 
+from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
 
-_FILES_PER_TASK = 32
+_CLIPS_PER_TASK = 32
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """A rule from the index of a corpus to training, validation and test clips.
-
-    The validation part is whole training subjects: no person is in both, and test clips are never touched.
+class Source:
+    """Where one clip lies.
 
     Attributes:
-        name: Short name, as on the command line.
-        by: The index column that decides.
-        train: Its values that train.
-        test: Its values that test; None stands for all others.
-        excluded: Names of clips that the corpus's authors ask everyone to leave out.
+        name: The clip's name.
+        path: The file.
+        member: Key of the clip within a file of many; empty where the file is the clip.
+        twin: The file that bears the same name and comes first; None as it should be.
     """
 
     name: str
-    by: str
-    train: frozenset[int]
-    test: frozenset[int] | None = None
-    excluded: frozenset[str] = field(default=frozenset(), repr=False)
-
-    def __call__(self, index: pd.DataFrame, val_share: float = 0.1, seed: int = 0) -> pd.Series:
-        """Splits an index.
-
-        Args:
-            index: One row a clip: `name`, `subject` and the deciding column, as `Corpus.parse_name`
-                gives them.
-            val_share: Share of the training subjects that validate instead: at least one, unless the share
-                is 0 or there is only one. 0 gives the official split.
-            seed: Picks the subjects; the order of the rows does not matter.
-
-        Returns:
-            "train", "val", "test" or "unused" for each row, indexed like `index`.
-
-        Raises:
-            UserError: If a column is missing.
-        """
-        lacking = {"name", "subject", self.by} - set(index.columns)
-        if lacking:
-            raise UserError(
-                f"Protocol {self.name!r}: expected the index columns name, subject, {self.by}; saw no "
-                f"{', '.join(sorted(lacking))}; make the index with Corpus.parse_name."
-            )
-        usable = index[self.by].notna() & ~index["name"].isin(self.excluded)
-        train = usable & index[self.by].isin(self.train)
-        test = usable & (
-            ~index[self.by].isin(self.train) if self.test is None else index[self.by].isin(self.test)
-        )
-        subjects = np.array(sorted(index.loc[train.to_numpy(), "subject"].unique()))
-        n_val = max(1, round(val_share * len(subjects))) if val_share > 0 and len(subjects) > 1 else 0
-        validating = np.random.default_rng(seed).permutation(subjects)[:n_val]
-        val = train & index["subject"].isin(validating)
-        split = np.select([val, train, test], ["val", "train", "test"], "unused")
-        return pd.Series(split, index=index.index, name="split", dtype="str")
+    path: Path
+    member: str = ""
+    twin: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +53,11 @@ class Corpus:
         persons: Most persons that a sequence of it has.
         download: Where to get the data and how to lay it out, in one sentence.
         citation: The publication to cite.
+        units: Of the coordinates: "metres" or "pixels".
         metric: The number that its publications report: "accuracy" or "mean_class_accuracy".
+        clips: Official number of clips, excluded ones not counted; None where it is unknown.
+        captured: From an index, the names of all clips that the recording sessions in it must have, as far as
+            the corpus's plan tells; None where it followed no plan.
         excluded: Names that `read` passes over: the authors ask everyone to leave them out.
     """
 
@@ -104,16 +71,41 @@ class Corpus:
     persons: int
     download: str
     citation: str
-    metric: str = "accuracy"
+    units: Literal["metres", "pixels"] = "metres"
+    metric: Literal["accuracy", "mean_class_accuracy"] = "accuracy"
+    clips: int | None = None
+    captured: Callable[[pd.DataFrame], set[str]] | None = None
     excluded: frozenset[str] = field(default=frozenset(), repr=False)
 
-    def load(self, path: Path) -> Sequence:
-        """Reads one file.
+    def open(self, folder: Path) -> "Corpus":
+        """The corpus as it lies in a folder: itself, unless the folder says what it is (`custom`)."""
+        return self
+
+    def sources(self, folder: Path) -> list[Source]:
+        """Every clip of a folder and its subfolders, by name, without the `excluded` ones.
+
+        Raises:
+            UserError: If the folder does not exist or holds no file of the corpus.
+        """
+        folder = Path(folder)
+        # Links are followed: data often lie on another disk.
+        found = [Path(at, file) for at, _, files in os.walk(folder, followlinks=True) for file in files]
+        sources = [Source(path.stem, path) for path in found if path.suffix == self.suffix]
+        if not sources:
+            seen = "none" if folder.is_dir() else "no such folder"
+            raise UserError(
+                f"{folder}: expected {self.name} files (*{self.suffix}), saw {seen}. {self.download} "
+                "Recordings that lie elsewhere are named by --params=raw_dir=<folder>."
+            )
+        return in_order(source for source in sources if source.name not in self.excluded)
+
+    def load(self, source: Source | Path) -> Sequence:
+        """Reads one clip.
 
         Raises:
             SkeletonFileError: If it cannot be read, or is damaged, or does not bear a name of this corpus.
         """
-        path = Path(path)
+        path = source.path if isinstance(source, Source) else Path(source)
         try:
             self.parse_name(path.name)
             content = path.read_bytes()
@@ -132,63 +124,91 @@ class Corpus:
             raise SkeletonFileError("text in UTF-8", seen, line, file=str(path)) from error
 
     def read(self, folder: Path, workers: int = 1) -> Iterator[Sequence | Damaged]:
-        """Reads every file of a folder and its subfolders, in the order of their paths.
+        """Reads every clip of a folder and its subfolders, by name.
 
         Args:
             folder: Where the recordings lie.
             workers: Processes that parse; what is yielded, and in which order, does not depend on it.
 
         Returns:
-            A sequence, or the reason why there is none, for each file with the corpus's suffix, except
-            those on the list of `excluded` names.
+            A sequence, or the reason why there is none, for each source.
 
         Raises:
             UserError: If the folder does not exist or holds no such file.
         """
-        folder = Path(folder)
-        # Links are followed: data often lie on another disk.
-        found = (Path(at, file) for at, _, files in os.walk(folder, followlinks=True) for file in files)
-        paths = sorted(path for path in found if path.suffix == self.suffix)
-        if not paths:
-            seen = "none" if folder.is_dir() else "no such folder"
-            raise UserError(
-                f"{folder}: expected {self.name} files (*{self.suffix}), saw {seen}. {self.download} "
-                "Recordings that lie elsewhere are named by --params=raw_dir=<folder>."
-            )
-        return self._read([path for path in paths if path.stem not in self.excluded], folder, workers)
-
-    def _read(self, paths: list[Path], folder: Path, workers: int) -> Iterator[Sequence | Damaged]:
-        read_one = partial(_read_one, self.load, folder)
-        first: dict[str, Path] = {}
-        for path, item in zip(paths, _map(read_one, paths, workers), strict=True):
-            if path.stem in first:
-                at, other = (
-                    path.relative_to(folder).as_posix(),
-                    first[path.stem].relative_to(folder).as_posix(),
-                )
-                yield Damaged(path.stem, at, None, "a name that occurs once", f"the name of {other}")
-            else:
-                first[path.stem] = path
-                yield item
+        corpus = self.open(folder)
+        with Reader(corpus, folder, workers) as reader:
+            yield from reader.read(corpus.sources(folder))
 
 
-def _read_one(load: Callable[[Path], Sequence], folder: Path, path: Path) -> Sequence | Damaged:
+class Reader:
+    """Loads clips of one folder, in one process or several.
+
+    Args:
+        corpus: Who knows the format.
+        folder: The folder that file names in quarantine entries are relative to.
+        workers: Processes; 1 stands for this one alone.
+    """
+
+    def __init__(self, corpus: Corpus, folder: Path, workers: int = 1) -> None:
+        self._load = partial(_load_one, corpus, Path(folder))
+        self._batch = 4 * workers * _CLIPS_PER_TASK
+        # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        self._pool = (
+            ProcessPoolExecutor(workers, context, initializer=_set_loader, initargs=(self._load,))
+            if workers > 1
+            else None
+        )
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def read(self, sources: list[Source]) -> Iterator[Sequence | Damaged]:
+        """A sequence, or the reason why there is none, for each source, in their order.
+
+        Only some hundreds of results wait in memory at a time.
+        """
+        if self._pool is None:
+            yield from map(self._load, sources)
+            return
+        waiting = iter(sources)
+        while batch := list(itertools.islice(waiting, self._batch)):
+            yield from self._pool.map(_load_in_worker, batch, chunksize=_CLIPS_PER_TASK)
+
+
+def in_order(sources: Iterable[Source]) -> list[Source]:
+    """Sources by name; of several with one name, all but the first learn of their twin."""
+    ordered = sorted(sources, key=lambda source: (source.name, source.path, source.member))
+    for i, (first, second) in enumerate(itertools.pairwise(ordered)):
+        if first.name == second.name:
+            ordered[i + 1] = replace(second, twin=ordered[i].twin or first.path)
+    return ordered
+
+
+def _load_one(corpus: Corpus, folder: Path, source: Source) -> Sequence | Damaged:
+    file = source.path.relative_to(folder).as_posix()
+    if source.twin is not None:
+        twin = source.twin.relative_to(folder).as_posix()
+        return Damaged(source.name, file, None, "a name that occurs once", f"the name of {twin}")
     try:
-        return load(path)
+        return corpus.load(source)
     except SkeletonFileError as error:
-        file = path.relative_to(folder).as_posix()
-        return Damaged(path.stem, file, error.line, error.expected, error.seen)
+        return Damaged(source.name, file, error.line, error.expected, error.seen)
 
 
-def _map(
-    read_one: Callable[[Path], Sequence | Damaged], paths: list[Path], workers: int
-) -> Iterator[Sequence | Damaged]:
-    """Like `map`, over processes, with no more than a few tasks' results waiting in memory."""
-    if workers <= 1:
-        yield from map(read_one, paths)
-        return
-    # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = iter(paths)
-        while batch := list(itertools.islice(waiting, 4 * workers * _FILES_PER_TASK)):
-            yield from pool.map(read_one, batch, chunksize=_FILES_PER_TASK)
+_loader: Callable[[Source], Sequence | Damaged]
+
+
+def _set_loader(loader: Callable[[Source], Sequence | Damaged]) -> None:
+    """Once a worker process: a corpus with a table of clips is not sent along with every clip."""
+    global _loader
+    _loader = loader
+
+
+def _load_in_worker(source: Source) -> Sequence | Damaged:
+    return _loader(source)

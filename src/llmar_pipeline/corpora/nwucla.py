@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llmar_pipeline.corpora.corpus import Corpus, Protocol
+from llmar_pipeline.corpora.corpus import Corpus
+from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import KINECT20
 

@@ -1,0 +1,84 @@
+"""The rule that makes training, validation and test clips of an index."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from llmar_pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A rule from the index of a corpus to training, validation and test clips.
+
+    Where the corpus has no official validation part, it is whole training subjects: no person is in both,
+    and test clips are never touched.
+
+    Attributes:
+        name: Short name, as on the command line.
+        by: The index column that decides.
+        train: Its values that train.
+        test: Its values that test; None stands for all others.
+        val: Its values that validate, where the corpus's authors fixed them.
+        actions: The corpus's labels that take part, in the order of the protocol's own labels; None stands
+            for all, in the corpus's order.
+        counts: Official numbers of training and test clips (a carved validation part counts as training),
+            None where no source gives them.
+        excluded: Names of clips that the corpus's authors ask everyone to leave out.
+    """
+
+    name: str
+    by: str
+    train: frozenset[int]
+    test: frozenset[int] | None = None
+    val: frozenset[int] | None = None
+    actions: tuple[int, ...] | None = None
+    counts: tuple[int, int] | None = None
+    excluded: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def __call__(self, index: pd.DataFrame, val_share: float = 0.1, seed: int = 0) -> pd.Series:
+        """Splits an index.
+
+        Args:
+            index: One row a clip: `name`, `subject` and the deciding column, as `Corpus.parse_name`
+                gives them.
+            val_share: Share of the training subjects that validate instead: at least one, unless the share
+                is 0 or there is only one. 0 gives the official split.
+            seed: Picks the subjects; the order of the rows does not matter.
+
+        Returns:
+            "train", "val", "test" or "unused" for each row, indexed like `index`.
+
+        Raises:
+            UserError: If a column is missing.
+        """
+        needed = ["name", "subject", self.by] + (["action"] if self.actions is not None else [])
+        lacking = sorted(set(needed) - set(index.columns))
+        if lacking:
+            raise UserError(
+                f"Protocol {self.name!r}: expected the index columns {', '.join(dict.fromkeys(needed))}; "
+                f"saw no {', '.join(lacking)}; make the index with Corpus.parse_name."
+            )
+        decides = index[self.by]
+        usable = decides.notna() & ~index["name"].isin(self.excluded)
+        if self.actions is not None:
+            usable &= index["action"].isin(self.actions)
+        train = usable & decides.isin(self.train)
+        val = usable & decides.isin(self.val or ()) & ~train
+        others = ~(decides.isin(self.train) | decides.isin(self.val or ()))
+        test = usable & (others if self.test is None else decides.isin(self.test))
+        if self.val is None:
+            subjects = np.array(sorted(index.loc[train.to_numpy(), "subject"].unique()))
+            n_val = max(1, round(val_share * len(subjects))) if val_share > 0 and len(subjects) > 1 else 0
+            validating = np.random.default_rng(seed).permutation(subjects)[:n_val]
+            val = train & index["subject"].isin(validating)
+        split = np.select([val, train, test], ["val", "train", "test"], "unused")
+        return pd.Series(split, index=index.index, name="split", dtype="str")
+
+    def labels(self, actions: pd.Series) -> pd.Series:
+        """The protocol's own labels of the corpus's labels; -1 for an action that takes no part."""
+        if self.actions is None:
+            return actions
+        own = {action: label for label, action in enumerate(self.actions)}
+        return actions.map(lambda action: own.get(action, -1)).astype("int64")
