@@ -137,8 +137,7 @@ class Corpus:
             UserError: If the folder does not exist or holds no such file.
         """
         corpus = self.open(folder)
-        with Reader(corpus, folder, workers) as reader:
-            yield from reader.read(corpus.sources(folder))
+        return _read_all(corpus, folder, corpus.sources(folder), workers)
 
 
 class Reader:
@@ -179,6 +178,13 @@ class Reader:
         waiting = iter(sources)
         while batch := list(itertools.islice(waiting, self._batch)):
             yield from self._pool.map(_load_in_worker, batch, chunksize=_CLIPS_PER_TASK)
+
+
+def _read_all(
+    corpus: Corpus, folder: Path, sources: list[Source], workers: int
+) -> Iterator[Sequence | Damaged]:
+    with Reader(corpus, folder, workers) as reader:
+        yield from reader.read(sources)
 
 
 def in_order(sources: Iterable[Source]) -> list[Source]:
