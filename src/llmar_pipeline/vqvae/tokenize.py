@@ -11,7 +11,7 @@ from llmar_pipeline.skeletons.augmentation import AugmentationConfig, augment
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.skeletons.topology import Topology
 from llmar_pipeline.vqvae.config import TokenizationConfig
-from llmar_pipeline.vqvae.data import as_sequence, motion_window
+from llmar_pipeline.vqvae.data import motion_window, positions
 from llmar_pipeline.vqvae.model import VQVAE
 
 
@@ -53,7 +53,7 @@ def tokenize_clips(
         if row["reading"]:
             seed = [config.seed, zlib.crc32(str(row["name"]).encode()), int(str(row["reading"]))]
             data = augment(data, topology, augmentation, np.random.default_rng(seed))
-        return motion_window(data, model.settings.frames)[0]
+        return motion_window(data, topology, model.settings.frames, model.settings.stream)[0]
 
     codes: list[np.ndarray] = []
     for start in range(0, len(rows), config.batch_size):
@@ -68,7 +68,7 @@ def codebook_size(model_folder: Path) -> int:
 
 
 def reconstruct_clips(
-    model_folder: Path, sequences: Path, names: list[str], batch_size: int = 64
+    model_folder: Path, sequences: Path, names: list[str], topology: Topology, batch_size: int = 64
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Motion before and after the codebook.
 
@@ -76,24 +76,26 @@ def reconstruct_clips(
         model_folder: a trained VQ-VAE.
         sequences: folder of the normalised store.
         names: which clips.
+        topology: the body they are of.
         batch_size: clips in one pass.
 
     Returns:
         One (original, reconstruction) a clip, both [person, V, joint, coordinate], NaN where the original is.
     """
     model, store = VQVAE.load(model_folder), SequenceStore.open(sequences)
+    settings = model.settings
     pairs = []
     for start in range(0, len(names), batch_size):
         windows = [
-            motion_window(store.by_name(name).data, model.settings.frames)
+            motion_window(store.by_name(name).data, topology, settings.frames, settings.stream)
             for name in names[start : start + batch_size]
         ]
         motion = torch.from_numpy(np.stack([window for window, _ in windows]))
         with torch.no_grad():
             decoded = model.decode(model.tokenize(motion)).numpy()
         for (window, mask), output in zip(windows, decoded, strict=True):
-            pair = [np.where(mask, values, np.nan) for values in (window, output)]
-            pairs.append(tuple(as_sequence(values, store.persons, store.joints) for values in pair))
+            pair = (positions(values, mask, topology, settings.stream) for values in (window, output))
+            pairs.append(tuple(pair))
     return pairs  # type: ignore[return-value]
 
 

@@ -52,7 +52,7 @@ def train_vqvae(
 
     def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         data = augment(store.by_name(names[index]).data, topology, augmentation, rng)
-        motion, mask = motion_window(data, config.frames)
+        motion, mask = motion_window(data, topology, config.frames, config.stream)
         return {"motion": torch.from_numpy(motion), "mask": torch.from_numpy(mask)}
 
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read)

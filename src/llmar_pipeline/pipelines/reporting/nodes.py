@@ -30,13 +30,13 @@ def describe_codes(
 
     test = action_sentences[action_sentences["split"] == "test"]
     n_codes = codebook_size(vqvae_model)
-    pairs = reconstruct_clips(vqvae_model, sequences, test["name"].tolist())
+    topology = CORPORA[corpus].topology
+    pairs = reconstruct_clips(vqvae_model, sequences, test["name"].tolist(), topology)
     statistics = {
         **sentence_statistics(test["codes"].tolist(), n_codes),
         "reconstruction_error": reconstruction_error(pairs),
     }
     shown = test.drop_duplicates("action").head(evaluation.film_strips)
-    topology = CORPORA[corpus].topology
     by_name = dict(zip(test["name"], pairs, strict=True))
     strips = film_strips(
         {

@@ -1,0 +1,79 @@
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmar_pipeline.skeletons.streams import Stream, from_stream, to_stream
+from llmar_pipeline.skeletons.topology import KINECT20, NTU25, Topology
+
+STICK = Topology(
+    name="stick",
+    joints=("foot", "hip", "head"),
+    parents=(1, -1, 1),
+    mirror=(0, 1, 2),
+    root=1,
+    shoulders=(0, 2),
+    hips=(0, 2),
+    coordinates=2,
+)
+"""Three joints on a line; the child comes before its parent in the file order."""
+
+WALK = np.array([[[[0, -1], [0, 0], [0, 1]], [[1, -1], [2, 0], [3, 1]]]], np.float32)
+
+
+def test_joints_are_the_positions() -> None:
+    np.testing.assert_array_equal(to_stream(WALK, STICK, "joints"), WALK)
+
+
+def test_local_joints_hang_on_the_root_and_the_root_steps() -> None:
+    expected = [[[[0, -1], [0, 0], [0, 1]], [[-1, -1], [20, 0], [1, 1]]]]
+    np.testing.assert_array_equal(to_stream(WALK, STICK, "local"), expected)
+
+
+def test_local_second_person_stands_relative_to_the_first() -> None:
+    both = np.concatenate([WALK, WALK + 5])
+    second = to_stream(both, STICK, "local")[1]
+    np.testing.assert_array_equal(second, [[[0, -1], [5, 5], [0, 1]], [[-1, -1], [5, 5], [1, 1]]])
+
+
+def test_bones_are_relative_to_parents_and_the_top_stays() -> None:
+    expected = [[[[0, -1], [0, 0], [0, 1]], [[-1, -1], [2, 0], [1, 1]]]]
+    np.testing.assert_array_equal(to_stream(WALK, STICK, "bones"), expected)
+
+
+def test_motion_is_ten_times_the_step() -> None:
+    expected = [[[[0, -10], [0, 0], [0, 10]], [[10, 0], [20, 0], [30, 0]]]]
+    np.testing.assert_array_equal(to_stream(WALK, STICK, "motion"), expected)
+
+
+def test_motion_after_a_gap_is_the_step_since_the_last_observation() -> None:
+    data = np.array([[[[0, 0]], [[np.nan, np.nan]], [[3, 0]]]], np.float32)
+    point = Topology("point", ("p",), (-1,), (0,), 0, (0, 0), (0, 0), 2)
+    np.testing.assert_array_equal(
+        to_stream(data, point, "motion"), [[[[0, 0]], [[np.nan, np.nan]], [[30, 0]]]]
+    )
+
+
+@pytest.mark.parametrize("stream", get_args(Stream))
+@pytest.mark.parametrize("topology", [NTU25, KINECT20, STICK], ids=lambda t: t.name)
+@given(seed=st.integers(0, 2**32 - 1), persons=st.integers(1, 3), frames=st.integers(1, 9))
+@settings(max_examples=25, deadline=None)
+def test_every_stream_comes_back(
+    topology: Topology, stream: Stream, seed: int, persons: int, frames: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (persons, frames, len(topology.joints), topology.coordinates)
+    data = rng.normal(size=shape).astype(np.float32)
+    data[rng.random(shape[:3]) < 0.2] = np.nan
+    data[rng.random(shape[:2]) < 0.2] = np.nan
+    values = to_stream(data, topology, stream)
+    np.testing.assert_array_equal(np.isnan(values), np.isnan(data))
+    np.testing.assert_allclose(from_stream(values, topology, stream), data, atol=3e-5)
+
+
+@pytest.mark.parametrize("stream", ["local", "bones", "motion"])
+def test_all_but_the_path_is_blind_to_where_a_person_stands(stream: Stream) -> None:
+    moved = to_stream(WALK + 7, STICK, stream) - to_stream(WALK, STICK, stream)
+    assert np.abs(moved[:, 1:] if stream == "motion" else moved[:, :, [0, 2]]).max() < 1e-6
