@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 
 from llmar_pipeline.corpora.actors import select_actors
+from llmar_pipeline.skeletons.sequence import SkeletonFileError
 
 Body = tuple[range, float]
 
@@ -34,9 +36,9 @@ def wobbles(data: np.ndarray) -> list[list[float | None]]:
 
 
 def test_one_body_is_taken_as_it_is_however_short_and_wide() -> None:
-    data, note = select_actors(*recording(3, {"a": (range(3), 0.1)}, width=5))
+    data, bodies = select_actors(*recording(3, {"a": (range(3), 0.1)}, width=5))
     assert wobbles(data) == [[0.1] * 3]
-    assert note == ""
+    assert bodies == ()
 
 
 def test_frames_without_a_body_are_dropped() -> None:
@@ -51,10 +53,13 @@ def test_bodies_of_eleven_frames_are_noise_and_of_twelve_are_not() -> None:
     assert wobbles(data) == [[0.5] * 12 + [None] * 18, [0.1] * 30]
 
 
-def test_where_every_body_is_short_the_longest_stays_and_a_note_says_so() -> None:
-    data, note = select_actors(*recording(9, {"a": (range(3), 0.5), "b": (range(9), 0.1)}))
+def test_where_every_body_is_short_the_longest_stays() -> None:
+    data, bodies = select_actors(*recording(9, {"a": (range(3), 0.5), "b": (range(9), 0.1)}))
     assert wobbles(data) == [[0.1] * 9]
-    assert "fewer than 12 frames" in note
+    assert [(body.body, body.frames, body.decision) for body in bodies] == [
+        ("a", 3, "dropped: seen in fewer than 12 frames"),
+        ("b", 9, "actor 1"),
+    ]
 
 
 def test_mostly_wide_bodies_are_noise_but_the_last_stays() -> None:
@@ -96,9 +101,17 @@ def test_further_bodies_join_actor_2_or_are_discarded() -> None:
         "c": (range(10, 30), 0.2),
         "d": (range(40, 60), 0.1),
     }
-    data, _ = select_actors(*recording(60, bodies))
+    data, report = select_actors(*recording(60, bodies))
     # c overlaps a and b: discarded. d overlaps a, not b.
     assert wobbles(data) == [[0.4] * 60, [0.3] * 20 + [None] * 20 + [0.1] * 20]
+    assert [body.decision for body in report] == [
+        "actor 1",
+        "actor 2",
+        "dropped: both actors are there at the same time",
+        "actor 2",
+    ]
+    # The variance of a standing body is 0.016 in x and 0.1456 in y, and the wobble's square in z.
+    assert [round(body.motion, 4) for body in report] == [0.3216, 0.2516, 0.2016, 0.1716]
 
 
 def test_actor_2_is_held_from_frame_0_on_as_in_the_reference() -> None:
@@ -116,6 +129,21 @@ def test_a_body_with_gaps_is_closed_up_from_its_first_frame() -> None:
     seen = [*range(5, 15), *range(20, 30)]
     data, _ = select_actors(*recording(30, {"a": (range(30), 0.2), "b": (seen, 0.1)}))
     assert wobbles(data) == [[0.2] * 30, [None] * 5 + [0.1] * 20 + [None] * 5]
+
+
+def test_mostly_wide_bodies_are_reported() -> None:
+    ids, positions = recording(20, {"a": (range(20), 0.1), "b": (range(20), 0.5)})
+    positions[1::2, :, 0] *= 3
+    assert [body.decision for body in select_actors(ids, positions)[1]] == [
+        "actor 1",
+        "dropped: wider than 0.8 times its height in most frames",
+    ]
+
+
+def test_one_body_twice_in_a_frame_is_refused() -> None:
+    ids, positions = recording(3, {"a": (range(3), 0.1), "b": (range(3), 0.2)})
+    with pytest.raises(SkeletonFileError, match="different ids in a frame, saw the ids a, a"):
+        select_actors([["a", "a"] for _ in ids], positions)
 
 
 def test_missing_joints_neither_move_nor_widen_a_body() -> None:

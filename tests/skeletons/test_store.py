@@ -1,4 +1,3 @@
-import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -7,8 +6,12 @@ import numpy as np
 import pytest
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.skeletons import store as store_module
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
+from llmar_pipeline.skeletons.topology import Topology
+
+STICK = Topology("stick", ("a", "b", "c", "d"), (-1, 0, 1, 2), (0, 1, 2, 3), 0, (0, 1), (0, 1))
 
 
 def clip(name: str, persons: int, frames: int) -> Sequence:
@@ -21,16 +24,23 @@ def clip(name: str, persons: int, frames: int) -> Sequence:
 CLIPS = [clip("a", 1, 3), clip("b", 2, 7), clip("c", 2, 1)]
 
 
-def write(folder: Path, clips: list[Sequence]) -> None:
-    with StoreWriter(folder, persons=2, joints=4, coordinates=3) as writer:
-        for item in clips:
-            writer.append(item)
+def write(folder: Path, *shards: list[Sequence]) -> None:
+    with StoreWriter(folder, 2, STICK) as writer:
+        for number, clips in enumerate(shards):
+            with writer.shard(f"key {number}") as shard:
+                shard.notes["clips"] = len(clips)
+                for item in clips:
+                    shard.append(item)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    write(tmp_path, CLIPS)
+@pytest.mark.parametrize(
+    "shards", [[CLIPS], [CLIPS[:1], CLIPS[1:]], [[], CLIPS[:2], [], CLIPS[2:], []]], ids=len
+)
+def test_what_is_written_is_read(tmp_path: Path, shards: list[list[Sequence]]) -> None:
+    write(tmp_path, *shards)
     store = SequenceStore.open(tmp_path)
     assert (len(store), store.names, store.lengths, store.persons) == (3, ["a", "b", "c"], [3, 7, 1], 2)
+    assert store.topology == STICK
     np.testing.assert_array_equal(store[0].data[:1], CLIPS[0].data)
     assert np.isnan(store[0].data[1]).all()
     assert store[0].data.shape == (2, 3, 4, 3)
@@ -42,13 +52,26 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_file_is_frame_person_joint_coordinate_without_padding(tmp_path: Path) -> None:
-    write(tmp_path, CLIPS[1:])
-    content = (tmp_path / "frames.bin").read_bytes()
-    assert len(content) == (7 + 1) * 2 * 4 * 3 * 4
-    np.testing.assert_array_equal(
-        np.frombuffer(content, "<f4").reshape(8, 2, 4, 3)[:7], CLIPS[1].data.transpose(1, 0, 2, 3)
-    )
-    assert SequenceStore.open(tmp_path).digest == hashlib.sha256(content).hexdigest()
+    write(tmp_path, CLIPS[:2])
+    content = np.fromfile(tmp_path / "shard-00000.bin", "<f4")
+    assert content.size == (3 * 1 + 7 * 2) * 4 * 3
+    np.testing.assert_array_equal(content[36:].reshape(7, 2, 4, 3), CLIPS[1].data.transpose(1, 0, 2, 3))
+
+
+def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    digests = set()
+    for name, clips in {"one": CLIPS, "same": CLIPS, "other": CLIPS[:2]}.items():
+        write(tmp_path / name, clips)
+        digests.add(SequenceStore.open(tmp_path / name).digest)
+    assert len(digests) == 2
+
+
+def test_more_shards_than_are_mapped_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_MAPPED_SHARDS", 2)
+    write(tmp_path, *[[clip(f"{i}", 1, i + 1)] for i in range(5)])
+    store = SequenceStore.open(tmp_path)
+    for i in (0, 4, 1, 3, 2, 0):
+        np.testing.assert_array_equal(store[i].data[:1], clip("", 1, i + 1).data)
 
 
 def test_what_is_read_is_a_copy(tmp_path: Path) -> None:
@@ -58,7 +81,7 @@ def test_what_is_read_is_a_copy(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store[1].data, CLIPS[1].data)
 
 
-def test_pickled_store_maps_its_file_anew(tmp_path: Path) -> None:
+def test_pickled_store_maps_its_files_anew(tmp_path: Path) -> None:
     write(tmp_path, CLIPS)
     content = pickle.dumps(SequenceStore.open(tmp_path))
     assert len(content) < 400
@@ -66,38 +89,77 @@ def test_pickled_store_maps_its_file_anew(tmp_path: Path) -> None:
 
 
 def test_an_empty_store_opens(tmp_path: Path) -> None:
-    write(tmp_path, [])
+    write(tmp_path)
     assert list(SequenceStore.open(tmp_path)) == []
 
 
-def test_broken_off_writing_leaves_no_store_or_the_old_one(tmp_path: Path) -> None:
-    def break_off() -> None:
-        with StoreWriter(tmp_path, 2, 4, 3) as writer:
-            writer.append(CLIPS[0])
+def break_off(folder: Path) -> None:
+    """A second shard that is not finished."""
+    with StoreWriter(folder, 2, STICK) as writer:
+        if writer.reuse("key 0") is None:
+            with writer.shard("key 0") as shard:
+                shard.append(CLIPS[0])
+        with writer.shard("key 1") as shard:
+            shard.append(CLIPS[1])
             raise KeyboardInterrupt
 
+
+def test_broken_off_writing_leaves_no_store_but_its_shards(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        break_off()
+        break_off(tmp_path)
     with pytest.raises(
         UserError, match=r"manifest.json: expected a complete sequence store, saw no manifest"
     ):
         SequenceStore.open(tmp_path)
+    with StoreWriter(tmp_path, 2, STICK) as writer:
+        assert writer.reuse("key 0") == {}
+        assert writer.reuse("key 1") is None
+        with writer.shard("key 1") as shard:
+            shard.append(CLIPS[2])
+    assert SequenceStore.open(tmp_path).names == ["a", "c"]
+
+
+def test_shards_are_reused_only_where_key_and_size_fit(tmp_path: Path) -> None:
+    write(tmp_path, CLIPS[:1], CLIPS[1:])
+    inode = (tmp_path / "shard-00000.bin").stat().st_ino
+    with StoreWriter(tmp_path, 2, STICK) as writer:
+        assert writer.reuse("another key") is None
+        assert writer.reuse("key 0") == {"clips": 1}
+    assert SequenceStore.open(tmp_path).names == ["a"]
+    assert (tmp_path / "shard-00000.bin").stat().st_ino == inode
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "manifest.json",
+        "shard-00000.bin",
+        "shard-00000.json",
+    ]
+    with (tmp_path / "shard-00000.bin").open("ab") as file:
+        file.write(b"more")
+    assert StoreWriter(tmp_path, 2, STICK).reuse("key 0") is None
+
+
+def test_a_changed_shard_takes_the_manifest_away_first(tmp_path: Path) -> None:
     write(tmp_path, CLIPS)
     with pytest.raises(KeyboardInterrupt):
-        break_off()
-    assert SequenceStore.open(tmp_path).names == ["a", "b", "c"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames.bin", "manifest.json"]
+        break_off(tmp_path)
+    with pytest.raises(UserError, match="no manifest"):
+        SequenceStore.open(tmp_path)
 
 
 def test_manifest_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     write(tmp_path, CLIPS)
-    frames, path = tmp_path / "frames.bin", tmp_path / "manifest.json"
+    data, path = tmp_path / "shard-00000.bin", tmp_path / "manifest.json"
     manifest = json.loads(path.read_text())
-    frames.write_bytes(frames.read_bytes()[:-4])
-    with pytest.raises(UserError, match=r"frames.bin: expected 1056 bytes as its manifest says, saw 1052"):
+    data.write_bytes(data.read_bytes()[:-4])
+    with pytest.raises(UserError, match=r"shard-00000.bin: expected 912 bytes as its manifest says, saw 908"):
         SequenceStore.open(tmp_path)
     path.write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(UserError, match="99"):
+        SequenceStore.open(tmp_path)
+    path.write_text(json.dumps(manifest | {"names": ["a"]}))
+    with pytest.raises(UserError, match="as many shapes as names"):
+        SequenceStore.open(tmp_path)
+    path.write_text(json.dumps(manifest | {"topology": {"name": "nothing else"}}))
+    with pytest.raises(UserError, match="expected a store's manifest"):
         SequenceStore.open(tmp_path)
     path.write_text("{")
     with pytest.raises(UserError, match="expected a store's manifest"):
@@ -105,11 +167,10 @@ def test_manifest_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_misfits_are_refused(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path, persons=1, joints=4, coordinates=3) as writer:
-        writer.append(CLIPS[0])
-        with pytest.raises(UserError, match="'a' twice"):
-            writer.append(CLIPS[0])
-        with pytest.raises(UserError, match=r"at most 1 persons .* saw \[2, 7, 4, 3\] in 'b'"):
-            writer.append(CLIPS[1])
+    with pytest.raises(UserError, match="'a' twice"):
+        write(tmp_path, CLIPS[:2], CLIPS[:1])
+    with pytest.raises(UserError, match=r"at most 2 persons .* saw \[3, 2, 4, 3\] in 'x'"):
+        write(tmp_path, [Sequence("x", np.zeros((3, 2, 4, 3), np.float32))])
+    write(tmp_path, CLIPS)
     with pytest.raises(UserError, match="saw 'nobody'"):
         SequenceStore.open(tmp_path).by_name("nobody")

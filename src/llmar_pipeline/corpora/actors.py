@@ -4,23 +4,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmar_pipeline.skeletons.sequence import Body, SkeletonFileError
+
 _SHORTEST = 12  # frames; a body seen in fewer is noise
 _SPREAD = 0.8  # a frame in which a body is wider than this times its height is noisy
 _NOISY_SHARE = 0.69754  # a body with at least this share of noisy frames is noise
 
 
 @dataclass(eq=False)
-class _Body:
+class _Candidate:
+    body: str
     start: int
     joints: np.ndarray  # [frame, joint, 3]
-    motion: float = 0.0
+    motion: float
+    decision: str = ""
 
     @property
     def end(self) -> int:
         return self.start + len(self.joints) - 1
 
 
-def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarray, str]:
+def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarray, tuple[Body, ...]]:
     """Picks the one or two actors out of the bodies that the sensor saw.
 
     Frames without a body are dropped. Of several bodies, those seen in 11 frames or fewer and those that
@@ -33,55 +37,72 @@ def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarr
         positions: x, y, z of all bodies in file order, `[body, joint, 3]`, metres.
 
     Returns:
-        `[person, frame, joint, 3]` with one or two persons, float32, metres, and a note on a case that the
-        reference does not handle (empty as a rule).
+        `[person, frame, joint, 3]` with one or two persons, float32, metres; and, where there are several
+        bodies, what became of each, in order of appearance.
+
+    Raises:
+        SkeletonFileError: If a frame shows one body twice.
 
     Source: the field's reference preprocessing (CTR-GCN, `get_raw_skes_data` and
-        `get_raw_denoised_data`), on whose results the published numbers rest.
+        `get_raw_denoised_data`), on whose results the published numbers rest. Where it fails, because every
+        body is short, the one seen longest stays (ours).
     """
     frames = [frame for frame in ids if frame]
-    note = ""
-    candidates = _collect(frames, positions)
-    if len(candidates) > 1:
-        longest = max(candidates, key=lambda body: len(body.joints))
-        candidates = [body for body in candidates if len(body.joints) >= _SHORTEST]
-        if not candidates:
-            candidates = [longest]
-            note = f"every body is seen in fewer than {_SHORTEST} frames; kept the one seen longest"
+    bodies = _collect(frames, positions)
+    candidates = _drop_short(bodies)
     if len(candidates) > 1:
         candidates = sorted(_drop_spread(candidates), key=lambda body: body.motion, reverse=True)
+    first = candidates[0]
     data = np.full((2 if len(candidates) > 1 else 1, len(frames), *positions.shape[1:]), np.nan, np.float32)
     # The reference starts actor 2 from the interval [0, 0], so that the first body widens it from frame 0 on.
-    intervals = [(candidates[0].start, candidates[0].end), (0, 0)]
-    data[0, candidates[0].start : candidates[0].end + 1] = candidates[0].joints
+    intervals = [(first.start, first.end), (0, 0)]
+    data[0, first.start : first.end + 1] = first.joints
+    first.decision = "actor 1"
     for body in candidates[1:]:
+        body.decision = "dropped: both actors are there at the same time"
         for actor, (start, end) in enumerate(intervals):
             if min(end, body.end) - max(start, body.start) <= 0:
                 data[actor, body.start : body.end + 1] = body.joints
                 intervals[actor] = (min(start, body.start), max(end, body.end))
+                body.decision = f"actor {actor + 1}"
                 break
     present = np.logical_not(np.isnan(data).all(axis=(2, 3)))
-    return data[present.any(axis=1)][:, present.any(axis=0)], note
+    report = tuple(Body(body.body, len(body.joints), body.motion, body.decision) for body in bodies)
+    return data[present.any(axis=1)][:, present.any(axis=0)], report if len(report) > 1 else ()
 
 
-def _collect(frames: list[list[str]], positions: np.ndarray) -> list[_Body]:
+def _collect(frames: list[list[str]], positions: np.ndarray) -> list[_Candidate]:
     """Bodies by id, in order of appearance; a body with gaps is closed up, as in the reference."""
     starts: dict[str, int] = {}
     rows: dict[str, list[int]] = {}
     row = 0
     for number, frame in enumerate(frames):
+        if len(set(frame)) < len(frame):
+            raise SkeletonFileError("bodies with different ids in a frame", f"the ids {', '.join(frame)}")
         for body_id in frame:
             starts.setdefault(body_id, number)
             rows.setdefault(body_id, []).append(row)
             row += 1
+    if len(starts) == 1:
+        return [_Candidate(*starts, *starts.values(), positions, 0.0)]  # its motion decides nothing
     bodies = []
     for body_id, start in starts.items():
-        joints = positions[rows[body_id]][: len(frames) - start]
-        bodies.append(_Body(start, joints, _motion(joints)))
+        joints = positions[rows[body_id]]
+        bodies.append(_Candidate(body_id, start, joints, _motion(joints)))
     return bodies
 
 
-def _drop_spread(bodies: list[_Body]) -> list[_Body]:
+def _drop_short(bodies: list[_Candidate]) -> list[_Candidate]:
+    if len(bodies) == 1:
+        return bodies
+    for body in bodies:
+        if len(body.joints) < _SHORTEST:
+            body.decision = f"dropped: seen in fewer than {_SHORTEST} frames"
+    kept = [body for body in bodies if not body.decision]
+    return kept or [max(bodies, key=lambda body: len(body.joints))]
+
+
+def _drop_spread(bodies: list[_Candidate]) -> list[_Candidate]:
     kept = list(bodies)
     for body in bodies:
         if len(kept) == 1:
@@ -92,6 +113,7 @@ def _drop_spread(bodies: list[_Body]) -> list[_Body]:
         noisy = width > _SPREAD * height
         if noisy.mean() >= _NOISY_SHARE:
             kept.remove(body)
+            body.decision = f"dropped: wider than {_SPREAD} times its height in most frames"
         elif noisy.any():
             body.motion = min(body.motion, _motion(body.joints[~noisy]))
     return kept

@@ -1,69 +1,136 @@
 """Reading a folder of recordings once, into one store; what cannot be read is listed, not lost."""
 
+import hashlib
+import json
 import logging
+from collections.abc import Sequence as SequenceOf
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
+from tqdm import tqdm
 
-from llmar_pipeline.corpora.corpus import Corpus
+from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Damaged
-from llmar_pipeline.skeletons.store import StoreWriter
+from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter
 
 logger = logging.getLogger(__name__)
 
 QUARANTINE_COLUMNS = ["name", "file", "line", "expected", "seen"]
+BODY_COLUMNS = ["name", "body", "frames", "motion", "decision"]
 
 
 class IngestionConfig(BaseModel):
-    """How much damage is put up with."""
+    """How fast to read, and how much damage is put up with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    workers: int = Field(gt=0)  # processes that parse; results do not depend on it
     max_quarantined_share: float = Field(ge=0, le=1)  # of all files; above it the run refuses to go on
 
 
-def ingest(
-    corpus: Corpus, raw: Path, target: Path, config: IngestionConfig
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read every recording of a folder into a store.
+class Ingested(NamedTuple):
+    """What a folder of recordings holds.
+
+    Attributes:
+        index: One row a readable clip: name, frames, persons, and what its name says: action, subject,
+            camera, ...
+        quarantine: One row a clip left out: name, file, line, expected, seen.
+        bodies: One row a body of a recording that shows several: name, body, frames, motion, decision.
+    """
+
+    index: pd.DataFrame
+    quarantine: pd.DataFrame
+    bodies: pd.DataFrame
+
+
+def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> Ingested:
+    """Read every recording of a folder into a store; a killed reading continues where it stopped.
 
     Args:
         corpus: who knows the format.
         raw: folder of recordings.
-        target: folder of the store; replaced.
-        config: limits.
-
-    Returns:
-        (index, quarantine): one row a readable clip (name, frames, and what its name says: action,
-        subject, camera, ...), and one row a file left out (name, file, line, expected, seen).
+        target: folder of the store; what an earlier reading left there is reused where it came from the
+            same files (names, sizes and times of change).
+        config: speed and limits.
 
     Raises:
         UserError: no recordings there, or too large a share of them damaged.
     """
+    corpus = corpus.open(raw)
+    sources = corpus.sources(raw)
     rows: list[dict[str, object]] = []
-    damaged: list[Damaged] = []
-    with StoreWriter(
-        target, corpus.persons, len(corpus.topology.joints), corpus.topology.coordinates
-    ) as writer:
-        for item in corpus.read(raw):
-            if isinstance(item, Damaged):
-                damaged.append(item)
-                continue
-            writer.append(item)
-            rows.append({"name": item.name, "frames": item.n_frames, **corpus.parse_name(item.name)})
-    total = len(rows) + len(damaged)
-    quarantine = pd.DataFrame([vars(item) for item in damaged], columns=QUARANTINE_COLUMNS)
+    damaged: list[dict[str, object]] = []
+    bodies: list[dict[str, object]] = []
+    progress = tqdm(total=len(sources), desc=f"reading {corpus.name}", unit=" clips", mininterval=1.0)
+    with (
+        progress,
+        StoreWriter(target, corpus.persons, corpus.topology) as writer,
+        Reader(corpus, raw, config.workers) as reader,
+    ):
+        for start in range(0, len(sources), CLIPS_PER_SHARD):
+            batch = sources[start : start + CLIPS_PER_SHARD]
+            key = _key(corpus, batch, raw)
+            notes = writer.reuse(key)
+            if notes is None:
+                with writer.shard(key) as shard:
+                    _read_shard(reader, batch, shard, progress)
+                notes = shard.notes
+            else:
+                progress.update(len(batch))
+            rows += notes["clips"]
+            damaged += notes["damaged"]
+            bodies += notes["bodies"]
+    index = pd.DataFrame([{**row, **corpus.parse_name(str(row["name"]))} for row in rows])
+    quarantine = pd.DataFrame(damaged, columns=QUARANTINE_COLUMNS)
     quarantine["line"] = quarantine["line"].astype("Int64")
-    if damaged:
-        logger.warning("%d of %d recordings left out: see quarantine.parquet", len(damaged), total)
-    if len(damaged) > config.max_quarantined_share * total:
-        first = damaged[0]
+    _check_damage(quarantine, len(sources), raw, config.max_quarantined_share)
+    logger.info("%d recordings read from %s", len(index), raw)
+    return Ingested(index, quarantine, pd.DataFrame(bodies, columns=BODY_COLUMNS))
+
+
+def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: tqdm) -> None:
+    clips: list[dict[str, object]] = []
+    damaged: list[dict[str, object]] = []
+    bodies: list[dict[str, object]] = []
+    for item in reader.read(sources):
+        progress.update()
+        if isinstance(item, Damaged):
+            damaged.append(asdict(item))
+            continue
+        shard.append(item)
+        clips.append({"name": item.name, "frames": item.n_frames, "persons": item.n_persons})
+        bodies += [{"name": item.name, **asdict(body)} for body in item.bodies]
+    shard.notes |= {"clips": clips, "damaged": damaged, "bodies": bodies}
+
+
+def _key(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> str:
+    """What a shard is made from; reading one stat a file takes a hundredth of reading the files."""
+    files = []
+    for source in sources:
+        file = source.path.relative_to(raw).as_posix() if source.path != raw else source.path.name
+        try:
+            stat = source.path.stat()
+            files.append([source.name, file, source.member, stat.st_size, stat.st_mtime_ns])
+        except OSError:
+            files.append([source.name, file, source.member, None, None])
+    made_from = [version("llmar-pipeline"), corpus.name, corpus.persons, asdict(corpus.topology), files]
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+
+
+def _check_damage(quarantine: pd.DataFrame, total: int, raw: Path, allowed: float) -> None:
+    if quarantine.empty:
+        return
+    logger.warning("%d of %d recordings left out: see quarantine.parquet", len(quarantine), total)
+    if len(quarantine) > allowed * total or len(quarantine) == total:
+        first = quarantine.iloc[0]
+        line = "" if pd.isna(first["line"]) else f", line {first['line']}"
         raise UserError(
-            f"{len(damaged)} of {total} recordings in {raw} cannot be read, more than the share of "
-            f"{config.max_quarantined_share} allowed (ingestion.max_quarantined_share); "
-            f"the first: {first.file}, line {first.line}: expected {first.expected}, seen {first.seen}"
+            f"{len(quarantine)} of {total} recordings in {raw} cannot be read, more than the share of "
+            f"{allowed} allowed (ingestion.max_quarantined_share); "
+            f"the first: {first['file']}{line}: expected {first['expected']}, seen {first['seen']}"
         )
-    logger.info("%d recordings read from %s", len(rows), raw)
-    return pd.DataFrame(rows), quarantine

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from llmar_pipeline.corpora.actors import select_actors
 from llmar_pipeline.corpora.corpus import Corpus
@@ -63,8 +64,7 @@ def parse(name: str, content: bytes) -> Sequence:
     ids, positions = parse_bodies(content.decode("utf-8"), len(NTU25.joints))
     if np.isnan(positions).all():
         raise SkeletonFileError("a body in at least one frame", f"{len(ids)} frames without one")
-    data, note = select_actors(ids, positions)
-    return Sequence(name, data, note)
+    return Sequence(name, *select_actors(ids, positions))
 
 
 def parse_name(file_name: str, actions: int) -> dict[str, int]:
@@ -95,40 +95,34 @@ def parse_name(file_name: str, actions: int) -> dict[str, int]:
 
 
 _SUBJECTS_60 = frozenset({1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38})
-_SUBJECTS_120 = _SUBJECTS_60 | frozenset(
-    {
-        45,
-        46,
-        47,
-        49,
-        50,
-        52,
-        53,
-        54,
-        55,
-        56,
-        57,
-        58,
-        59,
-        70,
-        74,
-        78,
-        80,
-        81,
-        82,
-        83,
-        84,
-        85,
-        86,
-        89,
-        91,
-        92,
-        93,
-        94,
-        95,
+_SUBJECTS_120 = _SUBJECTS_60 | {
+    *(45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78),
+    *(80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103),
+}
+
+
+def captured(index: pd.DataFrame, excluded: frozenset[str]) -> set[str]:
+    """Names of all recordings that belong to the setups and subjects of an index.
+
+    Every subject of a setup did all of its actions (1 to 60 in setups 1 to 17, 61 to 120 in the others) twice
+    before three cameras.
+
+    Args:
+        index: One row a clip.
+        excluded: The missing list: it shows setups and subjects, too.
+
+    Source: the published numbers: 56,880 = 158 x 360 and 57,600 = 160 x 360 recordings.
+    """
+    seen = set(zip(index["setup"], index["subject"], strict=True))
+    seen |= {(int(name[1:4]), int(name[9:12])) for name in excluded}
+    return {
+        f"S{setup:03}C{camera:03}P{subject:03}R{replication:03}A{action:03}"
+        for setup, subject in seen
+        for camera in (1, 2, 3)
+        for replication in (1, 2)
+        for action in (range(1, 61) if setup <= 17 else range(61, 121))
     }
-    | {97, 98, 100, 103}
-)
+
 
 NTU60 = Corpus(
     name="ntu60",
@@ -138,11 +132,20 @@ NTU60 = Corpus(
     parse_name=partial(parse_name, actions=60),
     parse=parse,
     protocols={
-        "xsub": Protocol("xsub", by="subject", train=_SUBJECTS_60, excluded=MISSING_60),
+        "xsub": Protocol(
+            "xsub", by="subject", train=_SUBJECTS_60, counts=(40_091, 16_487), excluded=MISSING_60
+        ),
         "xview": Protocol(
-            "xview", by="camera", train=frozenset({2, 3}), test=frozenset({1}), excluded=MISSING_60
+            "xview",
+            by="camera",
+            train=frozenset({2, 3}),
+            test=frozenset({1}),
+            counts=(37_646, 18_932),
+            excluded=MISSING_60,
         ),
     },
+    clips=56_578,
+    captured=partial(captured, excluded=MISSING_60),
     persons=2,
     download=(
         "Request the NTU RGB+D skeletons (nturgbd_skeletons_s001_to_s017.zip) at "
@@ -163,15 +166,20 @@ NTU120 = Corpus(
     parse_name=partial(parse_name, actions=120),
     parse=parse,
     protocols={
-        "xsub": Protocol("xsub", by="subject", train=_SUBJECTS_120, excluded=MISSING),
+        "xsub": Protocol(
+            "xsub", by="subject", train=_SUBJECTS_120, counts=(63_026, 50_919), excluded=MISSING
+        ),
         "xset": Protocol(
             "xset",
             by="setup",
             train=frozenset(range(2, 33, 2)),
             test=frozenset(range(1, 32, 2)),
+            counts=(54_468, 59_477),
             excluded=MISSING,
         ),
     },
+    clips=113_945,
+    captured=partial(captured, excluded=MISSING),
     persons=2,
     download=(
         "Request the NTU RGB+D 120 skeletons (nturgbd_skeletons_s001_to_s017.zip and "

@@ -86,8 +86,13 @@ NWUCLA = Corpus(
     suffix=".json",
     parse_name=parse_name,
     parse=parse,
-    protocols={"xview": Protocol("xview", by="camera", train=frozenset({1, 2}), test=frozenset({3}))},
+    protocols={
+        "xview": Protocol(
+            "xview", by="camera", train=frozenset({1, 2}), test=frozenset({3}), counts=(1_020, 464)
+        )
+    },
     persons=1,
+    clips=1_484,
     download=(
         "Download the Northwestern-UCLA skeletons as JSON (all_sqe.zip, linked from "
         "https://github.com/Uason-Chen/CTR-GCN) and unpack the .json files into this folder."

@@ -4,7 +4,7 @@ import logging
 
 import pandas as pd
 
-from llmar_pipeline.corpora.corpus import Corpus
+from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test", "unused")
 
 
-def split_clips(index: pd.DataFrame, corpus: Corpus, protocol: str) -> pd.DataFrame:
+def split_clips(index: pd.DataFrame, corpus: CorpusFacts, protocol: str) -> pd.DataFrame:
     """Assign every clip of an index to a split.
 
     Args:
@@ -21,17 +21,24 @@ def split_clips(index: pd.DataFrame, corpus: Corpus, protocol: str) -> pd.DataFr
         protocol: key of `corpus.protocols`.
 
     Returns:
-        Columns name, split, label (0-based class index), action (class name), in the index's order.
+        Columns name, split, label (0-based class index of the protocol, -1 for a class that takes no part),
+        action (class name), in the index's order.
 
     Raises:
-        UserError: no clip left to train on or to test.
+        UserError: no such protocol, or no clip left to train on or to test.
     """
+    if protocol not in corpus.protocols:
+        raise UserError(
+            f"unknown protocol '{protocol}': choose one of {', '.join(corpus.protocols)} "
+            "(--params=protocol=<protocol>)"
+        )
+    rule = corpus.protocols[protocol]
     splits = pd.DataFrame(
         {
             "name": index["name"],
-            "split": corpus.protocols[protocol](index),
-            "label": index["action"],
-            "action": [corpus.class_names[label] for label in index["action"]],
+            "split": rule(index),
+            "label": rule.labels(index["action"]),
+            "action": [corpus.class_names[action] for action in index["action"]],
         }
     )
     counts = {split: int((splits["split"] == split).sum()) for split in SPLITS}

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.errors import UserError
 
-SELECTORS = ("protocol", "size", "experiment", "raw_dir", "data_dir")
+SELECTORS = ("protocol", "size", "experiment", "raw_dir", "data_dir", "allow_incomplete")
 """What `--params` may choose besides single parameters; their defaults stand in globals.yml."""
 
 NOT_ENVIRONMENTS = {"base", "local", "sizes", "experiments"}

@@ -13,9 +13,10 @@ class AugmentationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_crop: float = Field(gt=0, le=1)  # shortest temporal crop, as a share of the clip
-    rotation: float = Field(ge=0)  # largest angle about each axis, radians
+    rotation: float = Field(ge=0)  # largest angle about the vertical, in 2D in the image plane, radians
+    tilt: float = Field(ge=0)  # largest angle about x and about z, radians; 3D only
     scale: float = Field(ge=0, lt=1)  # body size is multiplied by 1 +- this
-    noise: float = Field(ge=0)  # standard deviation of joint noise, metres
+    noise: float = Field(ge=0)  # standard deviation of joint noise, in the data's unit
     mirror: bool  # exchange left and right for half of the clips
 
 
@@ -25,30 +26,34 @@ def augment(
     """One random reading of a sequence.
 
     Args:
-        data: [person, frame, joint, coordinate], metres, centred, NaN where missing.
+        data: [person, frame, joint, coordinate], centred, y up, NaN where missing.
         topology: the body it is of.
         config: strengths.
-        rng: consumed in a fixed order, so equal generators give equal readings.
+        rng: drawn from in a fixed order, whatever is switched on: crop length, crop start, turns about x, y
+            and z, scale, mirror; last the noise, if any. Equal generators give equal readings.
 
     Returns:
-        The changed copy, possibly with fewer frames.
+        The changed copy, possibly with fewer frames. A crop that would show nobody is not made.
 
-    Source: crop and rotation as the field trains (CTR-GCN, Shift-GCN); scale, noise, mirror ours.
+    Source: crop and rotation as the field trains (CTR-GCN, Shift-GCN: one limit for all axes); scale, noise,
+    mirror ours.
     """
     share = rng.uniform(config.min_crop, 1.0)
     start = rng.uniform()
-    angles = rng.uniform(-config.rotation, config.rotation, size=3)
+    x, y, z = rng.uniform(-1.0, 1.0, size=3) * (config.tilt, config.rotation, config.tilt)
     scale = 1.0 + rng.uniform(-config.scale, config.scale)
     flip = rng.uniform() < 0.5
 
     frames = data.shape[1]
     length = max(1, round(share * frames))
     out = transforms.temporal_crop(data, int(start * (frames - length + 1)), length)
-    if config.rotation and topology.coordinates == 3:
-        out = transforms.rotate(out, angles)
+    if np.isnan(out).all():
+        out = data
+    flat = topology.coordinates == 2
+    out = transforms.rotate_2d(out, y) if flat else transforms.rotate(out, (x, y, z))
     if config.mirror and flip:
         out = transforms.mirror(out, topology)
-    out = out * np.float32(scale)
+    out = transforms.scale(out, scale)
     if config.noise:
         out = out + rng.normal(0.0, config.noise, size=out.shape).astype(np.float32)
     return out

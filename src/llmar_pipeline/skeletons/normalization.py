@@ -1,5 +1,9 @@
 """From recorded coordinates to the form every later stage reads."""
 
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
+from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, SequenceStore, StoreWriter
 from llmar_pipeline.skeletons.topology import Topology
 
 
@@ -18,19 +22,21 @@ class NormalizationConfig(BaseModel):
 
     fill_gaps: bool  # interpolate joints over frames in which they are missing
     center: bool  # the first actor's root joint of the first frame becomes the origin
-    align_view: bool  # turn about the vertical until the first actor faces the sensor
+    align_view: bool  # 3D: turn about the vertical until the first actor faces the sensor; 2D: upright
+    scale_to_body: bool  # the first actor's body, not the sensor, gives the unit; needed for pixels
 
 
 def normalize(data: np.ndarray, topology: Topology, config: NormalizationConfig) -> np.ndarray:
     """Normalised copy of one sequence; shape and missing persons stay as they are.
 
     Args:
-        data: [person, frame, joint, coordinate], metres in the sensor's frame, NaN where missing.
+        data: [person, frame, joint, coordinate], metres or pixels in the sensor's frame, y up, NaN where
+            missing.
         topology: the body it is of.
         config: which steps.
 
     Returns:
-        Same shape, float32, metres in the first actor's frame.
+        Same shape, float32, in the first actor's frame; near metres where scaled, else in the same unit.
 
     Source: centring as the field's reference preprocessing; the rest are its common alternatives.
     """
@@ -38,25 +44,45 @@ def normalize(data: np.ndarray, topology: Topology, config: NormalizationConfig)
         data = transforms.fill_gaps(data)
     if config.center:
         data = transforms.center(data, topology)
-    if config.align_view and topology.coordinates == 3:
+    if config.align_view:
         data = transforms.align_view(data, topology)
+    if config.scale_to_body:
+        data = transforms.scale_to_body(data, topology)
     return data
 
 
-def normalize_store(source: Path, target: Path, topology: Topology, config: NormalizationConfig) -> Path:
-    """Normalise every sequence of a store into another, one at a time.
+def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> Path:
+    """Normalise every sequence of a store into another, one at a time; a killed run continues.
 
     Args:
         source: folder of recorded sequences.
-        target: folder of normalised sequences; replaced.
-        topology: the body they are of.
+        target: folder of normalised sequences; shards made from the same by an earlier run are kept.
         config: which steps.
 
     Returns:
         `target`.
     """
     recorded = SequenceStore.open(source)
-    with StoreWriter(target, recorded.persons, len(topology.joints), topology.coordinates) as writer:
-        for sequence in recorded:
-            writer.append(Sequence(sequence.name, normalize(sequence.data, topology, config)))
+    made_from = [
+        version("llmar-pipeline"),
+        recorded.digest,
+        asdict(recorded.topology),
+        config.model_dump(),
+    ]
+    with StoreWriter(target, recorded.persons, recorded.topology) as writer:
+        for start in range(0, len(recorded), CLIPS_PER_SHARD):
+            key = hashlib.sha256(json.dumps([*made_from, start]).encode()).hexdigest()
+            if writer.reuse(key) is not None:
+                continue
+            with writer.shard(key) as shard:
+                for number in range(start, min(start + CLIPS_PER_SHARD, len(recorded))):
+                    sequence = recorded[number]
+                    data = _without_absent(sequence.data)
+                    shard.append(Sequence(sequence.name, normalize(data, recorded.topology, config)))
     return target
+
+
+def _without_absent(data: np.ndarray) -> np.ndarray:
+    """A store pads each clip with absent persons; they need no room in the next one."""
+    present = np.flatnonzero(~np.isnan(data).all(axis=(1, 2, 3)))
+    return data[: 1 + int(present.max(initial=0))]

@@ -7,14 +7,31 @@ import numpy as np
 from llmar_pipeline.errors import UserError
 
 
+@dataclass(frozen=True)
+class Body:
+    """What a reader decided about one of several bodies in a recording.
+
+    Attributes:
+        body: The sensor's name for it, or its place in the file.
+        frames: Frames that show it.
+        motion: How much it moves: the variance of its joints summed over the coordinates, squared units.
+        decision: `actor 1`, `actor 2`, or `dropped: ` and why.
+    """
+
+    body: str
+    frames: int
+    motion: float
+    decision: str
+
+
 @dataclass(frozen=True, eq=False)
 class Sequence:
     """One recording.
 
     Attributes:
         name: The recording's name, unique in its corpus (the file's stem).
-        data: `[person, frame, joint, coordinate]`, float32, metres; NaN where missing.
-        note: What the reader had to decide that a user may want to know; empty as a rule.
+        data: `[person, frame, joint, coordinate]`, float32, the corpus's units; NaN where missing.
+        bodies: Where the recording shows several bodies, what became of each; empty otherwise.
 
     Raises:
         UserError: If the data have another shape or type.
@@ -22,7 +39,7 @@ class Sequence:
 
     name: str
     data: np.ndarray
-    note: str = ""
+    bodies: tuple[Body, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.dtype != np.float32 or 0 in self.data.shape:

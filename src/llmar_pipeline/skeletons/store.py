@@ -1,101 +1,159 @@
-"""Many sequences on disk: one ragged, memory-mapped array and a manifest.
+"""Many sequences on disk: ragged, memory-mapped shards and a manifest.
 
-`frames.bin` holds little-endian float32 `[frame, person, joint, coordinate]`, all clips one after the
-other with no padding in time; `manifest.json` is written last and says that the store is complete.
+Shard number k is `shard-k.bin`, little-endian float32, all clips one after the other as
+`[frame, person, joint, coordinate]` with no padding, and `shard-k.json`, written after it, which names them.
+`manifest.json` is written last and says that the store is complete.
 """
 
 import hashlib
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Sequence
+from llmar_pipeline.skeletons.topology import Topology
 
-_FORMAT = 1
-_DTYPE = "<f4"
-_FRAMES, _MANIFEST = "frames.bin", "manifest.json"
+CLIPS_PER_SHARD = 1000
+
+_FORMAT = 2
+_MAPPED_SHARDS = 16
+_DTYPE = np.dtype("<f4")
+_MANIFEST = "manifest.json"
 
 
-class StoreWriter:
-    """Writes sequences to a folder, one after the other, in constant memory.
+class Shard:
+    """A shard that is being written.
 
-    Use it as a context manager: leaving it completes the store, leaving it by an exception leaves
-    whatever store was there before.
-
-    Args:
-        folder: Where to write; made if need be.
-        persons: Persons kept for each clip; clips with fewer are padded with NaN.
-        joints: Joints of each person.
-        coordinates: Coordinates of each joint.
+    Attributes:
+        notes: Whatever the writer wants to find again with the shard; JSON.
     """
 
-    def __init__(self, folder: Path, persons: int, joints: int, coordinates: int) -> None:
-        self.folder = Path(folder)
-        self._shape = (persons, joints, coordinates)
-        self._lengths: dict[str, int] = {}
-        self._hash = hashlib.sha256()
-        self._file: BinaryIO
-
-    def __enter__(self) -> "StoreWriter":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = (self.folder / f"{_FRAMES}.part").open("wb")
-        return self
+    def __init__(self, file: BinaryIO, persons: int, topology: Topology) -> None:
+        self.notes: dict[str, Any] = {}
+        self.names: list[str] = []
+        self.shapes: list[tuple[int, int]] = []  # frames and persons of each clip
+        self.hash = hashlib.sha256()
+        self._file, self._persons, self._topology = file, persons, topology
 
     def append(self, sequence: Sequence) -> None:
         """Adds one sequence.
 
         Raises:
-            UserError: If its name is taken, or its shape does not fit the store.
+            UserError: If its shape does not fit the store.
         """
-        persons, joints, coordinates = self._shape
-        if sequence.data.shape[2:] != (joints, coordinates) or sequence.n_persons > persons:
+        joints, coordinates = len(self._topology.joints), self._topology.coordinates
+        if sequence.data.shape[2:] != (joints, coordinates) or sequence.n_persons > self._persons:
             raise UserError(
-                f"Store {self.folder}: expected at most {persons} persons with {joints} joints and "
-                f"{coordinates} coordinates, saw {list(sequence.data.shape)} in {sequence.name!r}; "
+                f"expected at most {self._persons} persons with {joints} joints and {coordinates} "
+                f"coordinates, saw {list(sequence.data.shape)} in {sequence.name!r}; "
                 "read it with its own corpus."
             )
-        if sequence.name in self._lengths:
-            raise UserError(
-                f"Store {self.folder}: expected unique names, saw {sequence.name!r} twice; rename one."
-            )
-        frames = np.full((sequence.n_frames, *self._shape), np.nan, dtype=_DTYPE)
-        frames[:, : sequence.n_persons] = sequence.data.transpose(1, 0, 2, 3)
-        content = frames.tobytes()
+        content = sequence.data.transpose(1, 0, 2, 3).astype(_DTYPE).tobytes()
         self._file.write(content)
-        self._hash.update(content)
-        self._lengths[sequence.name] = sequence.n_frames
+        self.hash.update(content)
+        self.names.append(sequence.name)
+        self.shapes.append((sequence.n_frames, sequence.n_persons))
+
+
+class StoreWriter:
+    """Writes sequences to a folder, shard by shard, in constant memory; a killed writing continues.
+
+    Use it as a context manager. Every shard has a key that says what it was made from. `reuse` takes a
+    shard of that key over from an earlier, possibly broken-off writing; `shard` writes it anew. Leaving the
+    context completes the store; leaving it by an exception keeps the finished shards for the next time.
+
+    Args:
+        folder: Where to write; made if need be.
+        persons: Most persons of a clip.
+        topology: The body that the clips are of.
+    """
+
+    def __init__(self, folder: Path, persons: int, topology: Topology) -> None:
+        self.folder = Path(folder)
+        self._persons, self._topology = persons, topology
+        self._shards: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "StoreWriter":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def reuse(self, key: str) -> dict[str, Any] | None:
+        """Takes the next shard over if it was made from the same.
+
+        Returns:
+            Its notes; None where there is no such shard.
+        """
+        path = self._path("json")
+        try:
+            shard: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if (shard["format"], shard["key"]) != (_FORMAT, key):
+                return None
+            if path.with_suffix(".bin").stat().st_size != shard["bytes"]:
+                return None
+        except (OSError, ValueError, KeyError):
+            return None
+        self._shards.append(shard)
+        return dict(shard["notes"])
+
+    @contextmanager
+    def shard(self, key: str) -> Iterator[Shard]:
+        """Writes the next shard; it is complete when the context is left without an exception."""
+        # At no time does a manifest lie beside data that are not its own.
+        (self.folder / _MANIFEST).unlink(missing_ok=True)
+        self._path("json").unlink(missing_ok=True)
+        with self._path("bin").open("wb") as file:
+            written = Shard(file, self._persons, self._topology)
+            yield written
+            size = file.tell()
+        shard = {
+            "format": _FORMAT,
+            "key": key,
+            "bytes": size,
+            "sha256": written.hash.hexdigest(),
+            "names": written.names,
+            "shapes": written.shapes,
+            "notes": written.notes,
+        }
+        _write_json(self._path("json"), shard)
+        self._shards.append(shard)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        part = self.folder / f"{_FRAMES}.part"
         if kind is not None:
-            part.unlink()
             return
-        persons, joints, coordinates = self._shape
+        names = [name for shard in self._shards for name in shard["names"]]
+        if len(set(names)) < len(names):
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise UserError(f"Store {self.folder}: expected unique names, saw {twice!r} twice; rename one.")
+        kept = {f"shard-{number:05}" for number in range(len(self._shards))}
+        for path in self.folder.glob("shard-*"):
+            if path.stem not in kept:
+                path.unlink()
         manifest = {
             "format": _FORMAT,
-            "dtype": _DTYPE,
-            "persons": persons,
-            "joints": joints,
-            "coordinates": coordinates,
-            "sha256": self._hash.hexdigest(),
-            "names": list(self._lengths),
-            "lengths": list(self._lengths.values()),
+            "persons": self._persons,
+            "topology": asdict(self._topology),
+            "shards": [{key: shard[key] for key in ("bytes", "sha256")} for shard in self._shards],
+            "clips": [len(shard["names"]) for shard in self._shards],
+            "names": names,
+            "shapes": [shape for shard in self._shards for shape in shard["shapes"]],
         }
-        # The old manifest goes first: at no time does a manifest lie beside data that are not its own.
-        (self.folder / _MANIFEST).unlink(missing_ok=True)
-        os.replace(part, self.folder / _FRAMES)
-        manifest_part = self.folder / f"{_MANIFEST}.part"
-        manifest_part.write_text(json.dumps(manifest), encoding="utf-8")
-        os.replace(manifest_part, self.folder / _MANIFEST)
+        _write_json(self.folder / _MANIFEST, manifest)
+
+    def _path(self, suffix: str) -> Path:
+        return self.folder / f"shard-{len(self._shards):05}.{suffix}"
 
 
 class SequenceStore:
@@ -105,34 +163,30 @@ class SequenceStore:
         folder: Where it lies.
         names: Clip names in the order in which they were written.
         lengths: Frames of each clip.
-        persons: Persons of every clip, absent ones included.
-        joints: Joints of each person.
-        coordinates: Coordinates of each joint.
-        digest: SHA-256 of the data file, as recorded when it was written.
+        persons: Persons of every clip as it is read: absent ones are NaN.
+        topology: The body they are of.
+        digest: SHA-256 of the shards' own, as recorded when they were written.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.names: list[str] = manifest["names"]
-        self.lengths: list[int] = manifest["lengths"]
+        self.lengths: list[int] = [frames for frames, _ in manifest["shapes"]]
         self.persons: int = manifest["persons"]
-        self.joints: int = manifest["joints"]
-        self.coordinates: int = manifest["coordinates"]
-        self.digest: str = manifest["sha256"]
-        self._ends = np.cumsum(self.lengths, dtype=np.int64)
+        self.topology = TypeAdapter(Topology).validate_python(manifest["topology"])
+        sums = "".join(shard["sha256"] for shard in manifest["shards"])
+        self.digest: str = hashlib.sha256(sums.encode()).hexdigest()
+        self._shapes: list[tuple[int, int]] = manifest["shapes"]
         self._index = {name: i for i, name in enumerate(self.names)}
-        total = int(self._ends[-1]) if self.names else 0
-        shape = (total, self.persons, self.joints, self.coordinates)
-        path = folder / _FRAMES
-        size = path.stat().st_size if path.is_file() else 0
-        wanted = int(np.prod(shape, dtype=np.int64)) * np.dtype(_DTYPE).itemsize
-        if size != wanted or len(self.names) != len(self.lengths):
-            raise UserError(
-                f"{path}: expected {wanted} bytes as its manifest says, saw {size}; write the store again."
-            )
-        self._frames = (
-            np.memmap(path, dtype=_DTYPE, mode="r", shape=shape) if total else np.empty(shape, _DTYPE)
-        )
+        self._first = list(accumulate(manifest["clips"], initial=0))  # number of each shard's first clip
+        if len(self.names) != len(self._shapes) or len(self.names) != self._first[-1]:
+            raise UserError(f"{folder / _MANIFEST}: expected as many shapes as names; write the store again.")
+        for number, shard in enumerate(manifest["shards"]):
+            _check_size(self._path(number), shard["bytes"])
+        self._mapped: dict[int, np.ndarray] = {}
+        point = len(self.topology.joints) * self.topology.coordinates
+        starts = np.cumsum([0, *(frames * persons * point for frames, persons in self._shapes)])
+        self._starts = starts[:-1] - np.repeat(starts[self._first[:-1]], manifest["clips"])
 
     @classmethod
     def open(cls, folder: Path) -> "SequenceStore":
@@ -144,23 +198,23 @@ class SequenceStore:
         path = Path(folder) / _MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            seen = (manifest["format"], manifest["dtype"])
-            if seen != (_FORMAT, _DTYPE):
+            if manifest["format"] != _FORMAT:
                 raise UserError(
-                    f"{path}: expected format {(_FORMAT, _DTYPE)}, saw {seen}; write the store again."
+                    f"{path}: expected format {_FORMAT}, saw {manifest['format']}; write the store again."
                 )
             return cls(path.parent, manifest)
         except FileNotFoundError:
             raise UserError(
                 f"{path}: expected a complete sequence store, saw no manifest; run the ingestion to its end."
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            reason = " ".join(repr(error).split())[:200]
             raise UserError(
-                f"{path}: expected a store's manifest, saw {error!r}; write the store again."
+                f"{path}: expected a store's manifest, saw {reason}; write the store again."
             ) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A worker process maps the file anew instead of being sent its content.
+        # A worker process maps the files anew instead of being sent their content.
         return SequenceStore.open, (self.folder,)
 
     def __len__(self) -> int:
@@ -168,12 +222,28 @@ class SequenceStore:
 
     def __getitem__(self, index: int) -> Sequence:
         index = range(len(self))[index]
-        end = int(self._ends[index])
-        frames = self._frames[end - self.lengths[index] : end]
-        return Sequence(self.names[index], np.array(frames.transpose(1, 0, 2, 3), np.float32, order="C"))
+        frames, persons = self._shapes[index]
+        joints, coordinates = len(self.topology.joints), self.topology.coordinates
+        start = int(self._starts[index])
+        shard = self._map(bisect_right(self._first, index) - 1)
+        clip = shard[start : start + frames * persons * joints * coordinates]
+        data = np.full((self.persons, frames, joints, coordinates), np.nan, np.float32)
+        data[:persons] = clip.reshape(frames, persons, joints, coordinates).transpose(1, 0, 2, 3)
+        return Sequence(self.names[index], data)
 
     def __iter__(self) -> Iterator[Sequence]:
         return (self[i] for i in range(len(self)))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"shard-{number:05}.bin"
+
+    def _map(self, number: int) -> np.ndarray:
+        """A shard's content; few are mapped at a time: what was read of a mapped file counts as memory."""
+        if number not in self._mapped:
+            if len(self._mapped) >= _MAPPED_SHARDS:
+                del self._mapped[next(iter(self._mapped))]
+            self._mapped[number] = np.memmap(self._path(number), dtype=_DTYPE, mode="r")
+        return self._mapped[number]
 
     def by_name(self, name: str) -> Sequence:
         """The sequence of that name.
@@ -184,3 +254,17 @@ class SequenceStore:
         if name not in self._index:
             raise UserError(f"{self.folder}: expected a stored name, saw {name!r}; see SequenceStore.names.")
         return self[self._index[name]]
+
+
+def _check_size(path: Path, expected: int) -> None:
+    size = path.stat().st_size if path.is_file() else 0
+    if size != expected:
+        raise UserError(
+            f"{path}: expected {expected} bytes as its manifest says, saw {size}; write the store again."
+        )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(part, path)

@@ -22,22 +22,19 @@ def to_stream(data: np.ndarray, topology: Topology, stream: Stream) -> np.ndarra
         data: Positions, `[person, frame, joint, coordinate]`, NaN where missing.
         topology: Names root and parents.
         stream: `joints`: the positions themselves. `local`: joints relative to their person's root joint
-            in the same frame; in place of the first person's root its step since the frame before, times
-            10, and in place of another person's root its offset from the first person's. `bones`: joints
-            relative to their parents, the tree's top as it is. `motion`: each joint's step since the frame
-            before, times 10; the first observation stands for itself.
+            in the same frame, the root as it is. `bones`: joints relative to their parents, the tree's top
+            as it is. `motion`: each joint's step since the frame before, times 10; the first observation
+            stands for itself.
 
     Returns:
         An array of the same shape.
 
-    Source: bones and motion: the field's streams (2s-AGCN, CTR-GCN); local: the lineage's motion features
-        (HumanML3D) without rotations.
+    Source: bones and motion: the field's streams (2s-AGCN, CTR-GCN); local: ours, after the lineage's motion
+        features (HumanML3D), which part the root's path from the pose.
     """
     if stream == "local":
         out = data - _held(data[:, :, [topology.root]])
-        first = _held(data[:1, :, topology.root])
-        out[:, :, topology.root] = data[:, :, topology.root] - first
-        out[:1, :, topology.root] = _steps(data[:1, :, topology.root])
+        out[:, :, topology.root] = data[:, :, topology.root]
         return out
     if stream == "bones":
         out = data.copy()
@@ -59,11 +56,8 @@ def from_stream(values: np.ndarray, topology: Topology, stream: Stream) -> np.nd
         Joint positions, same shape, NaN where `values` are.
     """
     if stream == "local":
-        root = values[:, :, topology.root].copy()
-        root[:1] = _path(root[:1])
-        root[1:] += _held(root[:1])
-        out = values + _held(root)[:, :, None]
-        out[:, :, topology.root] = root
+        out = values + _held(values[:, :, [topology.root]])
+        out[:, :, topology.root] = values[:, :, topology.root]
         return out
     if stream == "bones":
         out = values.copy()

@@ -1,6 +1,6 @@
 """Joint trees: which joints a skeleton has, how they hang together, and which is whose mirror image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,58 @@ KINECT20 = Topology(
     hips=(12, 16),
 )
 """Kinect v1, as in Northwestern-UCLA (20 joints)."""
+
+KINECT20_HEAD_FIRST = Topology(
+    name="kinect20_head_first",
+    joints=(
+        *("head", "shoulder centre", "spine", "hip centre"),
+        *("left shoulder", "left elbow", "left wrist", "left hand"),
+        *("right shoulder", "right elbow", "right wrist", "right hand"),
+        *("left hip", "left knee", "left ankle", "left foot"),
+        *("right hip", "right knee", "right ankle", "right foot"),
+    ),
+    parents=(1, 2, 3, -1, 1, 4, 5, 6, 1, 8, 9, 10, 3, 12, 13, 14, 3, 16, 17, 18),
+    mirror=(0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15),
+    root=2,
+    shoulders=(4, 8),
+    hips=(12, 16),
+)
+"""Kinect v1 in the order of UTD-MHAD: the trunk from the head down (20 joints)."""
+
+LCRNET13 = Topology(
+    name="lcrnet13",
+    joints=(
+        *("right ankle", "left ankle", "right knee", "left knee", "right hip", "left hip"),
+        *("right wrist", "left wrist", "right elbow", "left elbow", "right shoulder", "left shoulder"),
+        "head",
+    ),
+    parents=(2, 3, 4, 5, 10, 11, 8, 9, 10, 11, 12, 12, -1),
+    mirror=(1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12),
+    root=12,
+    shoulders=(11, 10),
+    hips=(5, 4),
+)
+"""LCR-Net, as in Toyota Smarthome (13 joints); of the trunk it has the head alone."""
+
+LCRNET13_2D = replace(LCRNET13, name="lcrnet13_2d", coordinates=2)
+"""The same in the image."""
+
+COCO17 = Topology(
+    name="coco17",
+    joints=(
+        *("nose", "left eye", "right eye", "left ear", "right ear"),
+        *("left shoulder", "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist"),
+        *("left hip", "right hip", "left knee", "right knee", "left ankle", "right ankle"),
+    ),
+    parents=(-1, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
+    mirror=(0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15),
+    root=0,
+    shoulders=(5, 6),
+    hips=(11, 12),
+    coordinates=2,
+)
+"""COCO's keypoints, as in UAV-Human (17 joints).
+
+The official code of UAV-Human centres on joint 1, which is the spine in NTU RGB+D but the left eye here; the
+nose next to it lies on the midline, so that a mirrored body stays centred.
+"""

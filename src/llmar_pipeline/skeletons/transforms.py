@@ -1,20 +1,25 @@
 """Pure functions on `[person, frame, joint, coordinate]` arrays; missing (NaN) stays missing.
 
-No function changes its argument. Vertical is y, as the Kinect has it; angles are radians.
+No function changes its argument. y points up, in two dimensions (x, y) as in three; angles are radians.
+What a step of normalisation removes is computed by `placement`, so that the step can be undone:
+
+    step             what it removes    how               undone by
+    center           o = origin         translate by -o   translate by o
+    align_view, 3D   a = facing_angle   rotate_y by a     rotate_y by -a
+    align_view, 2D   a = lean_angle     rotate_2d by a    rotate_2d by -a
+    scale_to_body    s = body_size      scale by 1 / s    scale by s
 """
 
 import numpy as np
 
+from llmar_pipeline.skeletons.placement import body_size, facing_angle, lean_angle, origin
 from llmar_pipeline.skeletons.topology import Topology
-
-_DEGENERATE = 1e-4  # metres; a shorter left-right axis has no direction worth the name
 
 
 def center(data: np.ndarray, topology: Topology) -> np.ndarray:
-    """Subtracts the root joint of person 1's first valid frame from everything.
+    """Moves everything so that person 1 begins at the origin.
 
-    The path a person walks, and the distance between two persons, stay visible. Where person 1's
-    root is never observed, the data are returned as they are.
+    The path a person walks, and the distance between two persons, stay visible.
 
     Args:
         data: `[person, frame, joint, coordinate]`.
@@ -25,39 +30,47 @@ def center(data: np.ndarray, topology: Topology) -> np.ndarray:
 
     Source: the field's reference preprocessing of NTU RGB+D (CTR-GCN, `seq_transformation`).
     """
-    root = data[0, :, topology.root]
-    observed = np.flatnonzero(~np.isnan(root).any(axis=-1))
-    return data - root[observed[0]] if observed.size else data.copy()
+    return translate(data, -origin(data, topology))
 
 
 def align_view(data: np.ndarray, topology: Topology) -> np.ndarray:
-    """Turns everything about the vertical so that person 1 faces the same way in every recording.
+    """Turns everything so that person 1 is seen from the same side in every recording.
 
-    The angle makes the left-to-right shoulder axis point along +x, seen from above, in the first frame
-    that shows both shoulders. Only y is turned about, so that a lean stays visible. Where shoulders
-    never span a horizontal axis, the hips are used; where hips do not either, nothing is turned.
-    The axis of rotation goes through the origin: centre first.
+    In three dimensions person 1 is turned about the vertical until he or she faces the sensor: only y is
+    turned about, so that a lean stays visible. In two dimensions nobody can be turned to face the camera;
+    the picture is turned until person 1 is upright, which takes out a tilted camera, and with it a lean
+    in the first frame. The axis of rotation goes through the origin: centre first.
 
     Args:
-        data: `[person, frame, joint, 3]`, metres.
+        data: `[person, frame, joint, coordinate]`.
         topology: Names shoulders and hips.
 
     Returns:
         An array of the same shape and unit.
 
-    Raises:
-        ValueError: If the data are not three-dimensional.
-
-    Source: ours; the field's `pre_normalization` with its rotation confined to the vertical.
+    Source: ours; 3D: the field's `pre_normalization` with its rotation confined to the vertical; 2D: the
+    official code of UAV-Human, with the whole torso in place of its left side.
     """
-    _require_3d(data)
-    for left, right in (topology.shoulders, topology.hips):
-        across = (data[0, :, right] - data[0, :, left])[:, [0, 2]]
-        usable = np.flatnonzero(np.hypot(across[:, 0], across[:, 1]) > _DEGENERATE)  # NaN > x is False
-        if usable.size:
-            x, z = across[usable[0]]
-            return rotate_y(data, float(np.arctan2(z, x)))
-    return data.copy()
+    if data.shape[-1] == 2:
+        return rotate_2d(data, lean_angle(data, topology))
+    return rotate_y(data, facing_angle(data, topology))
+
+
+def scale_to_body(data: np.ndarray, topology: Topology) -> np.ndarray:
+    """Divides by person 1's body size: whatever the unit was, coordinates come out near metres.
+
+    One factor a recording, so that coming nearer, and the sizes of two persons, stay visible.
+
+    Args:
+        data: `[person, frame, joint, coordinate]`, in any unit.
+        topology: Names shoulders and hips.
+
+    Returns:
+        An array of the same shape; an ordinary body is 1.7 high.
+
+    Source: ours.
+    """
+    return scale(data, 1 / body_size(data, topology))
 
 
 def fill_gaps(data: np.ndarray) -> np.ndarray:
@@ -65,7 +78,7 @@ def fill_gaps(data: np.ndarray) -> np.ndarray:
 
     Linear between the nearest two observations of the same joint; before a joint's first and after its
     last observation the nearest one is held. Frames outside the person's interval, and joints never
-    observed, stay NaN.
+    observed, stay NaN. A joint that lacks one coordinate counts as missing.
 
     Args:
         data: `[person, frame, joint, coordinate]`.
@@ -76,24 +89,22 @@ def fill_gaps(data: np.ndarray) -> np.ndarray:
     Source: ours.
     """
     missing = np.isnan(data).any(axis=-1)
-    if not missing.any():
-        return data.copy()
+    filled = np.where(missing[..., None], np.float32(np.nan), data)
+    valid = ~missing.all(axis=2)
+    present = np.logical_or.accumulate(valid, 1) & np.logical_or.accumulate(valid[:, ::-1], 1)[:, ::-1]
+    gaps = missing & present[..., None] & ~missing.all(axis=1, keepdims=True)
+    if not gaps.any():
+        return filled
     n_frames = data.shape[1]
     frames = np.arange(n_frames)[:, None]
     before = np.maximum.accumulate(np.where(missing, -1, frames), axis=1)
     after = np.minimum.accumulate(np.where(missing, n_frames, frames)[:, ::-1], axis=1)[:, ::-1]
-    before = np.where(before < 0, after, before)
-    after = np.where(after == n_frames, before, after)
-    weight = (frames - before) / np.maximum(after - before, 1)
-    filled = _blend(
-        np.take_along_axis(data, before.clip(max=n_frames - 1)[..., None], axis=1),
-        np.take_along_axis(data, after.clip(max=n_frames - 1)[..., None], axis=1),
-        weight[..., None],
-    )
-    valid = ~missing.all(axis=2)
-    present = np.logical_or.accumulate(valid, 1) & np.logical_or.accumulate(valid[:, ::-1], 1)[:, ::-1]
-    observed = present[..., None] & ~missing.all(axis=1, keepdims=True)
-    return np.where(observed[..., None], filled, np.nan).astype(data.dtype)
+    person, frame, joint = np.nonzero(gaps)
+    start, end = before[gaps], after[gaps]
+    start, end = np.where(start < 0, end, start), np.where(end == n_frames, start, end)
+    weight = (frame - start) / np.maximum(end - start, 1)
+    filled[gaps] = _blend(data[person, start, joint], data[person, end, joint], weight[:, None])
+    return filled
 
 
 def resample(data: np.ndarray, frames: int) -> np.ndarray:
@@ -143,7 +154,7 @@ def rotate(data: np.ndarray, angles: tuple[float, float, float] | np.ndarray) ->
 
     Source: the field's training augmentation (random rotation).
     """
-    _require_3d(data)
+    _require(data, 3)
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -152,8 +163,31 @@ def rotate(data: np.ndarray, angles: tuple[float, float, float] | np.ndarray) ->
 
 
 def rotate_y(data: np.ndarray, angle: float) -> np.ndarray:
-    """Rotates about the vertical: `x' = x cos a + z sin a`, `z' = z cos a - x sin a`."""
+    """Rotates about the vertical: `x' = x cos a + z sin a`, `z' = z cos a - x sin a`. Undone by `-angle`."""
     return rotate(data, (0.0, angle, 0.0))
+
+
+def rotate_2d(data: np.ndarray, angle: float) -> np.ndarray:
+    """Rotates in the image plane, from x to y: `x' = x cos a - y sin a`, `y' = x sin a + y cos a`.
+
+    Undone by `-angle`.
+
+    Raises:
+        ValueError: If the data are not two-dimensional.
+    """
+    _require(data, 2)
+    c, s = np.cos(angle), np.sin(angle)
+    return data @ np.array([[c, s], [-s, c]], data.dtype)
+
+
+def translate(data: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Adds one vector `[coordinate]` to every joint. Undone by `-offset`."""
+    return (data + offset).astype(data.dtype)
+
+
+def scale(data: np.ndarray, factor: float) -> np.ndarray:
+    """Multiplies every coordinate by one factor. Undone by `1 / factor`."""
+    return (data * factor).astype(data.dtype)
 
 
 def mirror(data: np.ndarray, topology: Topology) -> np.ndarray:
@@ -163,15 +197,10 @@ def mirror(data: np.ndarray, topology: Topology) -> np.ndarray:
     return mirrored
 
 
-def scale(data: np.ndarray, factor: float) -> np.ndarray:
-    """Multiplies every coordinate by one factor."""
-    return (data * factor).astype(data.dtype)
-
-
 def _blend(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return start * (1 - weight) + end * weight
 
 
-def _require_3d(data: np.ndarray) -> None:
-    if data.shape[-1] != 3:
-        raise ValueError(f"expected coordinates x, y, z, saw {data.shape[-1]} coordinates")
+def _require(data: np.ndarray, coordinates: int) -> None:
+    if data.shape[-1] != coordinates:
+        raise ValueError(f"expected {coordinates} coordinates a joint, saw {data.shape[-1]}")

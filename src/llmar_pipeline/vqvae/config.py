@@ -27,7 +27,7 @@ class VQVAEConfig(BaseModel):
     dead_below: float = Field(default=0.05, ge=0, lt=1)  # ours: x 1/U; the rarest code of Eq. 2 has 0.19
 
     # Encoder and decoder.
-    stream: Stream = "local"  # lineage: joints relative to the root, which steps; the others: the field's
+    stream: Stream = "local"  # ours: the root as it is, joints relative to it; the others: field
     frames: int = Field(default=64, gt=0)  # ours: V, the length of a training window
     downsamplings: int = Field(default=2, ge=0)  # lineage: W = V / 4
     width: int = Field(default=512, gt=0)  # lineage

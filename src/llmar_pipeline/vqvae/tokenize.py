@@ -9,7 +9,6 @@ import torch
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig, augment
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.skeletons.topology import Topology
 from llmar_pipeline.vqvae.config import TokenizationConfig
 from llmar_pipeline.vqvae.data import motion_window, positions
 from llmar_pipeline.vqvae.model import VQVAE
@@ -19,7 +18,6 @@ def tokenize_clips(
     model_folder: Path,
     sequences: Path,
     splits: pd.DataFrame,
-    topology: Topology,
     config: TokenizationConfig,
     augmentation: AugmentationConfig,
 ) -> pd.DataFrame:
@@ -32,7 +30,6 @@ def tokenize_clips(
         model_folder: a trained VQ-VAE.
         sequences: folder of the normalised store.
         splits: columns name, split, label, action.
-        topology: the body they are of.
         config: number of readings, batch size, seed.
         augmentation: strength of the random readings.
 
@@ -42,6 +39,7 @@ def tokenize_clips(
     Source: "action sentence" of Sec. 3.1 of the paper; readings ours.
     """
     model, store = VQVAE.load(model_folder), SequenceStore.open(sequences)
+    settings, topology = model.settings, store.topology
     rows = [
         {**row, "reading": reading}
         for row in splits[splits["split"] != "unused"].to_dict("records")
@@ -53,7 +51,7 @@ def tokenize_clips(
         if row["reading"]:
             seed = [config.seed, zlib.crc32(str(row["name"]).encode()), int(str(row["reading"]))]
             data = augment(data, topology, augmentation, np.random.default_rng(seed))
-        return motion_window(data, topology, model.settings.frames, model.settings.stream)[0]
+        return motion_window(data, topology, settings.frames, settings.stream)[0]
 
     codes: list[np.ndarray] = []
     for start in range(0, len(rows), config.batch_size):
@@ -68,7 +66,7 @@ def codebook_size(model_folder: Path) -> int:
 
 
 def reconstruct_clips(
-    model_folder: Path, sequences: Path, names: list[str], topology: Topology, batch_size: int = 64
+    model_folder: Path, sequences: Path, names: list[str], batch_size: int = 64
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Motion before and after the codebook.
 
@@ -76,14 +74,13 @@ def reconstruct_clips(
         model_folder: a trained VQ-VAE.
         sequences: folder of the normalised store.
         names: which clips.
-        topology: the body they are of.
         batch_size: clips in one pass.
 
     Returns:
         One (original, reconstruction) a clip, both [person, V, joint, coordinate], NaN where the original is.
     """
     model, store = VQVAE.load(model_folder), SequenceStore.open(sequences)
-    settings = model.settings
+    settings, topology = model.settings, store.topology
     pairs = []
     for start in range(0, len(names), batch_size):
         windows = [

@@ -8,7 +8,6 @@ from transformers import set_seed
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig, augment
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.skeletons.topology import Topology
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.trainer import LogFunction, SampleStream, train
 from llmar_pipeline.vqvae.config import VQVAEConfig
@@ -19,7 +18,6 @@ from llmar_pipeline.vqvae.model import VQVAE
 def train_vqvae(
     sequences: Path,
     names: list[str],
-    topology: Topology,
     config: VQVAEConfig,
     augmentation: AugmentationConfig,
     training: TrainingConfig,
@@ -31,7 +29,6 @@ def train_vqvae(
     Args:
         sequences: folder of the normalised store.
         names: clips of the train split.
-        topology: the body they are of.
         config: the model.
         augmentation: strength of the random readings.
         training: the schedule.
@@ -47,8 +44,9 @@ def train_vqvae(
     Source: first stage of Sec. 3.2 of the paper.
     """
     store = SequenceStore.open(sequences)
+    topology = store.topology
     set_seed(training.seed)
-    model = VQVAE(config, channels=store.persons * store.joints * store.coordinates)
+    model = VQVAE(config, channels=store.persons * len(topology.joints) * topology.coordinates)
 
     def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         data = augment(store.by_name(names[index]).data, topology, augmentation, rng)

@@ -1,11 +1,14 @@
-"""Raw recordings -> one store of sequences, its index, and the quarantine."""
+"""Raw recordings -> one store of sequences, its index, and what was left out."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.completeness import check_completeness
 from llmar_pipeline.corpora.demo_recordings import DemoConfig, generate_recordings
+from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.ingestion import IngestionConfig
 from llmar_pipeline.corpora.ingestion import ingest as ingest_recordings
 
@@ -19,7 +22,15 @@ def provide_recordings(raw_folder: Path, demo_recordings: DemoConfig | None) -> 
 
 def ingest(
     raw_recordings: Path, recordings_folder: Path, corpus: str, ingestion: IngestionConfig
-) -> tuple[Path, pd.DataFrame, pd.DataFrame]:
+) -> tuple[Path, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Read every recording once."""
-    index, quarantine = ingest_recordings(CORPORA[corpus], raw_recordings, recordings_folder, ingestion)
-    return recordings_folder, index, quarantine
+    index, quarantine, bodies = ingest_recordings(
+        CORPORA[corpus], raw_recordings, recordings_folder, ingestion
+    )
+    facts = CorpusFacts.of(CORPORA[corpus].open(raw_recordings))
+    return recordings_folder, index, quarantine, bodies, facts.model_dump(mode="json")
+
+
+def check(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: str, allow_incomplete: bool) -> pd.DataFrame:
+    """Refuse to go on with a part of a corpus, unless that is what is wanted."""
+    return check_completeness(index, quarantine, CORPORA[corpus], allow_incomplete)

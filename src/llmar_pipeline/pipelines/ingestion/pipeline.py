@@ -1,4 +1,4 @@
-"""Ingestion: raw recordings -> recordings, index, quarantine."""
+"""Ingestion: raw recordings -> recordings, index, quarantine, bodies, clips amiss."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -18,8 +18,14 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.ingest,
                 inputs=["raw_recordings", "recordings_folder", "params:corpus", "params:ingestion"],
-                outputs=["recordings", "index", "quarantine"],
+                outputs=["recordings", "index", "quarantine", "bodies", "corpus"],
                 name="ingest",
+            ),
+            Node(
+                nodes.check,
+                inputs=["index", "quarantine", "params:corpus", "params:allow_incomplete"],
+                outputs="clips_amiss",
+                name="check_completeness",
             ),
         ],
         namespace="ingestion",

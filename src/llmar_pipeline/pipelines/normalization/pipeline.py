@@ -11,13 +11,13 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.normalize,
-                inputs=["recordings", "sequences_folder", "params:corpus", "params:normalization"],
+                inputs=["recordings", "sequences_folder", "params:normalization"],
                 outputs="sequences",
                 name="normalize",
             ),
             Node(
                 nodes.split,
-                inputs=["index", "params:corpus", "params:protocol"],
+                inputs=["index", "corpus", "params:protocol"],
                 outputs="splits",
                 name="split",
             ),

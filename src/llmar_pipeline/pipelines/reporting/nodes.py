@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.evaluation import figures
 from llmar_pipeline.evaluation.config import EvaluationConfig, RunInfo
 from llmar_pipeline.evaluation.film_strip import film_strips
@@ -16,13 +15,13 @@ from llmar_pipeline.evaluation.report import ReportContext, render_report
 from llmar_pipeline.evaluation.sentences import code_usage, sentence_statistics
 from llmar_pipeline.evaluation.summary import run_summary
 from llmar_pipeline.io.tracking import git_revision
+from llmar_pipeline.skeletons.store import SequenceStore
 
 
 def describe_codes(
     vqvae_model: Path,
     sequences: Path,
     action_sentences: pd.DataFrame,
-    corpus: str,
     evaluation: EvaluationConfig,
 ) -> tuple[dict[str, float | int], go.Figure, bytes]:
     """How the codebook is used and what it keeps of the motion, on test clips."""
@@ -30,8 +29,8 @@ def describe_codes(
 
     test = action_sentences[action_sentences["split"] == "test"]
     n_codes = codebook_size(vqvae_model)
-    topology = CORPORA[corpus].topology
-    pairs = reconstruct_clips(vqvae_model, sequences, test["name"].tolist(), topology)
+    topology = SequenceStore.open(sequences).topology
+    pairs = reconstruct_clips(vqvae_model, sequences, test["name"].tolist())
     statistics = {
         **sentence_statistics(test["codes"].tolist(), n_codes),
         "reconstruction_error": reconstruction_error(pairs),

@@ -11,7 +11,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.describe_codes,
-                inputs=["vqvae_model", "sequences", "action_sentences", "params:corpus", "params:evaluation"],
+                inputs=["vqvae_model", "sequences", "action_sentences", "params:evaluation"],
                 outputs=["code_statistics", "code_usage_figure", "film_strip"],
                 name="describe_codes",
             ),

@@ -15,7 +15,6 @@ def create_pipeline() -> Pipeline:
                     "vqvae_model",
                     "sequences",
                     "splits",
-                    "params:corpus",
                     "params:tokenization",
                     "params:augmentation",
                 ],

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.io.tracking import log_live
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.training.config import TrainingConfig
@@ -16,7 +15,6 @@ def train(
     splits: pd.DataFrame,
     vqvae_checkpoints: Path,
     vqvae_folder: Path,
-    corpus: str,
     vqvae: VQVAEConfig,
     augmentation: AugmentationConfig,
     vqvae_training: TrainingConfig,
@@ -28,7 +26,6 @@ def train(
     model, history = train_vqvae(
         sequences,
         names,
-        CORPORA[corpus].topology,
         vqvae,
         augmentation,
         vqvae_training,

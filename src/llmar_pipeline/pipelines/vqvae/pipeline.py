@@ -16,7 +16,6 @@ def create_pipeline() -> Pipeline:
                     "splits",
                     "vqvae_checkpoints",
                     "vqvae_folder",
-                    "params:corpus",
                     "params:vqvae",
                     "params:augmentation",
                     "params:vqvae_training",
