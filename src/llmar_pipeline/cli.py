@@ -11,6 +11,8 @@ from typing import Any
 import click
 from kedro import KedroDeprecationWarning
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import _split_params
+from kedro.framework.session import KedroSession
 
 from llmar_pipeline.errors import UserError
 
@@ -91,3 +93,20 @@ def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> An
 cli.add_command(
     click.Command("run", params=kedro_run.params, callback=_run, help="Run a pipeline (default: the demo).")
 )
+
+
+@cli.command()
+@click.option("--env", "-e", help="The dataset, as in `kedro run`.")
+@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+def doctor(env: str | None, params: dict[str, Any]) -> None:
+    """Say what a run would need, what is missing, how large it gets, and what to do."""
+    from llmar_pipeline.doctor import examine
+
+    with one_line_errors(), KedroSession.create(env=env, runtime_params=params) as session:
+        loader = session.load_context().config_loader
+        states = []
+        for finding in examine(dict(loader["globals"]), loader["parameters"]):
+            click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")
+            states.append(finding.state)
+    if "missing" in states:
+        raise SystemExit(1)

@@ -27,7 +27,7 @@ ALONE = replace(
     clips=len(SUBJECT_1),
     excluded=frozenset(),
     protocols={
-        "xsub": replace(NTU60.protocols["xsub"], counts=(len(SUBJECT_1), 0)),
+        "xsub": replace(NTU60.protocols["xsub"], train=frozenset({1}), counts=(len(SUBJECT_1), 0)),
         "xview": replace(NTU60.protocols["xview"], counts=(len(SUBJECT_1) * 2 // 3, len(SUBJECT_1) // 3)),
     },
     captured=lambda index: set(SUBJECT_1),
@@ -72,10 +72,19 @@ def test_a_long_list_is_cut_in_the_message_only() -> None:
 
 
 def test_a_corpus_without_official_numbers_is_complete() -> None:
-    free = replace(ALONE, clips=None, captured=None, protocols={"p": replace(NTU60.protocols["xsub"], counts=None)})
+    free = replace(ALONE, clips=None, captured=None, class_names=(), protocols={})
     quarantine = pd.DataFrame({"name": ["x"]})
     amiss = check_completeness(index_of(SUBJECT_1[:3]), quarantine, free, allow_incomplete=False)
     assert list(amiss.itertuples(index=False, name=None)) == [("x", "quarantined")]
+
+
+def test_classes_and_subjects_without_a_clip_are_numbered() -> None:
+    some = replace(ALONE, clips=None, captured=None, protocols={"xsub": NTU60.protocols["xsub"]})
+    some.protocols["xsub"] = replace(some.protocols["xsub"], counts=None)
+    with pytest.raises(
+        UserError, match="57 of 60 classes have no clip; 19 of the 20 subjects that train in xsub have no clip"
+    ):
+        check_completeness(index_of(SUBJECT_1[:3]), NOBODY, some, allow_incomplete=False)
 
 
 @pytest.mark.parametrize(("name", "groups"), [("ntu60", 158), ("ntu120", 318)])

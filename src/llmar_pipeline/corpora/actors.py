@@ -84,7 +84,7 @@ def _collect(frames: list[list[str]], positions: np.ndarray) -> list[_Candidate]
             rows.setdefault(body_id, []).append(row)
             row += 1
     if len(starts) == 1:
-        return [_Candidate(*starts, *starts.values(), positions, 0.0)]  # its motion decides nothing
+        return [_Candidate(next(iter(starts)), 0, positions, 0.0)]  # its motion decides nothing
     bodies = []
     for body_id, start in starts.items():
         joints = positions[rows[body_id]]

@@ -30,16 +30,9 @@ def check_completeness(
     Raises:
         UserError: the numbers differ, and `allow_incomplete` is False.
     """
-    amiss = _clips_amiss(index, quarantine, corpus)
-    differences = _differences(index, corpus)
-    if not differences:
-        return amiss[amiss["problem"] == "quarantined"]
-    named = "; ".join(
-        f"{len(clips)} {problem} by name: {', '.join(clips['name'].head(_SHOWN))}"
-        + (", ..." if len(clips) > _SHOWN else "")
-        for problem, clips in amiss.groupby("problem")
-    )
-    message = f"{corpus.name} is not complete: {'; '.join(differences)}." + (f" {named}." if named else "")
+    message, amiss = compare(index, quarantine, corpus)
+    if not message:
+        return amiss
     if not allow_incomplete:
         raise UserError(
             f"{message} Results on other clips cannot be compared with published ones. "
@@ -49,19 +42,53 @@ def check_completeness(
     return amiss
 
 
+def compare(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: Corpus) -> tuple[str, pd.DataFrame]:
+    """What a corpus lacks or has too many of.
+
+    Args:
+        index: one row a clip: `name` and what it says.
+        quarantine: one row a clip left out.
+        corpus: whose official numbers are meant.
+
+    Returns:
+        One or two sentences, empty where all numbers are the official ones; and the clips amiss, as
+        `check_completeness` returns them.
+    """
+    amiss = _clips_amiss(index, quarantine, corpus)
+    differences = _differences(index, corpus)
+    if not differences:
+        return "", amiss[amiss["problem"] == "quarantined"]
+    named = "; ".join(
+        f"{len(clips)} {problem} by name: {', '.join(clips['name'].head(_SHOWN))}"
+        + (", ..." if len(clips) > _SHOWN else "")
+        for problem, clips in amiss.groupby("problem")
+    )
+    return f"{corpus.name} is not complete: {'; '.join(differences)}." + (f" {named}." if named else ""), amiss
+
+
 def _differences(index: pd.DataFrame, corpus: Corpus) -> list[str]:
-    """Official against seen numbers, for each that differs."""
+    """Official against seen numbers, for each that differs, and classes or training values not seen at all."""
     found = [("clips", corpus.clips, len(index))]
     for protocol in corpus.protocols.values():
         if protocol.counts is not None:
             split = protocol(index, val_share=0)
             for part, official in zip(("train", "test"), protocol.counts, strict=True):
                 found.append((f"{part} clips of {protocol.name}", official, int((split == part).sum())))
-    return [
+    differences = [
         f"expected {official:,} {what}, saw {seen:,} ({_gap(official, seen)})"
         for what, official, seen in found
         if official is not None and official != seen
     ]
+    empty = len(set(range(len(corpus.class_names))) - set(index["action"]))
+    if empty:
+        differences.append(f"{empty} of {len(corpus.class_names)} classes have no clip")
+    for protocol in corpus.protocols.values():
+        absent = len(protocol.train - set(index[protocol.by]))
+        if absent:
+            differences.append(
+                f"{absent} of the {len(protocol.train)} {protocol.by}s that train in {protocol.name} have no clip"
+            )
+    return differences
 
 
 def _gap(official: int, seen: int) -> str:

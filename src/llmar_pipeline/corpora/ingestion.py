@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Sequence as SequenceOf
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Damaged
-from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter
+from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter, code_digest
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +117,7 @@ def _key(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> str:
             files.append([source.name, file, source.member, stat.st_size, stat.st_mtime_ns])
         except OSError:
             files.append([source.name, file, source.member, None, None])
-    made_from = [version("llmar-pipeline"), corpus.name, corpus.persons, asdict(corpus.topology), files]
+    made_from = [code_digest(), corpus.name, corpus.persons, asdict(corpus.topology), files]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 

@@ -63,8 +63,8 @@ class StackedConfigLoader(OmegaConfigLoader):
         chosen = {**defaults, **self._selected}
         for kind in ("size", "experiment"):
             _check_choice(kind, chosen[kind], self._overlays(kind), f"--params={kind}=")
-        protocols = list(CORPORA[chosen["corpus"]].protocols)
-        _check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
+        if protocols := CORPORA[chosen["corpus"]].protocols:  # those of `custom` are known from its folder
+            _check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
         chosen["raw_dir"] = chosen["raw_dir"] or f"{chosen['data_dir']}/01_raw/{chosen['dataset']}"
         chosen["run"] = f"{chosen['experiment']}-{chosen['size']}" + _short_hash(self.runtime_params)
         overrides = _leaves(self._overlay("experiment", chosen["experiment"]), self.runtime_params)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, SequenceStore, StoreWriter
+from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, SequenceStore, StoreWriter, code_digest
 from llmar_pipeline.skeletons.topology import Topology
 
 
@@ -64,19 +63,21 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
     """
     recorded = SequenceStore.open(source)
     made_from = [
-        version("llmar-pipeline"),
+        code_digest(),
         recorded.digest,
         asdict(recorded.topology),
         config.model_dump(),
     ]
     with StoreWriter(target, recorded.persons, recorded.topology) as writer:
         for start in range(0, len(recorded), CLIPS_PER_SHARD):
-            key = hashlib.sha256(json.dumps([*made_from, start]).encode()).hexdigest()
+            clips = range(start, min(start + CLIPS_PER_SHARD, len(recorded)))
+            names_and_lengths = [(recorded.names[clip], recorded.lengths[clip]) for clip in clips]
+            key = hashlib.sha256(json.dumps([*made_from, start, names_and_lengths]).encode()).hexdigest()
             if writer.reuse(key) is not None:
                 continue
             with writer.shard(key) as shard:
-                for number in range(start, min(start + CLIPS_PER_SHARD, len(recorded))):
-                    sequence = recorded[number]
+                for clip in clips:
+                    sequence = recorded[clip]
                     data = _without_absent(sequence.data)
                     shard.append(Sequence(sequence.name, normalize(data, recorded.topology, config)))
     return target

@@ -32,6 +32,13 @@ _DTYPE = np.dtype("<f4")
 _MANIFEST = "manifest.json"
 
 
+def code_digest() -> str:
+    """SHA-256 of the code that reads and changes sequences: what other code has written is written again."""
+    package = Path(__file__).parents[1]
+    files = sorted(path for part in ("skeletons", "corpora") for path in (package / part).glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
 class Shard:
     """A shard that is being written.
 

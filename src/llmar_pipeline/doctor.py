@@ -1,0 +1,92 @@
+"""`kedro doctor`: what a run needs, whether it is there, and what to do."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.demo_recordings import DemoConfig
+from llmar_pipeline.corpora.survey import Survey, survey
+from llmar_pipeline.errors import UserError
+
+STORES = 2  # as read, and normalised
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    state: Literal["ok", "note", "missing"]
+    subject: str
+    text: str
+
+
+def examine(selection: dict[str, Any], parameters: dict[str, Any]) -> Iterator[Finding]:
+    """Look at recordings, disk and language model, the quick ones first.
+
+    Args:
+        selection: The configuration's globals, selectors resolved.
+        parameters: The merged parameters.
+    """
+    needed = 0
+    if parameters["demo_recordings"] is not None:
+        demo = DemoConfig(**parameters["demo_recordings"])
+        yield Finding("ok", "recordings", f"{len(demo.names)} synthetic ones are made up by the run")
+    else:
+        corpus, folder = CORPORA[selection["corpus"]], Path(selection["raw_dir"])
+        try:
+            found = survey(corpus, folder)
+        except UserError as error:
+            yield Finding("missing", "recordings", error.message)
+        else:
+            needed = STORES * found.stored_bytes
+            yield from _recordings(found, folder, bool(selection["allow_incomplete"]))
+    yield _disk(Path(selection["data_dir"]), needed)
+    yield _llm(selection, parameters)
+
+
+def _recordings(found: Survey, folder: Path, allow_incomplete: bool) -> Iterator[Finding]:
+    yield Finding("ok", "recordings", f"{found.clips:,} clips ({_size(found.raw_bytes)}) in {folder}")
+    if found.gaps:
+        hint = "the run goes on (allow_incomplete)" if allow_incomplete else "--params=allow_incomplete=true"
+        yield Finding("note" if allow_incomplete else "missing", "completeness", f"{found.gaps} {hint}")
+    if found.foreign:
+        yield Finding("note", "foreign files", f"{len(found.foreign)} will be left out: {found.foreign[0]}, ...")
+    for damaged in found.damaged[:1]:
+        yield Finding(
+            "note",
+            "damaged files",
+            f"{len(found.damaged)} of {found.sampled} clips looked at; {damaged.file}: "
+            f"expected {damaged.expected}, saw {damaged.seen}",
+        )
+
+
+def _disk(folder: Path, needed: int) -> Finding:
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{_size(needed)} for the sequences, as read and normalised; {_size(free)} free at {there}"
+    if needed > free:
+        return Finding("missing", "disk", f"{text}: free some space, or --params=data_dir=<folder>")
+    return Finding("ok", "disk", text)
+
+
+def _llm(selection: dict[str, Any], parameters: dict[str, Any]) -> Finding:
+    from llmar_pipeline.language.config import LLMConfig
+    from llmar_pipeline.language.llm import check_llm  # imports PyTorch: last, and only here
+
+    config = LLMConfig(**parameters["llm"])
+    try:
+        check_llm(config, Path(selection["data_dir"]) / "06_models" / "llm", parameters["vqvae"]["code_dim"])
+    except UserError as error:
+        return Finding("missing", "language model", error.message)
+    return Finding("ok", "language model", f"{config.model}, as size {selection['size']} wants it")
+
+
+def _size(n_bytes: int) -> str:
+    for unit in ("B", "KB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000  # type: ignore[assignment]
+    return f"{n_bytes:.3g} GB"

@@ -1,0 +1,32 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.survey import survey
+from llmar_pipeline.errors import UserError
+
+NTU60 = CORPORA["ntu60"]
+
+
+def test_a_folder_is_described_by_names_and_a_sample(
+    tmp_path: Path, skeleton_text: Callable[..., str]
+) -> None:
+    text = skeleton_text([[("7", np.ones((25, 3)))]] * 10)
+    for action in range(1, 51):
+        (tmp_path / f"S001C001P001R001A{action:03}.skeleton").write_text(text)
+    (tmp_path / "S001C001P001R001A001.skeleton").write_text("damaged")
+    (tmp_path / "notes.skeleton").write_text("foreign")
+    found = survey(NTU60, tmp_path, sample=10)
+    assert (found.clips, found.foreign, found.sampled) == (50, ["notes.skeleton"], 10)
+    assert found.stored_bytes == 50 * 10 * 25 * 3 * 4
+    assert found.raw_bytes == 49 * len(text) + len("damaged") + len("foreign")
+    assert {damaged.name for damaged in found.damaged} == {"S001C001P001R001A001", "notes"}
+    assert "expected 56,578 clips, saw 50 (56,528 missing)" in found.gaps
+
+
+def test_an_empty_folder_says_where_to_get_the_data(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Request the NTU"):
+        survey(NTU60, tmp_path)

@@ -1,0 +1,68 @@
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmar_pipeline.doctor import examine
+
+
+@pytest.fixture
+def selection(tmp_path: Path) -> dict[str, Any]:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    skeletons = np.random.default_rng(0).normal(size=(10, 20, 3)).tolist()
+    (raw / "a01_s01_e00_v01.json").write_text(json.dumps({"skeletons": skeletons, "label": 1}))
+    return {
+        "corpus": "nwucla",
+        "raw_dir": str(raw),
+        "data_dir": str(tmp_path / "data"),
+        "allow_incomplete": False,
+        "size": "laptop",
+    }
+
+
+PARAMETERS = {
+    "demo_recordings": None,
+    "llm": {"model": "no/such/folder", "precision": "float32"},
+    "vqvae": {"code_dim": 576},
+}
+
+
+def examined(selection: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {f.subject: (f.state, f.text) for f in examine(selection, PARAMETERS)}
+
+
+def test_every_need_is_looked_at(selection: dict[str, Any]) -> None:
+    found = examined(selection)
+    assert found["recordings"] == ("ok", f"1 clips ({_length(selection)} KB) in {selection['raw_dir']}")
+    state, text = found["completeness"]
+    assert state == "missing"
+    assert "expected 1,484 clips, saw 1" in text
+    assert text.endswith("--params=allow_incomplete=true")
+    assert found["disk"][0] == "ok"
+    assert found["disk"][1].startswith("4.8 KB for the sequences")  # 2 x 10 frames x 20 joints x 3 x 4 bytes
+    assert found["language model"][0] == "missing"
+    assert "no/such/folder" in found["language model"][1]
+
+
+def test_an_incomplete_corpus_may_be_allowed(selection: dict[str, Any]) -> None:
+    assert examined(selection | {"allow_incomplete": True})["completeness"][0] == "note"
+
+
+def test_missing_recordings_and_a_full_disk(
+    selection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 100, 0))
+    assert examined(selection)["disk"][0] == "missing"
+    state, text = examined(selection | {"raw_dir": "nowhere"})["recordings"]
+    assert state == "missing"
+    assert "nowhere: expected nwucla files (*.json), saw no such folder" in text
+
+
+def _length(selection: dict[str, Any]) -> str:
+    return f"{next(Path(selection['raw_dir']).iterdir()).stat().st_size / 1000:.3g}"
