@@ -107,6 +107,9 @@ def test_a_killed_run_continues_but_not_with_another_root_or_other_steps(tmp_pat
     before = (target / "shard-00000.bin").stat().st_mtime_ns
     assert written(COCO17, steps()) == 600
     assert (target / "shard-00000.bin").stat().st_mtime_ns == before
+    clips[0] = Sequence("renamed", sideways())  # the same numbers
+    assert written(COCO17, steps()) == 600
+    assert SequenceStore.open(target).names == ["renamed"]
 
 
 def test_absent_persons_take_no_room_in_a_normalised_store(tmp_path: Path) -> None:

@@ -323,3 +323,12 @@ def test_types_stay_and_arguments_are_not_changed() -> None:
         assert changed.dtype == np.float32
         changed[...] = 0
         np.testing.assert_array_equal(data, before)
+
+
+def test_trim_cuts_empty_frames_at_both_ends_only() -> None:
+    data = np.full((2, 6, 1, 2), np.nan, np.float32)
+    data[0, 1], data[1, 4] = 1, 2
+    trimmed = transforms.trim(data)
+    np.testing.assert_array_equal(trimmed, data[:, 1:5])
+    nobody = np.full((1, 3, 1, 2), np.nan, np.float32)
+    np.testing.assert_array_equal(transforms.trim(nobody), nobody)

@@ -26,7 +26,7 @@ class NormalizationConfig(BaseModel):
 
 
 def normalize(data: np.ndarray, topology: Topology, config: NormalizationConfig) -> np.ndarray:
-    """Normalised copy of one sequence; shape and missing persons stay as they are.
+    """Normalised copy of one sequence, without the empty frames at both ends; missing persons stay.
 
     Args:
         data: [person, frame, joint, coordinate], metres or pixels in the sensor's frame, y up, NaN where
@@ -35,10 +35,11 @@ def normalize(data: np.ndarray, topology: Topology, config: NormalizationConfig)
         config: which steps.
 
     Returns:
-        Same shape, float32, in the first actor's frame; near metres where scaled, else in the same unit.
+        As many frames or fewer, float32, in the first actor's frame; near metres where scaled, else in the same unit.
 
     Source: centring as the field's reference preprocessing; the rest are its common alternatives.
     """
+    data = transforms.trim(data)
     if config.fill_gaps:
         data = transforms.fill_gaps(data)
     if config.center:

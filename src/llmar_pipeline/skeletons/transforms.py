@@ -131,6 +131,20 @@ def resample(data: np.ndarray, frames: int) -> np.ndarray:
     return _blend(start, end, weight).astype(data.dtype)
 
 
+def trim(data: np.ndarray) -> np.ndarray:
+    """Cuts off the frames before anybody is seen and after everybody is gone.
+
+    A recording that shows nobody is returned as it is.
+
+    Args:
+        data: `[person, frame, joint, coordinate]`.
+
+    Source: ours.
+    """
+    seen = np.flatnonzero(~np.isnan(data).all(axis=(0, 2, 3)))
+    return data[:, seen[0] : seen[-1] + 1].copy() if seen.size else data.copy()
+
+
 def temporal_crop(data: np.ndarray, start: int, length: int) -> np.ndarray:
     """Cuts out `length` frames from frame `start` on.
 

@@ -1,0 +1,186 @@
+"""Toyota Smarthome: poses that LCR-Net found in videos of daily living, in JSON files."""
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmar_pipeline.corpora.corpus import Corpus
+from llmar_pipeline.corpora.detections import Track, follow, keep_two, spread
+from llmar_pipeline.corpora.protocol import Protocol
+from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
+from llmar_pipeline.skeletons.topology import LCRNET13, LCRNET13_2D
+
+_CLASSES = """
+Cook.Cleandishes Cook.Cleanup Cook.Cut Cook.Stir Cook.Usestove Cutbread Drink.Frombottle Drink.Fromcan
+Drink.Fromcup Drink.Fromglass Eat.Attable Eat.Snack Enter Getup Laydown Leave Makecoffee.Pourgrains
+Makecoffee.Pourwater Maketea.Boilwater Maketea.Insertteabag Pour.Frombottle Pour.Fromcan Pour.Fromkettle
+Readbook Sitdown Takepills Uselaptop Usetelephone Usetablet Walk WatchTV
+"""
+CLASS_NAMES = tuple(_CLASSES.split())
+"""The 31 activities in label order, as files and publications write them."""
+
+_CROSS_VIEW_CLASSES = """
+Cutbread Drink.Frombottle Drink.Fromcan Drink.Fromcup Drink.Fromglass Eat.Attable Eat.Snack Enter Getup Leave
+Pour.Frombottle Pour.Fromcan Readbook Sitdown Takepills Uselaptop Usetablet Usetelephone Walk
+"""
+CROSS_VIEW_ACTIONS = tuple(CLASS_NAMES.index(name) for name in _CROSS_VIEW_CLASSES.split())
+"""The 19 that the cross-view protocols have, in their own order (it is not the order of the 31)."""
+
+_MOST_PEOPLE = 100  # in one frame; no home holds as many
+_SHOWN = 60  # characters of a faulty value that an error quotes
+
+
+def parse_name(file_name: str) -> dict[str, int]:
+    """Reads activity, subject, replication, video and camera off `Activity_pSS_rRR_vVV_cCC`.
+
+    Args:
+        file_name: With or without folder and `.json`.
+
+    Returns:
+        The numbers as the name has them, and `action`, the 0-based label.
+
+    Raises:
+        SkeletonFileError: If it is not such a name.
+    """
+    stem = Path(file_name).name.removesuffix(".json")
+    match = re.fullmatch(r"(\w+(?:\.\w+)?)_p(\d\d)_r(\d\d)_v(\d\d)_c(\d\d)", stem, re.ASCII)
+    if match is None or match[1] not in CLASS_NAMES:
+        raise SkeletonFileError(
+            "a name such as Drink.Fromcup_p03_r02_v11_c04, its activity one of the 31", repr(stem)
+        )
+    subject, replication, video, camera = map(int, match.groups()[1:])
+    return {
+        "action": CLASS_NAMES.index(match[1]),
+        "subject": subject,
+        "camera": camera,
+        "replication": replication,
+        "video": video,
+    }
+
+
+def parse(name: str, content: bytes, pose: str, coordinates: int) -> Sequence:
+    """Parses `{"frames": [[person, ...], ...]}`, where a person has x of all joints, then y, then z.
+
+    A frame that shows nobody stays in its place. Of more than two people, the two seen in most frames are
+    kept (of equals those of larger spread), the first as actor 1.
+
+    Args:
+        name: The clip's name.
+        content: The file.
+        pose: The person's key to read, `pose3d` or `pose2d`.
+        coordinates: 3 or 2.
+
+    Returns:
+        The sequence; y points up. `pose2d` is in pixels. `pose3d` is in metres with y up, as LCR-Net's own
+        code measures and draws it; unverified for the files of this corpus.
+
+    Raises:
+        SkeletonFileError: If it is damaged or shows nobody.
+
+    Source: who is kept: ours (the dataset's code keeps the first two of each frame's list).
+    """
+    frames = _frames(content)
+    people = [
+        _people(frame, pose, coordinates, f"frame {number} of {len(frames)}")
+        for number, frame in enumerate(frames, start=1)
+    ]
+    tracks = follow(people)
+    if not tracks:
+        raise SkeletonFileError("a person in at least one frame", f"{len(frames)} frames without one")
+    if coordinates == 2:
+        for track in tracks:
+            track.joints[..., 1] *= -1  # image rows count downwards; every transform takes y as up
+    return Sequence(name, *keep_two(tracks, len(frames), _presence, "two others are seen in more frames"))
+
+
+def _presence(track: Track) -> tuple[int, float]:
+    return len(track.frames), spread(track)
+
+
+def _frames(content: bytes) -> list[Any]:
+    try:
+        recording = json.loads(content.decode("utf-8"))
+    except json.JSONDecodeError as error:
+        raise SkeletonFileError("JSON", error.msg, error.lineno) from error
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise SkeletonFileError("JSON", repr(error)) from error
+    frames = recording.get("frames") if isinstance(recording, dict) else None
+    if not isinstance(frames, list) or not frames:
+        raise SkeletonFileError("an object with frames, a list of at least one", repr(recording)[:_SHOWN])
+    return frames
+
+
+def _people(frame: Any, pose: str, coordinates: int, where: str) -> np.ndarray:
+    """One frame's people, `[person, joint, coordinate]`, float32."""
+    joints = len(LCRNET13.joints)
+    if not isinstance(frame, list) or len(frame) > _MOST_PEOPLE:
+        raise SkeletonFileError(f"a list of at most {_MOST_PEOPLE} people as {where}", repr(frame)[:_SHOWN])
+    people = np.empty((len(frame), coordinates, joints), np.float32)
+    for number, person in enumerate(frame, start=1):
+        try:
+            numbers = np.array(person[pose])
+            seen = f"{numbers.dtype} values of shape {list(numbers.shape)}"
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            numbers, seen = np.array(None), repr(error)
+        if numbers.dtype.kind in "fi" and numbers.shape == (coordinates * joints,):
+            with np.errstate(over="ignore"):
+                people[number - 1] = numbers.reshape(coordinates, joints)
+            if np.isfinite(people[number - 1]).all():
+                continue
+            seen = "one that is not finite"
+        expected = f"{coordinates * joints} finite numbers as {pose} of person {number} in {where}"
+        raise SkeletonFileError(expected, seen[:_SHOWN])
+    return people.transpose(0, 2, 1)
+
+
+_XSUB = Protocol(
+    "xsub",
+    by="subject",
+    train=frozenset({3, 4, 6, 7, 9, 12, 13, 15, 17, 19, 25}),
+    test=frozenset({2, 10, 11, 14, 16, 18, 20}),
+)
+_XVIEW1, _XVIEW2 = (
+    Protocol(
+        name,
+        by="camera",
+        train=cameras,
+        test=frozenset({2}),
+        val=frozenset({5}),
+        actions=CROSS_VIEW_ACTIONS,
+    )
+    for name, cameras in [("xview1", frozenset({1})), ("xview2", frozenset({1, 3, 4, 6, 7}))]
+)
+
+_corpus = partial(
+    Corpus,
+    class_names=CLASS_NAMES,
+    suffix=".json",
+    parse_name=parse_name,
+    protocols={"xsub": _XSUB, "xview1": _XVIEW1, "xview2": _XVIEW2},
+    persons=2,
+    download=(
+        "Request the Toyota Smarthome skeletons at https://project.inria.fr/toyotasmarthome/ and unpack the "
+        "trimmed clips' .json files into this folder."
+    ),
+    citation=(
+        "S. Das, R. Dai, M. Koperski, L. Minciullo, L. Garattoni, F. Bremond, G. Francesca. Toyota "
+        "Smarthome: Real-World Activities of Daily Living. ICCV 2019."
+    ),
+    metric="mean_class_accuracy",
+    clips=16_115,
+)
+
+SMARTHOME = _corpus(name="smarthome", topology=LCRNET13, parse=partial(parse, pose="pose3d", coordinates=3))
+
+SMARTHOME2D = _corpus(
+    name="smarthome2d",
+    topology=LCRNET13_2D,
+    parse=partial(parse, pose="pose2d", coordinates=2),
+    units="pixels",
+)
