@@ -1,5 +1,4 @@
 from dataclasses import replace
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -223,26 +222,6 @@ def test_resample_repeats_a_single_frame_and_lets_a_person_come_late() -> None:
 def test_resample_to_its_own_length_changes_nothing(recording) -> None:
     data, _ = recording
     np.testing.assert_array_equal(transforms.resample(data, data.shape[1]), data)
-
-
-def test_time_grows_with_the_frames_and_no_faster() -> None:
-    def seconds(frames: int) -> float:
-        data = cloud(6, frames=frames)
-        data[np.random.default_rng(6).random(data.shape[:3]) < 0.1] = NAN
-        best = np.inf
-        for _ in range(3):
-            start = perf_counter()
-            transforms.resample(
-                transforms.scale_to_body(
-                    transforms.align_view(transforms.center(transforms.fill_gaps(data), NTU25), NTU25), NTU25
-                ),
-                64,
-            )
-            best = min(best, perf_counter() - start)
-        return best
-
-    # 16 times the frames: 16 times as long, 256 times if a step were quadratic.
-    assert seconds(16_000) < 80 * seconds(1_000)
 
 
 def test_temporal_crop() -> None:

@@ -20,6 +20,8 @@ SELECTORS = ("protocol", "size", "experiment", "raw_dir", "data_dir", "allow_inc
 NOT_ENVIRONMENTS = {"base", "local", "sizes", "experiments"}
 RECORDINGS_PARAMETERS = ("ingestion", "normalization", "demo_recordings")
 """What the stored sequences depend on: all else only names a run."""
+NEUTRAL_PARAMETERS = ("ingestion.workers",)
+"""What no result depends on."""
 
 
 class StackedConfigLoader(OmegaConfigLoader):
@@ -140,7 +142,8 @@ def _leaves(*mappings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _short_hash(overrides: Mapping[str, Any]) -> str:
-    if not overrides:
+    leaves = {key: value for key, value in _leaves(overrides).items() if key not in NEUTRAL_PARAMETERS}
+    if not leaves:
         return ""
-    text = json.dumps(_leaves(overrides), sort_keys=True, default=str)
+    text = json.dumps(leaves, sort_keys=True, default=str)
     return "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
