@@ -27,7 +27,7 @@ def selection(tmp_path: Path) -> dict[str, Any]:
 
 PARAMETERS = {
     "demo_recordings": None,
-    "llm": {"model": "no/such/folder", "precision": "float32"},
+    "llm": {"model": "/no/such/folder", "precision": "float32"},
     "vqvae": {"code_dim": 576},
 }
 
@@ -61,7 +61,7 @@ def test_missing_recordings_and_a_full_disk(
     assert examined(selection)["disk"][0] == "missing"
     state, text = examined(selection | {"raw_dir": "nowhere"})["recordings"]
     assert state == "missing"
-    assert "nowhere: expected nwucla files (*.json), saw no such folder" in text
+    assert "nowhere: expected nwucla files (*.json) or one pickle of pyskl (*.pkl), saw no such" in text
 
 
 def _length(selection: dict[str, Any]) -> str:

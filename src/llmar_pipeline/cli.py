@@ -103,7 +103,7 @@ def doctor(env: str | None, params: dict[str, Any]) -> None:
     from llmar_pipeline.doctor import examine
 
     with one_line_errors(), KedroSession.create(env=env, runtime_params=params) as session:
-        loader = session.load_context().config_loader
+        loader = session.load_context().config_loader  # type: ignore[attr-defined]
         states = []
         for finding in examine(dict(loader["globals"]), loader["parameters"]):
             click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")

@@ -53,7 +53,8 @@ def _recordings(found: Survey, folder: Path, allow_incomplete: bool) -> Iterator
         hint = "the run goes on (allow_incomplete)" if allow_incomplete else "--params=allow_incomplete=true"
         yield Finding("note" if allow_incomplete else "missing", "completeness", f"{found.gaps} {hint}")
     if found.foreign:
-        yield Finding("note", "foreign files", f"{len(found.foreign)} will be left out: {found.foreign[0]}, ...")
+        some = ", ".join(found.foreign[:3])
+        yield Finding("note", "foreign files", f"{len(found.foreign)} will be left out: {some}")
     for damaged in found.damaged[:1]:
         yield Finding(
             "note",

@@ -81,9 +81,8 @@ def test_a_corpus_without_official_numbers_is_complete() -> None:
 def test_classes_and_subjects_without_a_clip_are_numbered() -> None:
     some = replace(ALONE, clips=None, captured=None, protocols={"xsub": NTU60.protocols["xsub"]})
     some.protocols["xsub"] = replace(some.protocols["xsub"], counts=None)
-    with pytest.raises(
-        UserError, match="57 of 60 classes have no clip; 19 of the 20 subjects that train in xsub have no clip"
-    ):
+    expected = "57 of 60 classes have no clip; 19 of the 20 subjects that train in xsub have no clip"
+    with pytest.raises(UserError, match=expected):
         check_completeness(index_of(SUBJECT_1[:3]), NOBODY, some, allow_incomplete=False)
 
 

@@ -54,12 +54,14 @@ def counting(seen: list[str]) -> Corpus:
 
 
 def assert_same(one: Ingested, other: Ingested) -> None:
-    for first, second in zip(one, other, strict=True):
+    for first, second in zip(one[:3], other[:3], strict=True):
         assert first.equals(second)
+    assert one.facts == other.facts
 
 
 def test_what_lies_in_the_folder_is_stored_listed_and_reported(raw: Path, tmp_path: Path) -> None:
-    index, quarantine, bodies = ingest(NTU60, raw, tmp_path / "store", CONFIG)
+    index, quarantine, bodies, facts = ingest(NTU60, raw, tmp_path / "store", CONFIG)
+    assert facts.class_names == NTU60.class_names
     store = SequenceStore.open(tmp_path / "store")
     assert store.names == index["name"].tolist() == sorted(index["name"])
     assert index["action"].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
@@ -89,7 +91,7 @@ def test_neither_workers_nor_the_order_of_files_matter(
     walk = os.walk
 
     def shuffled(*args: object, **kwargs: object) -> list:
-        found = [(at, folders, random.Random(3).sample(files, len(files))) for at, folders, files in walk(*args, **kwargs)]  # type: ignore[call-overload]
+        found = [(at, folders, files[::-1]) for at, folders, files in walk(*args, **kwargs)]  # type: ignore[call-overload]
         return random.Random(1).sample(found, len(found))
 
     monkeypatch.setattr(os, "walk", shuffled)
@@ -127,7 +129,7 @@ def test_a_changed_file_is_read_again(raw: Path, tmp_path: Path, skeleton_text: 
     changed = next(raw.rglob("*A011.skeleton"))
     changed.write_text(skeleton_text([[("7", body(0))]]))
     seen: list[str] = []
-    index, _, _ = ingest(counting(seen), raw, tmp_path / "store", CONFIG)
+    index, *_ = ingest(counting(seen), raw, tmp_path / "store", CONFIG)
     assert seen == ["S001C001P001R001A009", "S001C001P001R001A010", "S001C001P001R001A011"]
     assert index["frames"].tolist()[-1] == 1
 

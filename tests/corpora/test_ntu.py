@@ -154,9 +154,8 @@ def test_workers_change_nothing(tmp_path: Path, skeleton_text: Callable[..., str
 
 
 def test_no_files_says_where_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"expected ntu60 files \(\*.skeleton\), saw none\. Request the NTU RGB\+D"
-    ):
+    expected = r"expected ntu60 files \(\*.skeleton\) or one pickle of pyskl \(\*.pkl\), saw none\. Request"
+    with pytest.raises(UserError, match=expected):
         NTU60.read(tmp_path)
     with pytest.raises(UserError, match="saw no such folder"):
         NTU120.read(tmp_path / "absent")

@@ -63,11 +63,12 @@ def compare(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: Corpus) -> tu
         + (", ..." if len(clips) > _SHOWN else "")
         for problem, clips in amiss.groupby("problem")
     )
-    return f"{corpus.name} is not complete: {'; '.join(differences)}." + (f" {named}." if named else ""), amiss
+    message = f"{corpus.name} is not complete: {'; '.join(differences)}."
+    return message + (f" {named}." if named else ""), amiss
 
 
 def _differences(index: pd.DataFrame, corpus: Corpus) -> list[str]:
-    """Official against seen numbers, for each that differs, and classes or training values not seen at all."""
+    """Official against seen numbers where they differ, and classes or training values without a clip."""
     found = [("clips", corpus.clips, len(index))]
     for protocol in corpus.protocols.values():
         if protocol.counts is not None:
@@ -86,7 +87,8 @@ def _differences(index: pd.DataFrame, corpus: Corpus) -> list[str]:
         absent = len(protocol.train - set(index[protocol.by]))
         if absent:
             differences.append(
-                f"{absent} of the {len(protocol.train)} {protocol.by}s that train in {protocol.name} have no clip"
+                f"{absent} of the {len(protocol.train)} {protocol.by}s that train in {protocol.name} "
+                "have no clip"
             )
     return differences
 

@@ -13,11 +13,13 @@ from typing import Literal
 import pandas as pd
 
 from llmar_pipeline.corpora.protocol import Protocol
+from llmar_pipeline.corpora.pyskl import load_clip, read_pyskl
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
 
 _CLIPS_PER_TASK = 32
+PICKLE = ".pkl"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Source:
     Attributes:
         name: The clip's name.
         path: The file.
-        member: Key of the clip within a file of many; empty where the file is the clip.
+        member: Place of the clip within a file of many; empty where the file is the clip.
         twin: The file that bears the same name and comes first; None as it should be.
     """
 
@@ -35,6 +37,10 @@ class Source:
     path: Path
     member: str = ""
     twin: Path | None = None
+
+    def file(self, folder: Path) -> str:
+        """The file as seen from the folder that was read, which may be the file itself."""
+        return self.path.name if self.path == folder else self.path.relative_to(folder).as_posix()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,7 @@ class Corpus:
         download: Where to get the data and how to lay it out, in one sentence.
         citation: The publication to cite.
         units: Of the coordinates: "metres" or "pixels".
+        vertical: Where y points in keypoint files made of it; what is read always has y up.
         metric: The number that its publications report: "accuracy" or "mean_class_accuracy".
         clips: Official number of clips, excluded ones not counted; None where it is unknown.
         captured: From an index, the names of all clips that the recording sessions in it must have, as far as
@@ -72,6 +79,7 @@ class Corpus:
     download: str
     citation: str
     units: Literal["metres", "pixels"] = "metres"
+    vertical: Literal["up", "down"] = "up"
     metric: Literal["accuracy", "mean_class_accuracy"] = "accuracy"
     clips: int | None = None
     captured: Callable[[pd.DataFrame], set[str]] | None = None
@@ -84,17 +92,28 @@ class Corpus:
     def sources(self, folder: Path) -> list[Source]:
         """Every clip of a folder and its subfolders, by name, without the `excluded` ones.
 
+        Where there is no file of the corpus but one pickle in pyskl's layout, they are those of the pickle.
+
+        Args:
+            folder: Where the recordings lie; or the pickle itself.
+
         Raises:
             UserError: If the folder does not exist or holds no file of the corpus.
         """
         folder = Path(folder)
         # Links are followed: data often lie on another disk.
-        found = [Path(at, file) for at, _, files in os.walk(folder, followlinks=True) for file in files]
+        walked = [Path(at, file) for at, _, files in os.walk(folder, followlinks=True) for file in files]
+        found = [folder] if folder.is_file() else walked
         sources = [Source(path.stem, path) for path in found if path.suffix == self.suffix]
+        pickles = [path for path in found if path.suffix == PICKLE]
+        if not sources and len(pickles) == 1:
+            names = read_pyskl(pickles[0]).names
+            sources = [Source(name, pickles[0], str(place)) for place, name in enumerate(names)]
         if not sources:
-            seen = "none" if folder.is_dir() else "no such folder"
+            seen = f"{len(pickles)} pickles" if pickles else "none" if folder.is_dir() else "no such folder"
             raise UserError(
-                f"{folder}: expected {self.name} files (*{self.suffix}), saw {seen}. {self.download} "
+                f"{folder}: expected {self.name} files (*{self.suffix}) or one pickle of pyskl (*{PICKLE}), "
+                f"saw {seen}. {self.download} "
                 "Recordings that lie elsewhere are named by --params=raw_dir=<folder>."
             )
         return in_order(source for source in sources if source.name not in self.excluded)
@@ -105,13 +124,10 @@ class Corpus:
         Raises:
             SkeletonFileError: If it cannot be read, or is damaged, or does not bear a name of this corpus.
         """
-        path = source.path if isinstance(source, Source) else Path(source)
+        source = source if isinstance(source, Source) else Source(Path(source).stem, Path(source))
+        path = source.path
         try:
-            self.parse_name(path.name)
-            content = path.read_bytes()
-            if not content.strip():
-                raise SkeletonFileError("a skeleton recording", "an empty file")
-            return self.parse(path.stem, content)
+            return self._load(source)
         except SkeletonFileError as error:
             raise SkeletonFileError(error.expected, error.seen, error.line, file=str(path)) from error
         except OSError as error:
@@ -122,6 +138,17 @@ class Corpus:
             line = error.object[: error.start].count(b"\n") + 1
             seen = f"byte 0x{error.object[error.start]:02x}"
             raise SkeletonFileError("text in UTF-8", seen, line, file=str(path)) from error
+
+    def _load(self, source: Source) -> Sequence:
+        if source.path.suffix == PICKLE:
+            action = self.parse_name(source.name)["action"]
+            place = int(source.member)
+            return load_clip(source.path, place, action, self.topology, self.persons, self.vertical)
+        self.parse_name(source.path.name)
+        content = source.path.read_bytes()
+        if not content.strip():
+            raise SkeletonFileError("a skeleton recording", "an empty file")
+        return self.parse(source.path.stem, content)
 
     def read(self, folder: Path, workers: int = 1) -> Iterator[Sequence | Damaged]:
         """Reads every clip of a folder and its subfolders, by name.
@@ -197,9 +224,9 @@ def in_order(sources: Iterable[Source]) -> list[Source]:
 
 
 def _load_one(corpus: Corpus, folder: Path, source: Source) -> Sequence | Damaged:
-    file = source.path.relative_to(folder).as_posix()
+    file = source.file(folder)
     if source.twin is not None:
-        twin = source.twin.relative_to(folder).as_posix()
+        twin = Source(source.name, source.twin).file(folder)
         return Damaged(source.name, file, None, "a name that occurs once", f"the name of {twin}")
     try:
         return corpus.load(source)

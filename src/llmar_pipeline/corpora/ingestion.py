@@ -12,7 +12,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
-from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
+from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Reader, Source
+from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.pyskl import forget
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Damaged
 from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter, code_digest
@@ -40,11 +42,13 @@ class Ingested(NamedTuple):
             camera, ...
         quarantine: One row a clip left out: name, file, line, expected, seen.
         bodies: One row a body of a recording that shows several: name, body, frames, motion, decision.
+        facts: Class names and protocols.
     """
 
     index: pd.DataFrame
     quarantine: pd.DataFrame
     bodies: pd.DataFrame
+    facts: CorpusFacts
 
 
 def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> Ingested:
@@ -62,6 +66,8 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
     """
     corpus = corpus.open(raw)
     sources = corpus.sources(raw)
+    pickled = any(source.path.suffix == PICKLE for source in sources)
+    workers = 1 if pickled else config.workers  # each process would hold a copy of the whole pickle
     rows: list[dict[str, object]] = []
     damaged: list[dict[str, object]] = []
     bodies: list[dict[str, object]] = []
@@ -69,7 +75,7 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
     with (
         progress,
         StoreWriter(target, corpus.persons, corpus.topology) as writer,
-        Reader(corpus, raw, config.workers) as reader,
+        Reader(corpus, raw, workers) as reader,
     ):
         for start in range(0, len(sources), CLIPS_PER_SHARD):
             batch = sources[start : start + CLIPS_PER_SHARD]
@@ -84,12 +90,13 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
             rows += notes["clips"]
             damaged += notes["damaged"]
             bodies += notes["bodies"]
+    forget()
     index = pd.DataFrame([{**row, **corpus.parse_name(str(row["name"]))} for row in rows])
     quarantine = pd.DataFrame(damaged, columns=QUARANTINE_COLUMNS)
     quarantine["line"] = quarantine["line"].astype("Int64")
     _check_damage(quarantine, len(sources), raw, config.max_quarantined_share)
     logger.info("%d recordings read from %s", len(index), raw)
-    return Ingested(index, quarantine, pd.DataFrame(bodies, columns=BODY_COLUMNS))
+    return Ingested(index, quarantine, pd.DataFrame(bodies, columns=BODY_COLUMNS), CorpusFacts.of(corpus))
 
 
 def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: tqdm) -> None:
@@ -111,13 +118,13 @@ def _key(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> str:
     """What a shard is made from; reading one stat a file takes a hundredth of reading the files."""
     files = []
     for source in sources:
-        file = source.path.relative_to(raw).as_posix() if source.path != raw else source.path.name
+        file = source.file(raw)
         try:
             stat = source.path.stat()
             files.append([source.name, file, source.member, stat.st_size, stat.st_mtime_ns])
         except OSError:
             files.append([source.name, file, source.member, None, None])
-    made_from = [code_digest(), corpus.name, corpus.persons, asdict(corpus.topology), files]
+    made_from = [code_digest(), corpus.name, corpus.persons, corpus.vertical, asdict(corpus.topology), files]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 

@@ -183,4 +183,5 @@ SMARTHOME2D = _corpus(
     topology=LCRNET13_2D,
     parse=partial(parse, pose="pose2d", coordinates=2),
     units="pixels",
+    vertical="down",
 )

@@ -133,4 +133,5 @@ UAV = Corpus(
         "Understanding with Unmanned Aerial Vehicles. CVPR 2021."
     ),
     units="pixels",
+    vertical="down",
 )

@@ -35,7 +35,8 @@ def normalize(data: np.ndarray, topology: Topology, config: NormalizationConfig)
         config: which steps.
 
     Returns:
-        As many frames or fewer, float32, in the first actor's frame; near metres where scaled, else in the same unit.
+        As many frames or fewer, float32, in the first actor's frame; near metres where scaled, else in the
+        same unit.
 
     Source: centring as the field's reference preprocessing; the rest are its common alternatives.
     """

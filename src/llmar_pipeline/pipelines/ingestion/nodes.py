@@ -8,7 +8,6 @@ import pandas as pd
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.completeness import check_completeness
 from llmar_pipeline.corpora.demo_recordings import DemoConfig, generate_recordings
-from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.ingestion import IngestionConfig
 from llmar_pipeline.corpora.ingestion import ingest as ingest_recordings
 
@@ -24,11 +23,8 @@ def ingest(
     raw_recordings: Path, recordings_folder: Path, corpus: str, ingestion: IngestionConfig
 ) -> tuple[Path, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Read every recording once."""
-    index, quarantine, bodies = ingest_recordings(
-        CORPORA[corpus], raw_recordings, recordings_folder, ingestion
-    )
-    facts = CorpusFacts.of(CORPORA[corpus].open(raw_recordings))
-    return recordings_folder, index, quarantine, bodies, facts.model_dump(mode="json")
+    read = ingest_recordings(CORPORA[corpus], raw_recordings, recordings_folder, ingestion)
+    return recordings_folder, read.index, read.quarantine, read.bodies, read.facts.model_dump(mode="json")
 
 
 def check(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: str, allow_incomplete: bool) -> pd.DataFrame:
