@@ -4,12 +4,11 @@ Line 1 is the number of frames. Each frame is a line with its number of bodies a
 10 fields that starts with the body's id, a line with the number of joints, and a line of 12 fields a joint.
 """
 
-import csv
-import io
+from itertools import islice
 
 import numpy as np
-import pandas as pd
 
+from llmar_pipeline.corpora.skeleton_scan import scan
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 
 _BODY_FIELDS, _JOINT_FIELDS = 10, 12
@@ -35,69 +34,30 @@ def parse_bodies(text: str, joints: int) -> Bodies:
 
     Source: the dataset's own description; NaN and CRLF occur in the published files.
     """
-    lines = [line.strip() for line in text.rstrip().split("\n")]
-    parsed = _parse_fast(lines, joints) or _parse_strictly(lines, joints)
-    ids, positions = parsed
-    positions[np.isnan(positions).any(axis=-1)] = np.nan
-    return ids, positions
+    text = text.rstrip()
+    return _parse_fast(text, joints) or _parse_strictly(text, joints)
 
 
-def _parse_fast(lines: list[str], joints: int) -> Bodies | None:
-    """All joint lines at once; None on any doubt, which `_parse_strictly` then settles."""
-    try:
-        ids: list[list[str]] = []
-        rows: list[str] = []
-        others: list[str] = []
-        at = 1
-        for _ in range(int(lines[0])):
-            n_bodies = int(lines[at])
-            at += 1
-            frame: list[str] = []
-            for _ in range(n_bodies):
-                body_id, *fields = lines[at].split()
-                if not body_id.isdecimal() or len(fields) != _BODY_FIELDS - 1 or int(lines[at + 1]) != joints:
-                    return None
-                frame.append(body_id)
-                others += fields
-                rows += lines[at + 2 : at + 2 + joints]
-                at += 2 + joints
-            if n_bodies < 0:
-                return None
-            ids.append(frame)
-        if at != len(lines) or not ids:
-            return None
-        list(map(float, others))
-        positions = _table(rows)[:, :3]
-        if len(positions) != sum(map(len, ids)) * joints or (np.abs(positions) > _LARGEST).any():
-            return None
-        return ids, positions.astype(np.float32).reshape(-1, joints, 3)
-    except (ValueError, IndexError):
+def _parse_fast(text: str, joints: int) -> Bodies | None:
+    """The same as `_parse_strictly`, ten times as fast; None on any doubt, which that one then settles."""
+    if not text.isascii():
         return None
+    content = np.frombuffer(text.encode() + b"\n\0", np.uint8)
+    lines = int(np.count_nonzero(content == ord("\n")))
+    # As many as the lines can hold: numbers read from a damaged file reserve no memory.
+    bodies = np.empty(lines, np.int64)
+    spans = np.empty((lines // (joints + 2), 2), np.int64)
+    positions = np.empty((len(spans), joints, 3), np.float32)
+    n_frames, n_bodies = scan(content, joints, bodies, spans, positions)
+    if n_frames < 0:
+        return None
+    ids = (text[start:end] for start, end in spans[:n_bodies].tolist())
+    return [list(islice(ids, n)) for n in bodies[:n_frames].tolist()], positions[:n_bodies]
 
 
-def _table(rows: list[str]) -> np.ndarray:
-    """Joint lines to `[line, field]`; ValueError where one is not 12 numbers set apart by single blanks."""
-    block = "\n".join(rows)
-    # Counted here because pandas fills short lines up and takes an empty field for a missing number.
-    if "  " in block or any(row.count(" ") != _JOINT_FIELDS - 1 for row in rows):
-        raise ValueError
-    if not rows:
-        return np.zeros((0, _JOINT_FIELDS))
-    table = pd.read_csv(
-        io.StringIO(block),
-        sep=" ",
-        header=None,
-        names=range(_JOINT_FIELDS),
-        dtype=np.float64,
-        keep_default_na=False,
-        na_values=["NaN", "nan"],
-        quoting=csv.QUOTE_NONE,
-    )
-    return table.to_numpy()
-
-
-def _parse_strictly(lines: list[str], joints: int) -> Bodies:
+def _parse_strictly(text: str, joints: int) -> Bodies:
     """Line by line; raises at the first line that is wrong."""
+    lines = [line.strip() for line in text.split("\n")]
     at = 0
 
     def fault(expected: str, seen: str = "") -> SkeletonFileError:
@@ -128,7 +88,7 @@ def _parse_strictly(lines: list[str], joints: int) -> Bodies:
         return fields[0], values
 
     ids: list[list[str]] = []
-    positions: list[list[float]] = []
+    rows: list[list[float]] = []
     n_frames = count("the number of frames")
     if n_frames == 0:
         at = 0
@@ -153,7 +113,9 @@ def _parse_strictly(lines: list[str], joints: int) -> Bodies:
                 if any(abs(value) > _LARGEST for value in values[:3]):
                     at -= 1
                     raise fault(f"finite x, y, z of joint {joint} of {joints} {where}")
-                positions.append(values[:3])
+                rows.append(values[:3])
     if at < len(lines):
         raise fault(f"the end of the file after {n_frames} frames")
-    return ids, np.array(positions, np.float32).reshape(-1, joints, 3)
+    positions = np.array(rows, np.float32).reshape(-1, joints, 3)
+    positions[np.isnan(positions).any(axis=-1)] = np.nan
+    return ids, positions
