@@ -3,8 +3,9 @@
 import itertools
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -178,7 +179,7 @@ class Reader:
 
     def __init__(self, corpus: Corpus, folder: Path, workers: int = 1) -> None:
         self._load = partial(_load_one, corpus, Path(folder))
-        self._batch = 4 * workers * _CLIPS_PER_TASK
+        self._ahead = 4 * workers
         # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
         context = multiprocessing.get_context("spawn")
         self._pool = (
@@ -202,9 +203,13 @@ class Reader:
         if self._pool is None:
             yield from map(self._load, sources)
             return
-        waiting = iter(sources)
-        while batch := list(itertools.islice(waiting, self._batch)):
-            yield from self._pool.map(_load_in_worker, batch, chunksize=_CLIPS_PER_TASK)
+        waiting: deque[Future[list[Sequence | Damaged]]] = deque()
+        for start in range(0, len(sources), _CLIPS_PER_TASK):
+            waiting.append(self._pool.submit(_load_in_worker, sources[start : start + _CLIPS_PER_TASK]))
+            if len(waiting) > self._ahead:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
 
 def _read_all(
@@ -243,5 +248,5 @@ def _set_loader(loader: Callable[[Source], Sequence | Damaged]) -> None:
     _loader = loader
 
 
-def _load_in_worker(source: Source) -> Sequence | Damaged:
-    return _loader(source)
+def _load_in_worker(sources: list[Source]) -> list[Sequence | Damaged]:
+    return [_loader(source) for source in sources]

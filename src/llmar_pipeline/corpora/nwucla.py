@@ -58,7 +58,8 @@ def parse(name: str, content: bytes) -> Sequence:
     ):
         seen = f"{skeletons.dtype} values of shape {list(skeletons.shape)}"
         raise SkeletonFileError(f"numbers of shape [frame][{len(KINECT20.joints)}][3]", seen)
-    data = skeletons[None].astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused below
+        data = skeletons[None].astype(np.float32)
     if not np.isfinite(data).all():
         frame, joint = np.argwhere(~np.isfinite(data))[0, 1:3]
         raise SkeletonFileError("finite coordinates", f"another value in frame {frame}, joint {joint}")
