@@ -36,8 +36,9 @@ lint: $(READY)                       ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)                      ## seconds and memory of each stage of the demo
+bench: $(READY)                      ## seconds and memory of each stage of the demo; files a second of the reader
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/ingestion.py
 
 viz: $(READY)                        ## the pipelines in the browser
 	$(BIN)/kedro viz run
