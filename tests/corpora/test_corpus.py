@@ -1,5 +1,10 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from llmar_pipeline.corpora import CORPORA, Protocol
@@ -76,3 +81,28 @@ def test_every_corpus_is_complete(name: str) -> None:
     assert all(key == protocol.name for key, protocol in corpus.protocols.items())
     assert corpus.metric in ("accuracy", "mean_class_accuracy")
     assert corpus.download.endswith("folder.")
+
+
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+from llmar_pipeline.corpora.corpus import Reader, Source
+from llmar_pipeline.corpora import CORPORA
+
+if __name__ == "__main__":
+    with Reader(CORPORA["nwucla"], Path("/"), workers=2) as reader:
+        list(reader.read([Source("a", Path("/nowhere/a.json"))] * 64))
+        print(*reader._pool._processes, flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    with subprocess.Popen([sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        workers = [psutil.Process(int(pid)) for pid in run.stdout.readline().split()]
+        run.kill()
+    assert len(workers) == 2
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive

@@ -1,6 +1,7 @@
 """What a user can get wrong ends with one line that helps, not with a traceback."""
 
 import errno
+import json
 
 import pytest
 from click.testing import CliRunner
@@ -62,6 +63,30 @@ def test_a_missing_raw_folder(kedro, workplace):
     code, output = kedro("--env=nwucla", data="no_raw", size="tiny_raw")
     check_one_line(code, output, "01_raw/nwucla", "expected nwucla files", "into this folder")
     assert "http" in output  # where the recordings are to be had
+
+
+def test_an_incomplete_corpus(kedro, workplace):
+    raw = workplace.folder / "data" / "01_raw" / "nwucla_part"
+    raw.mkdir(parents=True, exist_ok=True)
+    skeletons = [[[0.1 * joint, frame, 1.0] for joint in range(20)] for frame in range(5)]
+    (raw / "a01_s01_e00_v01.json").write_text(json.dumps({"skeletons": skeletons, "label": 1}))
+    code, output = kedro("--env=nwucla", "--pipeline=ingestion", data="part", size="tiny_raw", raw_dir=raw)
+    check_one_line(code, output, "expected 1,484 clips, saw 1", "allow_incomplete=true")
+    code, output = kedro(
+        "--env=nwucla",
+        "--pipeline=ingestion",
+        data="part",
+        size="tiny_raw",
+        raw_dir=raw,
+        allow_incomplete="true",
+    )
+    assert code == 0, output
+
+
+def test_own_recordings_without_a_description(kedro, workplace):
+    (workplace.folder / "own").mkdir(exist_ok=True)
+    code, output = kedro("--env=custom", data="own_data", size="tiny_raw", raw_dir=workplace.folder / "own")
+    check_one_line(code, output, "expected a folder with corpus.yml", "docs/data.md")
 
 
 def test_too_many_damaged_files(kedro):

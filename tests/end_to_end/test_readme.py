@@ -1,4 +1,4 @@
-"""What the README tells a reader to type exists."""
+"""What the README and the docs tell a reader to type exists."""
 
 import re
 import shlex
@@ -41,8 +41,9 @@ def readme(project: Path) -> str:
     return (project / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_kedro_commands(readme, project):
-    calls = commands(readme, "kedro")
+@pytest.mark.parametrize("document", ["README.md", "docs/data.md"])
+def test_the_kedro_commands(readme, project, document):
+    calls = commands((project / document).read_text(encoding="utf-8"), "kedro")
     assert calls
     for arguments in calls:
         assert arguments[0] in set(cli.commands) | KEDROS_OWN, arguments

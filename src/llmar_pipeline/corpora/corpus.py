@@ -2,7 +2,9 @@
 
 import itertools
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -246,6 +248,15 @@ def _set_loader(loader: Callable[[Source], Sequence | Damaged]) -> None:
     """Once a worker process: a corpus with a table of clips is not sent along with every clip."""
     global _loader
     _loader = loader
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed run leaves no worker behind: a pool's own workers would wait forever for its next task."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _load_in_worker(sources: list[Source]) -> list[Sequence | Damaged]:
