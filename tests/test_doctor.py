@@ -21,12 +21,14 @@ def selection(tmp_path: Path) -> dict[str, Any]:
         "raw_dir": str(raw),
         "data_dir": str(tmp_path / "data"),
         "allow_incomplete": False,
+        "protocol": "xview",
         "size": "laptop",
     }
 
 
 PARAMETERS = {
     "demo_recordings": None,
+    "ingestion": {"max_quarantined_share": 0.1},
     "llm": {"model": "/no/such/folder", "precision": "float32"},
     "vqvae": {"code_dim": 576},
 }
@@ -38,9 +40,11 @@ def examined(selection: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 def test_every_need_is_looked_at(selection: dict[str, Any]) -> None:
     found = examined(selection)
-    assert found["recordings"] == ("ok", f"1 clips ({_length(selection)} KB) in {selection['raw_dir']}")
-    state, text = found["completeness"]
+    state, text = found["recordings"]
     assert state == "missing"
+    assert text.startswith(
+        f"1 clips ({_length(selection)} KB) in {selection['raw_dir']}: nwucla is not complete: "
+    )
     assert "expected 1,484 clips, saw 1" in text
     assert text.endswith("--params=allow_incomplete=true")
     assert found["disk"][0] == "ok"
@@ -49,8 +53,34 @@ def test_every_need_is_looked_at(selection: dict[str, Any]) -> None:
     assert "no/such/folder" in found["language model"][1]
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"protocol": "nosuch"}, "unknown protocol 'nosuch': choose one of xview"),
+        ({}, "leaves no test clip"),
+    ],
+)
+def test_what_the_run_would_refuse_is_found(
+    selection: dict[str, Any], change: dict[str, Any], expected: str
+) -> None:
+    state, text = examined(selection | {"allow_incomplete": True} | change)["recordings"]
+    assert state == "missing"
+    assert expected in text
+
+
 def test_an_incomplete_corpus_may_be_allowed(selection: dict[str, Any]) -> None:
-    assert examined(selection | {"allow_incomplete": True})["completeness"][0] == "note"
+    raw = Path(selection["raw_dir"])
+    first = (raw / "a01_s01_e00_v01.json").read_text()
+    (raw / "a01_s01_e00_v03.json").write_text(first)
+    (raw / "a01_s02_e00_v02.json").write_text(first)
+    found = examined(selection | {"allow_incomplete": True})
+    assert found["recordings"][0] == "ok"
+    assert found["recordings"][1].endswith("xview: 1 train, 1 val, 1 test")
+    assert found["completeness"][0] == "note"
+    (raw / "readme.json").write_text("{}")
+    state, text = examined(selection | {"allow_incomplete": True})["recordings"]
+    assert state == "missing"
+    assert "1 of 4 recordings" in text
 
 
 def test_missing_recordings_and_a_full_disk(

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.acceptance import accept
 from llmar_pipeline.corpora.demo_recordings import DemoConfig
+from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.corpora.survey import Survey, survey
 from llmar_pipeline.errors import UserError
 
@@ -42,25 +46,46 @@ def examine(selection: dict[str, Any], parameters: dict[str, Any]) -> Iterator[F
             yield Finding("missing", "recordings", error.message)
         else:
             needed = STORES * found.stored_bytes
-            yield from _recordings(found, folder, bool(selection["allow_incomplete"]))
+            yield from _recordings(found, folder, selection, parameters["ingestion"])
     yield _disk(Path(selection["data_dir"]), needed)
     yield _llm(selection, parameters)
 
 
-def _recordings(found: Survey, folder: Path, allow_incomplete: bool) -> Iterator[Finding]:
-    yield Finding("ok", "recordings", f"{found.clips:,} clips ({_size(found.raw_bytes)}) in {folder}")
-    if found.gaps:
-        hint = "the run goes on (allow_incomplete)" if allow_incomplete else "--params=allow_incomplete=true"
-        yield Finding("note" if allow_incomplete else "missing", "completeness", f"{found.gaps} {hint}")
-    if found.foreign:
-        some = ", ".join(found.foreign[:3])
-        yield Finding("note", "foreign files", f"{len(found.foreign)} will be left out: {some}")
-    for damaged in found.damaged[:1]:
+def _recordings(
+    found: Survey, folder: Path, selection: dict[str, Any], ingestion: dict[str, Any]
+) -> Iterator[Finding]:
+    """Whether the run would go on with them: the same checks, but for damage inside the files."""
+    text = f"{len(found.clips):,} clips ({_size(found.raw_bytes)}) in {folder}"
+    try:
+        accept(
+            found.clips,
+            found.quarantine,
+            found.gaps,
+            folder,
+            ingestion["max_quarantined_share"],
+            bool(selection["allow_incomplete"]),
+            selection["protocol"],
+            found.facts.protocols,
+        )
+        split = split_clips(found.clips, found.facts, selection["protocol"])["split"].value_counts()
+        parts = ", ".join(f"{split.get(part, 0):,} {part}" for part in ("train", "val", "test"))
+        yield Finding("ok", "recordings", f"{text}; {selection['protocol']}: {parts}")
+        if not split.get("val", 0):
+            yield Finding(
+                "note", "validation", "no clip validates: with one training subject, none can be spared"
+            )
+    except UserError as error:
+        yield Finding("missing", "recordings", f"{text}: {error.message}")
+    else:
+        if found.gaps:
+            yield Finding("note", "completeness", f"{found.gaps} The run goes on (allow_incomplete)")
+    for damaged in [*found.quarantine.itertuples(), *found.damaged][:1]:
+        line = "" if pd.isna(damaged.line) else f", line {damaged.line}"
         yield Finding(
             "note",
             "damaged files",
-            f"{len(found.damaged)} of {found.sampled} clips looked at; {damaged.file}: "
-            f"expected {damaged.expected}, saw {damaged.seen}",
+            f"{len(found.quarantine)} by name or list, {len(found.damaged)} of {found.sampled} looked at; "
+            f"{damaged.file}{line}: expected {damaged.expected}, saw {damaged.seen}",
         )
 
 

@@ -1,12 +1,12 @@
+import re
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.completeness import check_completeness
+from llmar_pipeline.corpora.completeness import compare
 from llmar_pipeline.corpora.ntu import MISSING_60
-from llmar_pipeline.errors import UserError
 
 NTU60 = CORPORA["ntu60"]
 NOBODY = pd.DataFrame({"name": pd.Series(dtype="str")})
@@ -40,19 +40,17 @@ def test_a_subject_did_sixty_actions_twice_before_three_cameras() -> None:
 
 
 def test_what_is_complete_passes_without_a_word() -> None:
-    assert check_completeness(index_of(SUBJECT_1), NOBODY, ALONE, allow_incomplete=False).empty
+    gaps, amiss = compare(index_of(SUBJECT_1), NOBODY, ALONE)
+    assert gaps == ""
+    assert amiss.empty
 
 
 def test_missing_and_damaged_clips_are_numbered_and_named() -> None:
-    index = index_of(SUBJECT_1[2:])
-    quarantine = pd.DataFrame({"name": SUBJECT_1[1:2]})
-    with pytest.raises(
-        UserError,
-        match=r"expected 360 clips, saw 358 \(2 missing\); expected 360 train clips of xsub, saw 358 .*"
-        rf"1 missing by name: {SUBJECT_1[0]}; 1 quarantined by name: {SUBJECT_1[1]}\..*allow_incomplete=true",
-    ):
-        check_completeness(index, quarantine, ALONE, allow_incomplete=False)
-    amiss = check_completeness(index, quarantine, ALONE, allow_incomplete=True)
+    gaps, amiss = compare(index_of(SUBJECT_1[2:]), pd.DataFrame({"name": SUBJECT_1[1:2]}), ALONE)
+    assert gaps.startswith(
+        "ntu60 is not complete: expected 360 clips, saw 358 (2 missing); expected 360 train clips of xsub, "
+    )
+    assert gaps.endswith(f"1 missing by name: {SUBJECT_1[0]}; 1 quarantined by name: {SUBJECT_1[1]}.")
     assert list(amiss.itertuples(index=False, name=None)) == [
         (SUBJECT_1[0], "missing"),
         (SUBJECT_1[1], "quarantined"),
@@ -60,30 +58,38 @@ def test_missing_and_damaged_clips_are_numbered_and_named() -> None:
 
 
 def test_clips_too_many_are_numbered_and_named() -> None:
-    index = index_of([*SUBJECT_1, "S001C004P001R001A001"])
-    with pytest.raises(UserError, match=r"\(1 too many\).* 1 too many by name: S001C004P001R001A001\."):
-        check_completeness(index, NOBODY, ALONE, allow_incomplete=False)
+    gaps, _ = compare(index_of([*SUBJECT_1, "S001C004P001R001A001"]), NOBODY, ALONE)
+    assert "expected 360 clips, saw 361 (1 too many)" in gaps
+    assert gaps.endswith(" 1 too many by name: S001C004P001R001A001.")
 
 
-def test_a_long_list_is_cut_in_the_message_only() -> None:
-    with pytest.raises(UserError, match=r"355 missing by name: (\w+, ){5}\.\.\."):
-        check_completeness(index_of(SUBJECT_1[:5]), NOBODY, ALONE, allow_incomplete=False)
-    assert len(check_completeness(index_of(SUBJECT_1[:5]), NOBODY, ALONE, allow_incomplete=True)) == 355
+def test_a_long_list_is_cut_in_the_sentence_only() -> None:
+    gaps, amiss = compare(index_of(SUBJECT_1[:5]), NOBODY, ALONE)
+    assert re.search(r"355 missing by name: (\w+, ){5}\.\.\.\.$", gaps)
+    assert len(amiss) == 355
 
 
 def test_a_corpus_without_official_numbers_is_complete() -> None:
     free = replace(ALONE, clips=None, captured=None, class_names=(), protocols={})
-    quarantine = pd.DataFrame({"name": ["x"]})
-    amiss = check_completeness(index_of(SUBJECT_1[:3]), quarantine, free, allow_incomplete=False)
+    gaps, amiss = compare(index_of(SUBJECT_1[:3]), pd.DataFrame({"name": ["x"]}), free)
+    assert gaps == ""
     assert list(amiss.itertuples(index=False, name=None)) == [("x", "quarantined")]
+
+
+def test_nothing_read_is_no_complete_corpus() -> None:
+    assert compare(pd.DataFrame(), pd.DataFrame({"name": ["x"]}), ALONE)[0] == "no recording could be read."
 
 
 def test_classes_and_subjects_without_a_clip_are_numbered() -> None:
     some = replace(ALONE, clips=None, captured=None, protocols={"xsub": NTU60.protocols["xsub"]})
     some.protocols["xsub"] = replace(some.protocols["xsub"], counts=None)
-    expected = "57 of 60 classes have no clip; 19 of the 20 subjects that train in xsub have no clip"
-    with pytest.raises(UserError, match=expected):
-        check_completeness(index_of(SUBJECT_1[:3]), NOBODY, some, allow_incomplete=False)
+    gaps, _ = compare(index_of(SUBJECT_1[:3]), NOBODY, some)
+    assert "57 of 60 classes have no clip; 19 of the 20 subjects that train in xsub have no clip" in gaps
+
+
+def test_classes_with_other_numbers_are_named() -> None:
+    some = replace(ALONE, class_clips=(6, 7, *[6] * 58))
+    assert "classes that differ: eat meal/snack 6 of 7." in compare(index_of(SUBJECT_1), NOBODY, some)[0]
 
 
 @pytest.mark.parametrize(("name", "groups"), [("ntu60", 158), ("ntu120", 318)])

@@ -20,11 +20,18 @@ def test_a_folder_is_described_by_names_and_a_sample(
     (tmp_path / "S001C001P001R001A001.skeleton").write_text("damaged")
     (tmp_path / "notes.skeleton").write_text("foreign")
     found = survey(NTU60, tmp_path, sample=10)
-    assert (found.clips, found.foreign, found.sampled) == (50, ["notes.skeleton"], 10)
+    assert (len(found.clips), found.sampled) == (50, 10)
+    assert found.quarantine["file"].tolist() == ["notes.skeleton"]
     assert found.stored_bytes == 50 * 10 * 25 * 3 * 4
     assert found.raw_bytes == 49 * len(text) + len("damaged") + len("foreign")
-    assert {damaged.name for damaged in found.damaged} == {"S001C001P001R001A001", "notes"}
+    assert {damaged.name for damaged in found.damaged} == {"S001C001P001R001A001"}
     assert "expected 56,578 clips, saw 50 (56,528 missing)" in found.gaps
+
+
+def test_a_folder_of_another_corpus(tmp_path: Path) -> None:
+    (tmp_path / "Walk_p03_r00_v01_c01.skeleton").write_text("")
+    found = survey(NTU60, tmp_path)
+    assert (len(found.clips), len(found.quarantine), found.gaps) == (0, 1, "no recording could be read.")
 
 
 def test_an_empty_folder_says_where_to_get_the_data(tmp_path: Path) -> None:

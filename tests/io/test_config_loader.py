@@ -84,3 +84,22 @@ def test_only_ingestion_and_normalization_change_the_shared_sequences(conf):
 def test_a_name_that_does_not_exist_is_refused_with_the_choices(conf, env, runtime, expected):
     with pytest.raises(UserError, match=expected):
         _ = load(conf, env, **runtime)["parameters"]
+
+
+def test_another_folder_is_another_custom_corpus_but_the_same_official_one(conf):
+    def names(env, **chosen):
+        loaded = load(conf, env, size="laptop", **chosen)["globals"]
+        return loaded["run_folder"], loaded["recordings_folder"]
+
+    assert names("custom") == ("custom/split/llm_ar-laptop", "custom/recordings")
+    own = [names("custom", raw_dir=folder) for folder in ("/a", "/b")]
+    assert len({*own, names("custom")}) == 3
+    assert names("nwucla", raw_dir="/a") == names("nwucla")
+
+
+def test_results_do_not_depend_on_the_number_of_workers(conf):
+    assert load(conf, ingestion={"workers": 7})["globals"] == load(conf)["globals"]
+
+
+def test_two_environments_may_share_their_raw_files(conf):
+    assert load(conf, "smarthome2d", data_dir="/d")["globals"]["raw_dir"] == "/d/01_raw/smarthome"

@@ -1,45 +1,10 @@
 """Whether all of a corpus is there: its clips against the official numbers."""
 
-import logging
-
 import pandas as pd
 
 from llmar_pipeline.corpora.corpus import Corpus
-from llmar_pipeline.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 _SHOWN = 5  # names that an error quotes
-
-
-def check_completeness(
-    index: pd.DataFrame, quarantine: pd.DataFrame, corpus: Corpus, allow_incomplete: bool
-) -> pd.DataFrame:
-    """Compare what was read with what the corpus officially has.
-
-    Args:
-        index: one row a readable clip, as `ingest` gives it.
-        quarantine: one row a clip left out.
-        corpus: whose official numbers are meant; one without any is always complete.
-        allow_incomplete: go on all the same, with a warning.
-
-    Returns:
-        One row a clip amiss: name, problem ("missing", "quarantined" or "too many"). Missing clips are named
-        as far as the corpus's plan tells; the message has their number.
-
-    Raises:
-        UserError: the numbers differ, and `allow_incomplete` is False.
-    """
-    message, amiss = compare(index, quarantine, corpus)
-    if not message:
-        return amiss
-    if not allow_incomplete:
-        raise UserError(
-            f"{message} Results on other clips cannot be compared with published ones. "
-            "Add or remove the files, or go on with --params=allow_incomplete=true"
-        )
-    logger.warning("%s", message)
-    return amiss
 
 
 def compare(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: Corpus) -> tuple[str, pd.DataFrame]:
@@ -51,9 +16,12 @@ def compare(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: Corpus) -> tu
         corpus: whose official numbers are meant.
 
     Returns:
-        One or two sentences, empty where all numbers are the official ones; and the clips amiss, as
-        `check_completeness` returns them.
+        One or two sentences, empty where all numbers are the official ones; and one row a clip amiss: name,
+        problem ("missing", "quarantined" or "too many"). Missing clips are named as far as the corpus's
+        plan tells; the sentences have their number.
     """
+    if index.empty:
+        return "no recording could be read.", pd.DataFrame(columns=["name", "problem"], dtype="str")
     amiss = _clips_amiss(index, quarantine, corpus)
     differences = _differences(index, corpus)
     if not differences:
@@ -83,6 +51,15 @@ def _differences(index: pd.DataFrame, corpus: Corpus) -> list[str]:
     empty = len(set(range(len(corpus.class_names))) - set(index["action"]))
     if empty:
         differences.append(f"{empty} of {len(corpus.class_names)} classes have no clip")
+    seen = index["action"].value_counts()
+    wrong = [
+        f"{corpus.class_names[label]} {seen.get(label, 0):,} of {official:,}"
+        for label, official in enumerate(corpus.class_clips or ())
+        if seen.get(label, 0) not in (0, official)
+    ]
+    if wrong:
+        some = ", ".join(wrong[:_SHOWN]) + (", ..." if len(wrong) > _SHOWN else "")
+        differences.append(f"classes that differ: {some}")
     for protocol in corpus.protocols.values():
         absent = len(protocol.train - set(index[protocol.by]))
         if absent:

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileErr
 from llmar_pipeline.skeletons.topology import Topology
 
 _CLIPS_PER_TASK = 32
+_LARGEST_FILE = 64 * 2**20  # bytes; a recording of an hour
 PICKLE = ".pkl"
 
 
@@ -66,6 +68,7 @@ class Corpus:
         vertical: Where y points in keypoint files made of it; what is read always has y up.
         metric: The number that its publications report: "accuracy" or "mean_class_accuracy".
         clips: Official number of clips, excluded ones not counted; None where it is unknown.
+        class_clips: The same of each class, in label order.
         captured: From an index, the names of all clips that the recording sessions in it must have, as far as
             the corpus's plan tells; None where it followed no plan.
         excluded: Names that `read` passes over: the authors ask everyone to leave them out.
@@ -85,6 +88,7 @@ class Corpus:
     vertical: Literal["up", "down"] = "up"
     metric: Literal["accuracy", "mean_class_accuracy"] = "accuracy"
     clips: int | None = None
+    class_clips: tuple[int, ...] | None = None
     captured: Callable[[pd.DataFrame], set[str]] | None = None
     excluded: frozenset[str] = field(default=frozenset(), repr=False)
 
@@ -104,16 +108,14 @@ class Corpus:
             UserError: If the folder does not exist or holds no file of the corpus.
         """
         folder = Path(folder)
-        # Links are followed: data often lie on another disk.
-        walked = [Path(at, file) for at, _, files in os.walk(folder, followlinks=True) for file in files]
-        found = [folder] if folder.is_file() else walked
+        found = [folder] if folder.is_file() else list(_files(folder))
         sources = [Source(path.stem, path) for path in found if path.suffix == self.suffix]
         pickles = [path for path in found if path.suffix == PICKLE]
         if not sources and len(pickles) == 1:
             names = read_pyskl(pickles[0]).names
             sources = [Source(name, pickles[0], str(place)) for place, name in enumerate(names)]
         if not sources:
-            seen = f"{len(pickles)} pickles" if pickles else "none" if folder.is_dir() else "no such folder"
+            seen = f"{len(pickles)} pickles" if pickles else "none" if folder.exists() else "no such folder"
             raise UserError(
                 f"{folder}: expected {self.name} files (*{self.suffix}) or one pickle of pyskl (*{PICKLE}), "
                 f"saw {seen}. {self.download} "
@@ -148,6 +150,10 @@ class Corpus:
             place = int(source.member)
             return load_clip(source.path, place, action, self.topology, self.persons, self.vertical)
         self.parse_name(source.path.name)
+        if not source.path.is_file() and source.path.exists():
+            raise SkeletonFileError("a file", "something else")
+        if (size := source.path.stat().st_size) > _LARGEST_FILE:
+            raise SkeletonFileError(f"at most {_LARGEST_FILE >> 20} MiB", f"{size >> 20} MiB")
         content = source.path.read_bytes()
         if not content.strip():
             raise SkeletonFileError("a skeleton recording", "an empty file")
@@ -181,6 +187,7 @@ class Reader:
 
     def __init__(self, corpus: Corpus, folder: Path, workers: int = 1) -> None:
         self._load = partial(_load_one, corpus, Path(folder))
+        self._folder = folder
         self._ahead = 4 * workers
         # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
         context = multiprocessing.get_context("spawn")
@@ -205,9 +212,18 @@ class Reader:
         if self._pool is None:
             yield from map(self._load, sources)
             return
+        try:
+            yield from self._read_ahead(self._pool, sources)
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"a process that reads {self._folder} was killed, as a rule for lack of memory: "
+                "run again with --params=ingestion.workers=1; what was read is kept"
+            ) from error
+
+    def _read_ahead(self, pool: ProcessPoolExecutor, sources: list[Source]) -> Iterator[Sequence | Damaged]:
         waiting: deque[Future[list[Sequence | Damaged]]] = deque()
         for start in range(0, len(sources), _CLIPS_PER_TASK):
-            waiting.append(self._pool.submit(_load_in_worker, sources[start : start + _CLIPS_PER_TASK]))
+            waiting.append(pool.submit(_load_in_worker, sources[start : start + _CLIPS_PER_TASK]))
             if len(waiting) > self._ahead:
                 yield from waiting.popleft().result()
         while waiting:
@@ -219,6 +235,23 @@ def _read_all(
 ) -> Iterator[Sequence | Damaged]:
     with Reader(corpus, folder, workers) as reader:
         yield from reader.read(sources)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder. Links are followed, as data often lie on another disk, but not in circles."""
+
+    def refuse(error: OSError) -> None:
+        if Path(error.filename) != folder:
+            raise UserError(f"{error.filename}: expected a folder that can be read, saw {error.strerror}.")
+
+    seen: set[str] = set()
+    for at, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(at)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(at, file) for file in files)
 
 
 def in_order(sources: Iterable[Source]) -> list[Source]:

@@ -4,6 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from llmar_pipeline.corpora.corpus import PICKLE
+
 ClassName = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 ProtocolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 
@@ -62,6 +64,8 @@ class CorpusFile(BaseModel):
     def _is_consistent(self) -> Self:
         if self.classes is not None and len(set(self.classes)) < len(self.classes):
             raise ValueError("expected classes with different names, saw one twice")
+        if self.pickle is not None and not self.pickle.endswith(PICKLE):
+            raise ValueError(f"expected a pickle whose name ends in {PICKLE}, saw {self.pickle!r}: rename it")
         if self.pickle is not None and self.classes is None:
             raise ValueError("expected classes beside pickle, whose labels are numbers, saw none")
         if self.pickle is not None and self.protocols:

@@ -27,7 +27,8 @@ class Track:
 def spread(track: Track) -> float:
     """Standard deviation of a person's joints over all frames, summed over the coordinates.
 
-    Source: the official code of UAV-Human (`get_nonzero_std`), used for Toyota Smarthome as well.
+    Source: the official code of UAV-Human (`get_nonzero_std`), used for Toyota Smarthome as well. Joints
+        that are missing count as points at 0, 0 there; here they do not count.
     """
     return float(np.sqrt(_variance(track)).sum())
 

@@ -15,8 +15,7 @@ from tqdm import tqdm
 from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Reader, Source
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.pyskl import forget
-from llmar_pipeline.errors import UserError
-from llmar_pipeline.skeletons.sequence import Damaged
+from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
 from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter, code_digest
 
 logger = logging.getLogger(__name__)
@@ -26,12 +25,12 @@ BODY_COLUMNS = ["name", "body", "frames", "motion", "decision"]
 
 
 class IngestionConfig(BaseModel):
-    """How fast to read, and how much damage is put up with."""
+    """How to read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int = Field(gt=0)  # processes that parse; results do not depend on it
-    max_quarantined_share: float = Field(ge=0, le=1)  # of all files; above it the run refuses to go on
+    max_quarantined_share: float = Field(ge=0, le=1)  # of all clips; above it the run refuses to go on
 
 
 class Ingested(NamedTuple):
@@ -62,7 +61,7 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
         config: speed and limits.
 
     Raises:
-        UserError: no recordings there, or too large a share of them damaged.
+        UserError: no recordings there.
     """
     corpus = corpus.open(raw)
     sources = corpus.sources(raw)
@@ -91,10 +90,10 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
             damaged += notes["damaged"]
             bodies += notes["bodies"]
     forget()
-    index = pd.DataFrame([{**row, **corpus.parse_name(str(row["name"]))} for row in rows])
+    labels = [corpus.parse_name(str(row["name"])) for row in rows]
+    index = pd.DataFrame([{**row, **label} for row, label in zip(rows, labels, strict=True)])
     quarantine = pd.DataFrame(damaged, columns=QUARANTINE_COLUMNS)
     quarantine["line"] = quarantine["line"].astype("Int64")
-    _check_damage(quarantine, len(sources), raw, config.max_quarantined_share)
     logger.info("%d recordings read from %s", len(index), raw)
     return Ingested(index, quarantine, pd.DataFrame(bodies, columns=BODY_COLUMNS), CorpusFacts.of(corpus))
 
@@ -115,28 +114,15 @@ def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: t
 
 
 def _key(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> str:
-    """What a shard is made from; reading one stat a file takes a hundredth of reading the files."""
-    files = []
+    """What a shard is made from: files by size and time of change, and what their list says of them."""
+    files: list[object] = []
     for source in sources:
-        file = source.file(raw)
+        files += [source.name, source.file(raw), source.member]
         try:
             stat = source.path.stat()
-            files.append([source.name, file, source.member, stat.st_size, stat.st_mtime_ns])
-        except OSError:
-            files.append([source.name, file, source.member, None, None])
+            files += [stat.st_size, stat.st_mtime_ns]
+            files.append(corpus.parse_name(source.name))
+        except (OSError, SkeletonFileError) as error:
+            files.append(str(error))
     made_from = [code_digest(), corpus.name, corpus.persons, corpus.vertical, asdict(corpus.topology), files]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
-
-
-def _check_damage(quarantine: pd.DataFrame, total: int, raw: Path, allowed: float) -> None:
-    if quarantine.empty:
-        return
-    logger.warning("%d of %d recordings left out: see quarantine.parquet", len(quarantine), total)
-    if len(quarantine) > allowed * total or len(quarantine) == total:
-        first = quarantine.iloc[0]
-        line = "" if pd.isna(first["line"]) else f", line {first['line']}"
-        raise UserError(
-            f"{len(quarantine)} of {total} recordings in {raw} cannot be read, more than the share of "
-            f"{allowed} allowed (ingestion.max_quarantined_share); "
-            f"the first: {first['file']}{line}: expected {first['expected']}, seen {first['seen']}"
-        )

@@ -1,13 +1,14 @@
 """What lies in a folder of recordings, found out in seconds: by names, and by reading a few."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from llmar_pipeline.corpora.completeness import compare
-from llmar_pipeline.corpora.corpus import Corpus, Reader
+from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
+from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.ingestion import QUARANTINE_COLUMNS
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
 
@@ -17,20 +18,22 @@ class Survey:
     """What a folder holds.
 
     Attributes:
-        clips: Clips by name.
-        raw_bytes: Size of their files.
+        clips: One row a clip whose name is the corpus's, and what it says; unread but for the sample.
+        quarantine: One row a file whose name is not, or that is not properly listed.
+        gaps: How the clips differ from the official numbers, in words; empty where they do not.
+        facts: Class names and protocols.
+        raw_bytes: Size of the files.
         stored_bytes: Size of one store of them, estimated from the sample.
-        gaps: How they differ from the official numbers, in words; empty where they do not.
-        foreign: Files whose names are none of the corpus's.
         sampled: Clips that were read.
-        damaged: Those of them that could not be read.
+        damaged: Those of them that could not be.
     """
 
-    clips: int
+    clips: pd.DataFrame
+    quarantine: pd.DataFrame
+    gaps: str
+    facts: CorpusFacts
     raw_bytes: int
     stored_bytes: int
-    gaps: str
-    foreign: list[str]
     sampled: int
     damaged: list[Damaged]
 
@@ -50,24 +53,31 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
     """
     corpus = corpus.open(folder)
     sources = corpus.sources(folder)
-    rows, foreign = [], []
+    rows: list[dict[str, object]] = []
+    proper: list[Source] = []
+    foreign: list[Source] = []
     for source in sources:
         try:
             rows.append({"name": source.name, **corpus.parse_name(source.name)})
+            proper.append(source)
         except SkeletonFileError:
-            foreign.append(source.path.name)
-    chosen = [sources[i] for i in np.unique(np.linspace(0, len(sources) - 1, sample).astype(int))]
+            foreign.append(source)
+    chosen = (
+        [proper[i] for i in np.unique(np.linspace(0, len(proper) - 1, sample).astype(int))] if proper else []
+    )
     with Reader(corpus, folder) as reader:
         items = list(reader.read(chosen))
-    damaged = [item for item in items if isinstance(item, Damaged)]
+        refused = [asdict(item) for item in reader.read(foreign) if isinstance(item, Damaged)]
     sizes = [item.data.nbytes for item in items if not isinstance(item, Damaged)]
-    gaps = compare(pd.DataFrame(rows), pd.DataFrame(columns=QUARANTINE_COLUMNS), corpus)[0] if rows else ""
+    clips = pd.DataFrame(rows)
+    quarantine = pd.DataFrame(refused, columns=QUARANTINE_COLUMNS)
     return Survey(
-        clips=len(rows),
+        clips=clips,
+        quarantine=quarantine,
+        gaps=compare(clips, quarantine, corpus)[0],
+        facts=CorpusFacts.of(corpus),
         raw_bytes=sum(path.stat().st_size for path in {s.path for s in sources} if path.exists()),
         stored_bytes=int(np.mean(sizes) * len(rows)) if sizes else 0,
-        gaps=gaps,
-        foreign=foreign,
         sampled=len(items),
-        damaged=damaged,
+        damaged=[item for item in items if isinstance(item, Damaged)],
     )

@@ -29,7 +29,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         seen = getattr(error, "problem", None) or " ".join(str(error).split())[:100]
         raise UserError(f"{path}{line}: expected YAML, saw: {seen}; correct it.") from error
     try:
-        return model.model_validate(content)
+        return model.model_validate({} if content is None else content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole file"

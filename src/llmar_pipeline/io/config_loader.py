@@ -67,11 +67,16 @@ class StackedConfigLoader(OmegaConfigLoader):
             _check_choice(kind, chosen[kind], self._overlays(kind), f"--params={kind}=")
         if protocols := CORPORA[chosen["corpus"]].protocols:  # those of `custom` are known from its folder
             _check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
-        chosen["raw_dir"] = chosen["raw_dir"] or f"{chosen['data_dir']}/01_raw/{chosen['dataset']}"
-        chosen["run"] = f"{chosen['experiment']}-{chosen['size']}" + _short_hash(self.runtime_params)
+        folder = chosen["raw_name"] or chosen["dataset"]
+        # A user's own corpus is whatever lies in the folder: another folder, another corpus.
+        own = {"raw_dir": chosen["raw_dir"]} if chosen["corpus"] == "custom" and chosen["raw_dir"] else {}
+        chosen["raw_dir"] = chosen["raw_dir"] or f"{chosen['data_dir']}/01_raw/{folder}"
+        chosen["run"] = f"{chosen['experiment']}-{chosen['size']}" + _short_hash(
+            {**self.runtime_params, **own}
+        )
         overrides = _leaves(self._overlay("experiment", chosen["experiment"]), self.runtime_params)
         recordings = "recordings" + _short_hash(
-            {k: v for k, v in overrides.items() if k.split(".")[0] in RECORDINGS_PARAMETERS}
+            {k: v for k, v in overrides.items() if k.split(".")[0] in RECORDINGS_PARAMETERS} | own
         )
         chosen["recordings_folder"] = f"{chosen['dataset']}/{recordings}"
         chosen["split_folder"] = f"{chosen['dataset']}/{chosen['protocol']}/{recordings}"

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.completeness import check_completeness
+from llmar_pipeline.corpora.acceptance import accept as accept_clips
+from llmar_pipeline.corpora.completeness import compare as compare_with_official
 from llmar_pipeline.corpora.demo_recordings import DemoConfig, generate_recordings
 from llmar_pipeline.corpora.ingestion import IngestionConfig
 from llmar_pipeline.corpora.ingestion import ingest as ingest_recordings
@@ -27,6 +28,30 @@ def ingest(
     return recordings_folder, read.index, read.quarantine, read.bodies, read.facts.model_dump(mode="json")
 
 
-def check(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: str, allow_incomplete: bool) -> pd.DataFrame:
-    """Refuse to go on with a part of a corpus, unless that is what is wanted."""
-    return check_completeness(index, quarantine, CORPORA[corpus], allow_incomplete)
+def compare(clips: pd.DataFrame, quarantine: pd.DataFrame, corpus: str) -> tuple[pd.DataFrame, str]:
+    """Hold what was read against the official numbers."""
+    gaps, amiss = compare_with_official(clips, quarantine, CORPORA[corpus])
+    return amiss, gaps
+
+
+def accept(
+    clips: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    gaps: str,
+    raw_recordings: Path,
+    corpus: dict[str, Any],
+    ingestion: IngestionConfig,
+    allow_incomplete: bool,
+    protocol: str,
+) -> pd.DataFrame:
+    """Stop where the run should not go on; by now all lists of what is wrong are on disk."""
+    return accept_clips(
+        clips,
+        quarantine,
+        gaps,
+        raw_recordings,
+        ingestion.max_quarantined_share,
+        allow_incomplete,
+        protocol,
+        corpus["protocols"],
+    )

@@ -1,0 +1,66 @@
+"""Whether a run may go on with what was read, or must ask its user first."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from llmar_pipeline.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def accept(
+    clips: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    gaps: str,
+    raw: Path,
+    max_quarantined_share: float,
+    allow_incomplete: bool,
+    protocol: str,
+    protocols: Iterable[str],
+) -> pd.DataFrame:
+    """Check what was read.
+
+    Args:
+        clips: one row a readable clip.
+        quarantine: one row a clip left out: file, line, expected, seen.
+        gaps: how the clips differ from the official numbers; empty where they do not.
+        raw: where they were read, for the message.
+        max_quarantined_share: of all clips; above it the run refuses to go on.
+        allow_incomplete: go on although there are gaps.
+        protocol: the protocol wanted.
+        protocols: those that the corpus has.
+
+    Returns:
+        `clips`.
+
+    Raises:
+        UserError: nothing or too little could be read, the corpus is not complete, or it has no such
+            protocol.
+    """
+    total = len(clips) + len(quarantine)
+    if clips.empty or len(quarantine) > max_quarantined_share * total:
+        first = quarantine.iloc[0]
+        line = "" if pd.isna(first["line"]) else f", line {first['line']}"
+        raise UserError(
+            f"{len(quarantine)} of {total} recordings in {raw} cannot be read, more than the share of "
+            f"{max_quarantined_share} allowed (ingestion.max_quarantined_share); "
+            f"the first: {first['file']}{line}: expected {first['expected']}, seen {first['seen']}"
+        )
+    if gaps and not allow_incomplete:
+        raise UserError(
+            f"{gaps} Results on other clips cannot be compared with published ones. "
+            "Add or remove the files, or go on with --params=allow_incomplete=true"
+        )
+    if protocol not in protocols:
+        raise UserError(
+            f"unknown protocol '{protocol}': choose one of {', '.join(protocols)} "
+            "(--params=protocol=<protocol>)"
+        )
+    if len(quarantine):
+        logger.warning("%d of %d recordings left out: see quarantine.parquet", len(quarantine), total)
+    if gaps:
+        logger.warning("%s", gaps)
+    return clips
