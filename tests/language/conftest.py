@@ -23,7 +23,10 @@ def build(tiny_config, codebook, tmp_path):
     """Build a tiny `ActionLanguageModel`; adapters are given non-zero values, as after training."""
 
     def build_model(
-        adapters: bool = True, action_tokens: str = "frozen", instruction: str = "recognize"
+        adapters: bool = True,
+        action_tokens: str = "frozen",
+        instruction: str = "recognize",
+        word_norm: bool = False,
     ) -> ActionLanguageModel:
         torch.manual_seed(2)
         llm, tokenizer = load_llm(tiny_config, tmp_path)
@@ -32,7 +35,14 @@ def build(tiny_config, codebook, tmp_path):
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)
         return ActionLanguageModel(
-            tuned, tokenizer, codebook, load_instruction(instruction), CLASS_NAMES, tiny_config, action_tokens
+            tuned,
+            tokenizer,
+            codebook,
+            load_instruction(instruction),
+            CLASS_NAMES,
+            tiny_config,
+            action_tokens,
+            word_norm,
         ).eval()
 
     return build_model

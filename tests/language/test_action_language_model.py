@@ -82,6 +82,15 @@ def test_gradient_reaches_adapters_and_the_chosen_action_tokens_only(build, clip
     assert with_gradient == expected
 
 
+def test_action_tokens_may_take_the_mean_norm_of_the_words(build, codebook):
+    plain, scaled = build(), build(word_norm=True)
+    assert torch.equal(plain.action_embedding.weight, codebook)
+    rows, words = scaled.action_embedding.weight, scaled.words.weight
+    torch.testing.assert_close(rows.norm(dim=1).mean(), words.norm(dim=1).mean())
+    torch.testing.assert_close(rows / rows.norm(dim=1).mean(), codebook / codebook.norm(dim=1).mean())
+    assert scaled.codebook_checksum == plain.codebook_checksum
+
+
 def test_training_leaves_every_base_tensor_untouched(build, clips):
     bare = weights_checksum(build(adapters=False).llm)
     model = build(action_tokens="trainable").train()

@@ -37,6 +37,8 @@ class ActionLanguageModel(nn.Module):
         class_names: The answers, by class index; they also replace [list] in the instruction.
         config: Where the language model comes from, for `save`.
         action_tokens: Whether the action tokens' embeddings are trained beside the adapters.
+        word_norm: Whether the codebook vectors are multiplied by one factor that gives them the mean norm of
+            the language model's words.
 
     Raises:
         UserError: The codebook is not as wide as the language model's word embeddings.
@@ -53,6 +55,7 @@ class ActionLanguageModel(nn.Module):
         class_names: Sequence[str],
         config: LLMConfig,
         action_tokens: Literal["frozen", "trainable"] = "frozen",
+        word_norm: bool = False,
     ):
         super().__init__()
         self.llm: Any = llm
@@ -68,9 +71,10 @@ class ActionLanguageModel(nn.Module):
                 "language model that the codebook was trained for."
             )
         self.codebook_checksum = tensor_checksum(codebook.float())
-        self.action_embedding = nn.Embedding.from_pretrained(
-            codebook.detach().float().clone(), freeze=action_tokens == "frozen"
-        )
+        rows = codebook.detach().float().clone()
+        if word_norm:
+            rows *= self.words.weight.detach().float().norm(dim=1).mean() / rows.norm(dim=1).mean()
+        self.action_embedding = nn.Embedding.from_pretrained(rows, freeze=action_tokens == "frozen")
 
     @property
     def has_adapters(self) -> bool:

@@ -32,6 +32,7 @@ class AdapterConfig(BaseModel):
         target_modules: Names of the linear layers that are adapted.
         action_tokens: Whether the input embeddings of the action tokens keep the codebook's values or are
             trained too.
+        word_norm: Whether one factor first gives the action tokens the mean norm of the model's words.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,3 +42,4 @@ class AdapterConfig(BaseModel):
     dropout: float = Field(0.05, ge=0, lt=1)  # lineage
     target_modules: tuple[str, ...] = Field(("q_proj", "v_proj"), min_length=1)  # lineage
     action_tokens: Literal["frozen", "trainable"] = "frozen"  # ours; the paper names LoRA only
+    word_norm: bool = False  # ours; the paper leaves the scale to the MMD loss

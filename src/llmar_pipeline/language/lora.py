@@ -64,6 +64,7 @@ def train_lora(
         class_names,
         llm_config,
         adapter.action_tokens,
+        adapter.word_norm,
     )
     answer_ids, answer_mask = encode_answers(tokenizer, class_names)
 
