@@ -87,6 +87,8 @@ def _draw_clip(
     n_frames = min(n_frames, truth.shape[1])
     frames = ((np.arange(n_frames) + 0.5) * truth.shape[1] / n_frames).astype(int)
     middle, half, bottom, top = _window(truth, frames)
+    _, _, lowest, highest = _window(output, frames)
+    bottom, top = min(bottom, lowest), max(top, highest)
 
     # Inches: the picture, the row labels, the gap between panels, the panels.
     width, label, gap = 10.0, 0.42, 0.06
