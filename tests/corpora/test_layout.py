@@ -121,7 +121,7 @@ def test_mistakes_are_named(tmp_path: Path, change: dict[str, Any], message: str
     ("content", "message"),
     [
         (b"name: [", r"own\.yml, line 1: expected YAML"),
-        (b"", "the whole file: .*saw None"),
+        (b"", "name: Field required; saw nothing"),
         (b"- a", "the whole file: .*saw \\['a'\\]"),
         (b"\xff\xfea", r"own\.yml: expected YAML"),
         (b"a: !!python/object/apply:os.system [ls]", "expected YAML, saw: could not determine a constructor"),
