@@ -29,10 +29,11 @@ class PreflightHook:
         _check_outputs(pipeline, catalog)
         if "params:llm" in pipeline.inputs():
             from llmar_pipeline.language.llm import check_llm
+            from llmar_pipeline.vqvae.config import VQVAEConfig
 
-            vqvae = catalog.load("parameters")["vqvae"]  # typed only where a pipeline trains the VQ-VAE
-            code_dim = vqvae["code_dim"] if isinstance(vqvae, dict) else vqvae.code_dim
-            check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), code_dim)
+            vqvae = VQVAEConfig.model_validate(catalog.load("parameters")["vqvae"])
+            if "params:lora" in pipeline.inputs() or vqvae.reads_words or vqvae.reads_names:
+                check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), vqvae.code_dim)
 
 
 class TrackingHook:

@@ -7,7 +7,9 @@ from torch import nn
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.config import TrainingConfig
-from llmar_pipeline.training.trainer import COMPLETE, SampleStream, latest_checkpoint, train
+from llmar_pipeline.training.checkpoints import COMPLETE, latest_checkpoint
+from llmar_pipeline.training.stream import SampleStream
+from llmar_pipeline.training.trainer import train
 
 
 def config(**changes):

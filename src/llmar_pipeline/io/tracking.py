@@ -77,14 +77,29 @@ def current() -> TrackedRun | None:
     return _current
 
 
-def log_live(stage: str) -> Any:
-    """A function (record, step) for the training engine, drawing the stage's curves as they grow."""
+class LiveCurves:
+    """A function (record, step) for the training engine, drawing a stage's curves as they grow.
 
-    def log(record: dict[str, float], step: int) -> None:
-        if _current is not None:
-            _current.log_metrics({f"{stage}/{k}": v for k, v in record.items() if k != "epoch"}, step)
+    It holds names only, so it can travel to the processes of a distributed training.
+    """
 
-    return log
+    def __init__(self, stage: str, uri: str | None, run_id: str | None):
+        self.stage, self.uri, self.run_id = stage, uri, run_id
+
+    def __call__(self, record: dict[str, float], step: int) -> None:
+        """Log a record; without a run that is open, do nothing."""
+        if self.uri is None or self.run_id is None:
+            return
+        from mlflow.tracking import MlflowClient
+
+        run = TrackedRun(MlflowClient(tracking_uri=self.uri), self.run_id)
+        run.log_metrics({f"{self.stage}/{k}": v for k, v in record.items() if k != "epoch"}, step)
+
+
+def log_live(stage: str) -> LiveCurves:
+    """The curves of a stage in the run that is open."""
+    run = _current
+    return LiveCurves(stage, run.client.tracking_uri if run else None, run.run_id if run else None)
 
 
 def git_revision() -> str:

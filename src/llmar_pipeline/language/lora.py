@@ -11,8 +11,10 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
 from llmar_pipeline.language.llm import attach_lora, load_llm, tensor_checksum
+from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
-from llmar_pipeline.training.trainer import LogFunction, SampleStream, train
+from llmar_pipeline.training.stream import SampleStream
+from llmar_pipeline.training.trainer import train
 
 
 def train_lora(
@@ -66,6 +68,8 @@ def train_lora(
         adapter.action_tokens,
         adapter.word_norm,
     )
+    if training.compile:
+        model.decoder.compile(dynamic=True)
     answer_ids, answer_mask = encode_answers(tokenizer, class_names)
 
     def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:

@@ -1,10 +1,10 @@
 """Random variation of a sequence for training: what changes must leave the action what it is."""
 
+from dataclasses import dataclass
+from math import cos, sin
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-
-from llmar_pipeline.skeletons import transforms
-from llmar_pipeline.skeletons.topology import Topology
 
 
 class AugmentationConfig(BaseModel):
@@ -20,40 +20,82 @@ class AugmentationConfig(BaseModel):
     mirror: bool  # exchange left and right for half of the clips
 
 
-def augment(
-    data: np.ndarray, topology: Topology, config: AugmentationConfig, rng: np.random.Generator
-) -> np.ndarray:
-    """One random reading of a sequence.
+@dataclass(frozen=True, eq=False)
+class Augmentation:
+    """The numbers of one reading of a clip.
+
+    Attributes:
+        start: First frame of the temporal crop.
+        length: Its number of frames.
+        matrix: Rotation, then the changed sign of x where mirrored, then scale: `x' = matrix @ x`,
+            `[coordinate, coordinate]` float32.
+        mirror: Whether left and right joints change places.
+        noise: Standard deviation of joint noise, in the data's unit.
+        seed: What the noise is made from.
+    """
+
+    start: int
+    length: int
+    matrix: np.ndarray
+    mirror: bool = False
+    noise: float = 0.0
+    seed: int = 0
+
+
+def plain(frames: int, coordinates: int) -> Augmentation:
+    """The reading of a clip of so many frames as it is."""
+    return Augmentation(0, frames, np.eye(coordinates, dtype=np.float32))
+
+
+def draw(
+    config: AugmentationConfig, seen: np.ndarray, coordinates: int, rng: np.random.Generator
+) -> Augmentation:
+    """The numbers of one random reading.
 
     Args:
-        data: [person, frame, joint, coordinate], centred, y up, NaN where missing.
-        topology: the body it is of.
         config: strengths.
+        seen: which frames of the clip show somebody, [frame] bool.
+        coordinates: 2 or 3.
         rng: drawn from in a fixed order, whatever is switched on: crop length, crop start, turns about x, y
-            and z, scale, mirror; last the noise, if any. Equal generators give equal readings.
+            and z, scale, mirror; last the seed of the noise, if any. Equal generators give equal readings.
 
     Returns:
-        The changed copy, possibly with fewer frames. A crop that would show nobody is not made.
+        The reading. A crop that would show nobody is not made.
 
     Source: crop and rotation as the field trains (CTR-GCN, Shift-GCN: one limit for all axes); scale, noise,
     mirror ours.
     """
-    share = rng.uniform(config.min_crop, 1.0)
-    start = rng.uniform()
-    x, y, z = rng.uniform(-1.0, 1.0, size=3) * (config.tilt, config.rotation, config.tilt)
-    scale = 1.0 + rng.uniform(-config.scale, config.scale)
-    flip = rng.uniform() < 0.5
+    share, first, x, y, z, size, flip = rng.random(7).tolist()
+    frames = len(seen)
+    length = max(1, round((config.min_crop + (1 - config.min_crop) * share) * frames))
+    start = int(first * (frames - length + 1))
+    if not seen[start : start + length].any():
+        start, length = 0, frames
+    limits = (config.tilt, config.rotation, config.tilt)
+    angles = [(2 * turn - 1) * limit for turn, limit in zip((x, y, z), limits, strict=True)]
+    matrix = _turn(angles[1]) if coordinates == 2 else _turn_3d(*angles)
+    matrix *= 1 + config.scale * (2 * size - 1)
+    mirror = config.mirror and flip < 0.5
+    if mirror:
+        matrix[0] *= -1
+    seed = int(rng.integers(2**62)) if config.noise else 0
+    return Augmentation(start, length, matrix, mirror, config.noise, seed)
 
-    frames = data.shape[1]
-    length = max(1, round(share * frames))
-    out = transforms.temporal_crop(data, int(start * (frames - length + 1)), length)
-    if np.isnan(out).all():
-        out = data
-    flat = topology.coordinates == 2
-    out = transforms.rotate_2d(out, y) if flat else transforms.rotate(out, (x, y, z))
-    if config.mirror and flip:
-        out = transforms.mirror(out, topology)
-    out = transforms.scale(out, scale)
-    if config.noise:
-        out = out + rng.normal(0.0, config.noise, size=out.shape).astype(np.float32)
-    return out
+
+def _turn(angle: float) -> np.ndarray:
+    """The matrix of `transforms.rotate_2d`."""
+    c, s = cos(angle), sin(angle)
+    return np.array([[c, -s], [s, c]], np.float32)
+
+
+def _turn_3d(x: float, y: float, z: float) -> np.ndarray:
+    """The matrix of `transforms.rotate`, written out, because one is made for every sample of a training."""
+    cx, sx, cy, sy, cz, sz = cos(x), sin(x), cos(y), sin(y), cos(z), sin(z)
+    return np.array(
+        [
+            [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
+            [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
+            [-sy, cy * sx, cy * cx],
+        ],
+        np.float32,
+    )

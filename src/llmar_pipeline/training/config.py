@@ -25,6 +25,9 @@ class TrainingConfig(BaseModel):
     save_every: int = Field(gt=0)
     log_every: int = Field(gt=0)
     seed: int
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: mixed
+    compile: bool = False
+    processes: int = Field(default=1, gt=0)  # which share each batch
 
     def learning_rate_factor(self, step: int) -> float:
         """Multiplier of the learning rate at a step: linear warm-up, then the schedule.

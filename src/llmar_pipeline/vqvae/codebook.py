@@ -1,12 +1,14 @@
 """The codebook of learnable tokens, hyperbolic or Euclidean."""
 
+import warnings
 from typing import Literal
 
 import torch
-import torch.distributed
+from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
-from llmar_pipeline.vqvae import ball
+from llmar_pipeline.vqvae import ball, processes
+from llmar_pipeline.vqvae.losses import zipf_loss
 
 
 class Codebook(nn.Module):
@@ -18,16 +20,19 @@ class Codebook(nn.Module):
     Euclidean distance.
 
     While training, call `refresh` before and `count` after a batch is quantised. What they learn lies in
-    buffers and is saved with the weights, so a resumed run goes on where it stopped.
+    buffers and is saved with the weights, so a resumed run goes on where it stopped. Under several processes
+    all codebooks stay equal: usage is summed, and codes are drawn from the features of all.
 
     Args:
         codes: U, the number of codes.
         code_dim: du, the length of a code.
         geometry: "hyperbolic" or "euclidean".
         curvature: c of the ball, without effect in the Euclidean geometry.
-        initialise_from_data: Start the codes at features of the first training batch.
+        initialisation: Where the codes start: "random", at features of the first batch ("data"), or at the
+            centres of their clusters ("kmeans").
+        update: "gradient", by the losses alone, or "ema": codes also follow the mean of their features.
         reset_dead_codes: Restart codes that fell out of use at features of the current batch.
-        usage_decay: Of the moving average of usage, between 0 and 1.
+        usage_decay: Of the moving averages (usage, and the codes themselves under "ema"), between 0 and 1.
         dead_below: Usage under which a code is dead, as a multiple of the even share 1 / U.
 
     Source: Sec. 3.1 of the paper; initialisation and reset: lineage.
@@ -35,6 +40,7 @@ class Codebook(nn.Module):
 
     usage: Tensor  # [U] moving average of each code's share of the tokens, times U
     initialised: Tensor  # [] whether the codes have taken their place among the features
+    partners: Tensor  # [U] the code that each is correlated with, drawn at random once
 
     def __init__(
         self,
@@ -42,7 +48,8 @@ class Codebook(nn.Module):
         code_dim: int,
         geometry: Literal["hyperbolic", "euclidean"] = "hyperbolic",
         curvature: float = 1.0,
-        initialise_from_data: bool = True,
+        initialisation: Literal["random", "data", "kmeans"] = "data",
+        update: Literal["gradient", "ema"] = "gradient",
         reset_dead_codes: bool = True,
         usage_decay: float = 0.99,
         dead_below: float = 0.05,
@@ -50,12 +57,18 @@ class Codebook(nn.Module):
         super().__init__()
         self.geometry = geometry
         self.curvature = curvature
+        self.initialisation = initialisation
+        self.update = update
         self.reset_dead_codes = reset_dead_codes
         self.usage_decay = usage_decay
         self.dead_below = dead_below
         self.tangent = nn.Parameter(torch.randn(codes, code_dim) / code_dim**0.5)
         self.register_buffer("usage", torch.ones(codes))
-        self.register_buffer("initialised", torch.tensor(not initialise_from_data))
+        self.register_buffer("initialised", torch.tensor(initialisation == "random"))
+        first, second = torch.randperm(codes).view(2, -1)
+        partners = torch.empty(codes, dtype=torch.int64)
+        partners[first], partners[second] = second, first
+        self.register_buffer("partners", partners)
 
     def distances(self, features: Tensor) -> Tensor:
         """Distance of every feature to every code, with gradients to both.
@@ -101,25 +114,32 @@ class Codebook(nn.Module):
         return nn.functional.embedding(indices, self.tangent)
 
     @torch.no_grad()
-    def refresh(self, features: Tensor) -> None:
+    def refresh(self, features: Tensor, present: Tensor) -> None:
         """Place the codes among the features of the first batch; later, restart dead codes there.
 
-        It changes codes in place, so call it before they take part in the batch's loss. A restarted code
-        counts as used evenly, which leaves it time to find its use.
+        Under "ema", codes then move towards the mean of the features that they are nearest to. It changes
+        codes in place, so call it before they take part in the batch's loss. A restarted code counts as used
+        evenly, which leaves it time to find its use.
 
         Args:
-            features: Tangent vectors of the batch, without those of absent frames, `[N, du]`.
+            features: Tangent vectors of the batch, `[N, du]`.
+            present: True where a feature covers an observed frame, `[N]`.
 
         Source: lineage.
         """
         if not self.initialised:
-            self.tangent.copy_(self._sample(features, len(self.tangent)))
-            self.initialised.fill_(len(features) > 0)
+            seen = processes.gather(features)[processes.gather(present)]
+            if len(seen):
+                self.tangent.copy_(self._start(seen))
+                self.initialised.fill_(True)
         elif self.reset_dead_codes:
             dead = torch.nonzero(self.usage < self.dead_below).flatten()
             if len(dead):
-                self.tangent[dead] = self._sample(features, len(dead))
+                seen = processes.gather(features)[processes.gather(present)]
+                self.tangent[dead] = self._sample(seen if len(seen) else self.tangent, len(dead))
                 self.usage[dead] = 1.0
+        if self.update == "ema":
+            self._follow(features[present])
 
     @torch.no_grad()
     def count(self, indices: Tensor) -> None:
@@ -130,41 +150,60 @@ class Codebook(nn.Module):
 
         Source: lineage.
         """
-        counts = torch.bincount(indices, minlength=len(self.usage)).to(self.usage)
-        if _distributed():
-            torch.distributed.all_reduce(counts)
-        total = counts.sum()
-        if total > 0:
-            self.usage.lerp_(counts * len(self.usage) / total, 1 - self.usage_decay)
+        counts = processes.total(self._histogram(indices))
+        if counts.any():
+            self.usage.lerp_(self._relative(counts), 1 - self.usage_decay)
 
-    def _sample(self, features: Tensor, rows: int) -> Tensor:
+    @torch.no_grad()
+    def health(self) -> dict[str, Tensor]:
+        """How the codes are used of late.
+
+        Returns:
+            `usage`: share of codes that are not dead; `perplexity`: how many codes are in use, the
+            exponential of the entropy, 1 to U; `dead_codes`: their number; `zipf_js`: divergence of the usage
+            to Zipf's law (Eq. 4), nats. Each `[]`.
+
+        Source: perplexity: lineage; the rest ours.
+        """
+        dead = self.usage < self.dead_below
+        share = self.usage / self.usage.sum()
+        return {
+            "usage": 1 - dead.float().mean(),
+            "perplexity": torch.exp(torch.special.entr(share).sum()),
+            "dead_codes": dead.float().sum(),
+            "zipf_js": zipf_loss(self.usage),
+        }
+
+    def _follow(self, features: Tensor) -> None:
+        """One step of the moving average of each code's features, written as a step of the code."""
+        nearest = self.nearest(features)
+        counts = processes.total(self._histogram(nearest))
+        sums = processes.total(torch.zeros_like(self.tangent).index_add_(0, nearest, features.to(self.tangent)))
+        weight = (1 - self.usage_decay) * self._relative(counts)
+        weight = weight / (self.usage_decay * self.usage + weight).clamp(min=1e-12)
+        means = sums / counts.clamp(min=1).unsqueeze(1)
+        self.tangent.lerp_(means, weight.unsqueeze(1))
+
+    def _histogram(self, indices: Tensor) -> Tensor:
+        return torch.bincount(indices, minlength=len(self.usage)).to(self.usage)
+
+    def _relative(self, counts: Tensor) -> Tensor:
+        """Share of the tokens, as a multiple of the even share."""
+        return counts * len(counts) / counts.sum().clamp(min=1)
+
+    def _start(self, features: Tensor) -> Tensor:
+        drawn = self._sample(features, len(self.tangent))
+        if self.initialisation == "kmeans":
+            with warnings.catch_warnings():  # a cluster that loses all its features stays where it was drawn
+                warnings.simplefilter("ignore", UserWarning)
+                centres, _ = kmeans2(features.cpu().double().numpy(), drawn.cpu().double().numpy(), minit="matrix")
+            drawn = torch.from_numpy(centres).to(drawn)
+        return processes.same_everywhere(drawn)
+
+    def _sample(self, source: Tensor, rows: int) -> Tensor:
         """Draw features, no feature twice before all were drawn once, and blur them by a hundredth."""
-        # An empty batch has no features to give; drawing codes keeps the processes of a run in step.
-        source = (features if len(features) else self.tangent).to(self.tangent)
+        source = source.to(self.tangent)
         orders = [torch.randperm(len(source)) for _ in range(-(-rows // len(source)))]
         drawn = source[torch.cat(orders)[:rows].to(source.device)]
         spread = 0.01 * drawn.norm(dim=1, keepdim=True) / drawn.shape[1] ** 0.5
-        drawn = drawn + spread * torch.randn(drawn.shape).to(drawn)
-        if _distributed():
-            torch.distributed.broadcast(drawn, src=0)
-        return drawn
-
-
-def perplexity(indices: Tensor, codes: int) -> Tensor:
-    """How many codes are in use: the exponential of the entropy of their usage.
-
-    Args:
-        indices: Codes, `[N]`.
-        codes: U, the size of the codebook.
-
-    Returns:
-        A number from 1 to U, `[]`.
-
-    Source: lineage.
-    """
-    share = torch.bincount(indices, minlength=codes) / max(indices.numel(), 1)
-    return torch.exp(torch.special.entr(share).sum())
-
-
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+        return processes.same_everywhere(drawn + spread * torch.randn(drawn.shape).to(drawn))

@@ -21,26 +21,47 @@ class VQVAEConfig(BaseModel):
     codes: int = Field(default=512, gt=0)  # paper: U, even
     geometry: Literal["hyperbolic", "euclidean"] = "hyperbolic"  # paper; "euclidean" is its ablation
     curvature: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # ours: c; Eq. 9 is printed for c = 1
-    initialise_from_data: bool = True  # lineage: codes start at the first batch's features
+    initialisation: Literal["random", "data", "kmeans"] = "data"  # lineage: the first batch's features
+    codebook_update: Literal["gradient", "ema"] = "gradient"  # paper: Eq. 11; lineage: ema
     reset_dead_codes: bool = True  # lineage: codes that fall out of use restart at a feature
-    usage_decay: float = Field(default=0.99, ge=0, lt=1)  # lineage: of the moving average of a code's usage
+    usage_decay: float = Field(default=0.99, ge=0, lt=1)  # lineage: of the moving averages
     dead_below: float = Field(default=0.05, ge=0, lt=1)  # ours: x 1/U; the rarest code of Eq. 2 has 0.19
+    residual_levels: int = Field(default=1, gt=0)  # ours: codes that a token is the sum of; 1 in the paper
+    body_parts: bool = False  # ours: codes of their own for the trunk and each limb
 
     # Encoder and decoder.
     stream: Stream = "local"  # ours: the root as it is, joints relative to it; the others: field
     frames: int = Field(default=64, gt=0)  # ours: V, the length of a training window
     downsamplings: int = Field(default=2, ge=0)  # lineage: W = V / 4
-    width: int = Field(default=512, gt=0)  # lineage
+    width: int = Field(default=512, gt=0)  # lineage; half of it for each body part's encoder
     depth: int = Field(default=3, gt=0)  # lineage: residual blocks a resolution
     dilation_growth: int = Field(default=3, gt=0)  # lineage: dilations 9, 3, 1
 
-    # The loss, Eq. 12.
+    # The loss, Eq. 12; a weight of 0 switches its term off.
     commitment_weight: float = Field(default=0.02, ge=0)  # paper: omega_1
+    human_weight: float = Field(default=0.2, ge=0)  # paper: omega_2, of all human inductive biases
+    zipf_weight: float = Field(default=1.0, ge=0)  # paper: Eq. 7
+    context_weight: float = Field(default=1.0, ge=0)  # paper: Eq. 7
+    mmd_weight: float = Field(default=1.0, ge=0)  # paper: Eq. 7
+    gumbel_temperature: float = Field(default=1.0, gt=0)  # ours: of Eq. 3
+    mmd_words: int = Field(default=2048, gt=1)  # ours: words drawn a step
+    auxiliary: Literal["none", "class", "text"] = "none"  # ours: tokens also tell the class, or its name
+    auxiliary_weight: float = Field(default=0.1, ge=0)  # ours
 
     @property
     def stride(self) -> int:
         """Frames a code, V / W."""
         return int(2**self.downsamplings)
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether training needs the language model's words."""
+        return bool(self.human_weight and self.mmd_weight)
+
+    @property
+    def reads_names(self) -> bool:
+        """Whether training needs the class names as the language model writes them."""
+        return self.auxiliary == "text"
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,55 +14,96 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.vqvae import losses
-from llmar_pipeline.vqvae.codebook import Codebook, perplexity
+from llmar_pipeline.vqvae import layers, losses
+from llmar_pipeline.vqvae.biases import AuxiliaryHead, HumanBiases
+from llmar_pipeline.vqvae.codebook import Codebook
 from llmar_pipeline.vqvae.config import VQVAEConfig
+from llmar_pipeline.vqvae.quantizer import Quantizer
 
 
 @dataclass
 class VQVAEOutput(ModelOutput):
-    """What `VQVAE.forward` returns; the Hugging Face Trainer takes `loss`."""
+    """What `VQVAE.forward` returns; the Hugging Face Trainer takes `loss`. A term that is off is None."""
 
-    loss: Tensor | None = None  # [] Eq. 12
+    loss: Tensor | None = None  # [] Eq. 12, plus the auxiliary loss
     reconstruction_loss: Tensor | None = None  # [] Eq. 11, as the next two
     embedding_loss: Tensor | None = None  # []
     commitment_loss: Tensor | None = None  # []
-    codes: Tensor | None = None  # [B, W] int64
+    zipf_loss: Tensor | None = None  # [] Eq. 4
+    context_loss: Tensor | None = None  # [] Eq. 5
+    mmd_loss: Tensor | None = None  # [] Eq. 7
+    auxiliary_loss: Tensor | None = None  # [] ours
+    usage: Tensor | None = None  # [] `Codebook.health`, as the next three, averaged over the codebooks
+    perplexity: Tensor | None = None  # []
+    dead_codes: Tensor | None = None  # []
+    zipf_js: Tensor | None = None  # []
+    codes: Tensor | None = None  # [B, S] int64, the action sentences
     reconstruction: Tensor | None = None  # [B, V, channels]
-    perplexity: Tensor | None = None  # [] codes in use in this batch
 
 
 class VQVAE(nn.Module):
-    """Encoder, codebook and decoder over motion `[B, V, persons * joints * coordinates]`.
+    """Encoder, codebooks and decoder over motion `[B, V, persons * joints * coordinates]`.
 
-    Features and codes are tangent vectors at the origin of the Poincare ball.
+    Features and codes are tangent vectors at the origin of the Poincare ball. An action sentence has
+    S = W * P * L codes, with W = V / 4 time steps, P body parts and L residual levels (one each in the paper).
 
     Args:
         config: The settings.
         channels: Numbers a frame: persons x joints x coordinates (NTU RGB+D: 2 x 25 x 3 = 150).
+        parts: The channels of each body part; None: one part, the whole body.
+        classes: Number of classes that the auxiliary head "class" tells apart.
+        words: The language model's input word embeddings `[N, du]` for the MMD; None leaves that term out.
+        class_texts: Word embeddings of the classes' names `[classes, du]` for the auxiliary head "text".
 
-    Source: Sec. 3.1 of the paper; encoder and decoder: lineage.
+    Source: Sec. 3.1 of the paper; encoder and decoder: lineage; parts, levels and auxiliary heads: ours.
     """
 
-    def __init__(self, config: VQVAEConfig, channels: int) -> None:
+    def __init__(
+        self,
+        config: VQVAEConfig,
+        channels: int,
+        parts: Sequence[Sequence[int]] | None = None,
+        classes: int = 0,
+        words: Tensor | None = None,
+        class_texts: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.settings = config
         self.channels = channels
-        self.encoder = _encoder(config, channels)
+        self.parts = [list(part) for part in parts] if parts else [list(range(channels))]
+        self.classes = classes
+        shape = (config.downsamplings, config.depth, config.dilation_growth)
+        width = config.width if len(self.parts) == 1 else max(1, config.width // 2)
+        self.encoders = nn.ModuleList(
+            layers.encoder(len(part), width, config.code_dim, *shape) for part in self.parts
+        )
         # The ball is flat far below norm 1 and a tree far above it. The entries of an untrained encoder's
         # output are about 0.1 at every du, so with this factor the features start at norms of about 1.
         self.feature_scale = nn.Parameter(torch.tensor(10 / config.code_dim**0.5))
-        self.codebook = Codebook(
-            config.codes,
-            config.code_dim,
-            config.geometry,
-            config.curvature,
-            config.initialise_from_data,
-            config.reset_dead_codes,
-            config.usage_decay,
-            config.dead_below,
+        codebooks = [_codebook(config) for _ in range(self.tokens_a_step)]
+        self.quantizer = Quantizer(codebooks, config.residual_levels)
+        self.decoder = layers.decoder(len(self.parts) * config.code_dim, config.width, channels, *shape)
+        self.biases = HumanBiases(config, words)
+        self.auxiliary = (
+            None
+            if config.auxiliary == "none"
+            else AuxiliaryHead(config.auxiliary, config.code_dim, classes, class_texts)
         )
-        self.decoder = _decoder(config, channels)
+
+    @property
+    def tokens_a_step(self) -> int:
+        """Codes that a time step is written in: parts x levels."""
+        return len(self.parts) * self.settings.residual_levels
+
+    def code_embeddings(self) -> Tensor:
+        """The log-mapped codes of all codebooks: what the decoder and the language model read.
+
+        Returns:
+            Tangent vectors, `[tokens_a_step * U, du]`.
+
+        Source: Eq. 10 of the paper.
+        """
+        return self.quantizer.embeddings()
 
     def encode(self, motion: Tensor) -> Tensor:
         """Encode motion to features.
@@ -70,7 +112,7 @@ class VQVAE(nn.Module):
             motion: `[B, V, channels]`, zero where nothing was observed; V any multiple of the stride.
 
         Returns:
-            Tangent vectors, `[B, W, du]`, float32.
+            Tangent vectors, `[B, W, P, du]`, float32 at least.
 
         Raises:
             UserError: The number of channels or of frames does not fit.
@@ -81,34 +123,26 @@ class VQVAE(nn.Module):
                 f"{self.channels} channels], but got {list(motion.shape)}: "
                 "resample the clips, or load the model that was trained on this corpus"
             )
-        return self.encoder(motion.transpose(1, 2)).transpose(1, 2).float() * self.feature_scale
+        channels = motion.transpose(1, 2)
+        encoded = [
+            encoder(channels if len(self.parts) == 1 else channels[:, part])
+            for encoder, part in zip(self.encoders, self.parts, strict=True)
+        ]
+        features = torch.stack(encoded, dim=-1).permute(0, 2, 3, 1)
+        return features.to(torch.promote_types(features.dtype, torch.float32)) * self.feature_scale
 
-    def quantize(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Replace each feature by its nearest code.
-
-        Args:
-            features: Tangent vectors, `[B, W, du]`.
-
-        Returns:
-            The codes, `[B, W]`, int64, and their embeddings, `[B, W, du]`.
-
-        Source: Eq. 1 of the paper.
-        """
-        codes = self.codebook.nearest(features.flatten(0, 1)).view(features.shape[:2])
-        return codes, self.codebook.lookup(codes)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Decode codes or their embeddings to motion.
+    def decode(self, sentences: Tensor) -> Tensor:
+        """Decode action sentences, or the features that they stand for, to motion.
 
         Args:
-            codes: Code indices, `[B, W]`, or embeddings, `[B, W, du]`.
+            sentences: Codes, `[B, S]`, or features, `[B, W, P, du]`.
 
         Returns:
             Motion, `[B, V, channels]`.
         """
-        embeddings = codes if codes.is_floating_point() else self.codebook.lookup(codes)
+        features = sentences if sentences.is_floating_point() else self.quantizer.lookup(sentences)
         # A vector of norm 1 has entries of 1/sqrt(du); a convolution is initialised for entries of 1.
-        scaled = embeddings * self.settings.code_dim**0.5
+        scaled = features.flatten(2) * self.settings.code_dim**0.5
         return self.decoder(scaled.transpose(1, 2)).transpose(1, 2)
 
     @torch.no_grad()
@@ -119,45 +153,70 @@ class VQVAE(nn.Module):
             motion: `[B, V, channels]`, zero where nothing was observed; V any multiple of the stride.
 
         Returns:
-            Codes, `[B, W]`, int64.
+            Codes, `[B, S]`, int64.
         """
-        return self.quantize(self.encode(motion))[0]
+        features = self.encode(motion)
+        everywhere = torch.ones_like(features[..., 0], dtype=torch.bool)
+        return self.quantizer.sentences(self.quantizer(features, everywhere))
 
-    def forward(self, motion: Tensor, mask: Tensor) -> VQVAEOutput:
-        """Reconstruct motion through the codebook; in training mode, also keep the codebook in use.
+    def forward(self, motion: Tensor, mask: Tensor, labels: Tensor | None = None) -> VQVAEOutput:
+        """Reconstruct motion through the codebooks; in training mode, also keep the codebooks in use.
 
         Args:
             motion: `[B, V, channels]`, zero where nothing was observed.
             mask: True where observed, `[B, V, channels]`.
+            labels: Classes for the auxiliary head, `[B]`, int64.
 
         Returns:
-            Losses, codes, reconstruction and perplexity; frames without any observed entry count in none.
+            Losses, codes, reconstruction and health; frames without any observed entry count in none.
 
         Source: Eq. 11 and 12 of the paper; straight-through estimator: lineage.
         """
         features = self.encode(motion)
-        present = mask.unflatten(1, (-1, self.settings.stride)).any(-1).any(-1)
-        if self.training:
-            self.codebook.refresh(features[present].detach())
-        codes, embeddings = self.quantize(features)
-        if self.training:
-            self.codebook.count(codes[present])
-
-        straight_through = features + (embeddings - features).detach()
+        present = torch.stack([mask[..., part].any(-1) for part in self.parts], dim=-1)
+        present = present.unflatten(1, (-1, self.settings.stride)).any(2)
+        with torch.autocast(motion.device.type, enabled=False):  # the geometry needs float32
+            made = self.quantizer(features, present, learn=self.training)
+            embeddings = self.quantizer.sums(made)
+            straight_through = features + (embeddings - features).detach()
         reconstruction = self.decode(straight_through)
-        reconstruction_loss = losses.reconstruction_loss(motion, reconstruction, mask)
-        embedding_loss = losses.embedding_loss(features, embeddings, present)
-        commitment_loss = losses.commitment_loss(features, embeddings, present)
+        with torch.autocast(motion.device.type, enabled=False):
+            terms = {
+                "reconstruction_loss": losses.reconstruction_loss(motion, reconstruction, mask),
+                "embedding_loss": _mean(losses.embedding_loss(*m.compared()) for m in made),
+                "commitment_loss": _mean(losses.commitment_loss(*m.compared()) for m in made),
+                **self.biases(made),
+            }
+            loss = self._total(terms)
+            if self.auxiliary is not None and labels is not None:
+                terms["auxiliary_loss"] = self.auxiliary(straight_through, present, labels)
+                loss = loss + self.settings.auxiliary_weight * terms["auxiliary_loss"]
+            health = [codebook.health() for codebook in self.quantizer.books]
         return VQVAEOutput(
-            loss=losses.total_loss(
-                reconstruction_loss, embedding_loss, commitment_loss, self.settings.commitment_weight
-            ),
-            reconstruction_loss=reconstruction_loss,
-            embedding_loss=embedding_loss,
-            commitment_loss=commitment_loss,
-            codes=codes,
+            loss=loss,
+            **terms,
+            **{name: _mean(entry[name] for entry in health) for name in health[0]},
+            codes=self.quantizer.sentences(made),
             reconstruction=reconstruction,
-            perplexity=perplexity(codes[present], self.settings.codes),
+        )
+
+    def _total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Eq. 12. The moving average of "ema" takes the place of L_embed."""
+        settings = self.settings
+        return losses.total_loss(
+            terms["reconstruction_loss"],
+            terms["embedding_loss"] * (settings.codebook_update == "gradient"),
+            terms["commitment_loss"],
+            losses.human_loss(
+                terms.get("zipf_loss", 0.0),
+                terms.get("context_loss", 0.0),
+                terms.get("mmd_loss", 0.0),
+                settings.zipf_weight,
+                settings.context_weight,
+                settings.mmd_weight,
+            ),
+            settings.commitment_weight,
+            settings.human_weight,
         )
 
     def save(self, folder: Path) -> None:
@@ -171,7 +230,12 @@ class VQVAE(nn.Module):
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         save_file(weights, folder / "model.safetensors.tmp")
         os.replace(folder / "model.safetensors.tmp", folder / "model.safetensors")
-        settings = {"channels": self.channels, "config": self.settings.model_dump()}
+        settings = {
+            "channels": self.channels,
+            "parts": self.parts,
+            "classes": self.classes,
+            "config": self.settings.model_dump(),
+        }
         (folder / "config.json.tmp").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         os.replace(folder / "config.json.tmp", folder / "config.json")
 
@@ -190,7 +254,8 @@ class VQVAE(nn.Module):
                 raise UserError(f"expected a trained VQ-VAE in {folder}, but {name} is missing: run stage 1")
         try:
             settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            model = cls(VQVAEConfig(**settings["config"]), settings["channels"])
+            config = VQVAEConfig(**settings["config"])
+            model = cls(config, settings["channels"], settings["parts"], settings["classes"])
             model.load_state_dict(load_file(folder / "model.safetensors"))
         except (ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
@@ -201,42 +266,19 @@ class VQVAE(nn.Module):
         return model.eval()
 
 
-class _ResidualBlock(nn.Module):
-    """x + Conv1d(k1) of ReLU of a dilated Conv1d(k3) of ReLU of x. Source: lineage."""
-
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation),
-            nn.ReLU(),
-            nn.Conv1d(width, width, 1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.residual(x)
+def _codebook(config: VQVAEConfig) -> Codebook:
+    return Codebook(
+        config.codes,
+        config.code_dim,
+        config.geometry,
+        config.curvature,
+        config.initialisation,
+        config.codebook_update,
+        config.reset_dead_codes,
+        config.usage_decay,
+        config.dead_below,
+    )
 
 
-def _residual_blocks(config: VQVAEConfig) -> list[nn.Module]:
-    """Blocks with the widest dilation first."""
-    dilations = [config.dilation_growth**level for level in reversed(range(config.depth))]
-    return [_ResidualBlock(config.width, dilation) for dilation in dilations]
-
-
-def _encoder(config: VQVAEConfig, channels: int) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv1d(channels, config.width, 3, padding=1), nn.ReLU()]
-    for _ in range(config.downsamplings):
-        layers += [nn.Conv1d(config.width, config.width, 4, stride=2, padding=1), *_residual_blocks(config)]
-    return nn.Sequential(*layers, nn.Conv1d(config.width, config.code_dim, 3, padding=1))
-
-
-def _decoder(config: VQVAEConfig, channels: int) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv1d(config.code_dim, config.width, 3, padding=1), nn.ReLU()]
-    for _ in range(config.downsamplings):
-        layers += [
-            *_residual_blocks(config),
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            nn.Conv1d(config.width, config.width, 3, padding=1),
-        ]
-    layers += [nn.Conv1d(config.width, config.width, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv1d(config.width, channels, 3, padding=1))
+def _mean(values: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(values)).mean()

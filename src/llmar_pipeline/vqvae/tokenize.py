@@ -1,17 +1,41 @@
 """Every clip's action sentence, and the motion that a sentence brings back."""
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from llmar_pipeline.skeletons.augmentation import AugmentationConfig, augment
+from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.vqvae import processes
 from llmar_pipeline.vqvae.config import TokenizationConfig
-from llmar_pipeline.vqvae.data import motion_window, positions
 from llmar_pipeline.vqvae.model import VQVAE
+from llmar_pipeline.vqvae.windows import Clips, pack, positions
+
+
+class CodebookFacts(NamedTuple):
+    """What one needs to know of trained codebooks to describe them.
+
+    Attributes:
+        codes: All codes, `books * U`.
+        books: Codebooks, `parts * levels`; codebook k has the codes from k * U on.
+        embeddings: Log-mapped codes, `[codes, du]` float32.
+        partners: The code that each is correlated with (Eq. 5), `[codes]` int64.
+        geometry: "hyperbolic" or "euclidean".
+        curvature: c of the ball.
+    """
+
+    codes: int
+    books: int
+    embeddings: np.ndarray
+    partners: np.ndarray
+    geometry: str
+    curvature: float
 
 
 def tokenize_clips(
@@ -24,7 +48,8 @@ def tokenize_clips(
     """Encode whole clips, resampled to V frames; training clips also in random readings.
 
     A random reading depends on (seed, clip name, reading) alone, so it does not change with the order or the
-    number of clips.
+    number of clips. Codes are decided in float64: which clips share a batch changes the last digits of a
+    convolution, and in float32 now and then the nearest code.
 
     Args:
         model_folder: a trained VQ-VAE.
@@ -34,35 +59,45 @@ def tokenize_clips(
         augmentation: strength of the random readings.
 
     Returns:
-        Columns name, split, label, action, reading (0: the clip as it is), codes (int array [W]).
+        Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]).
 
     Source: "action sentence" of Sec. 3.1 of the paper; readings ours.
     """
-    model, store = VQVAE.load(model_folder), SequenceStore.open(sequences)
-    settings, topology = model.settings, store.topology
+    model, store = _load(model_folder), SequenceStore.open(sequences)
     rows = [
         {**row, "reading": reading}
         for row in splits[splits["split"] != "unused"].to_dict("records")
         for reading in range(1 + (config.readings if row["split"] == "train" else 0))
     ]
-
-    def motion(row: dict[str, object]) -> np.ndarray:
-        data = store.by_name(str(row["name"])).data
-        if row["reading"]:
-            seed = [config.seed, zlib.crc32(str(row["name"]).encode()), int(str(row["reading"]))]
-            data = augment(data, topology, augmentation, np.random.default_rng(seed))
-        return motion_window(data, topology, settings.frames, settings.stream)[0]
-
     codes: list[np.ndarray] = []
     for start in range(0, len(rows), config.batch_size):
-        batch = np.stack([motion(row) for row in rows[start : start + config.batch_size]])
-        codes += list(model.tokenize(torch.from_numpy(batch)).numpy().astype(np.int32))
+        batch = rows[start : start + config.batch_size]
+        names = list(dict.fromkeys(str(row["name"]) for row in batch))
+        number = {name: index for index, name in enumerate(names)}
+        clips = Clips.load(store, names, processes.device())
+        readings = []
+        for row in batch:
+            clip = number[str(row["name"])]
+            if row["reading"]:
+                seed = [config.seed, zlib.crc32(str(row["name"]).encode()), int(row["reading"])]
+                readings.append(clips.random(clip, augmentation, np.random.default_rng(seed)))
+            else:
+                readings.append(clips.plain(clip))
+        motion, _ = clips.windows(pack(readings), model.settings.frames, model.settings.stream)
+        codes += list(model.tokenize(motion.double()).cpu().numpy().astype(np.int32))
     return pd.DataFrame(rows).assign(codes=codes)
 
 
-def codebook_size(model_folder: Path) -> int:
-    """U of a trained VQ-VAE."""
-    return VQVAE.load(model_folder).settings.codes
+def codebook_facts(model_folder: Path) -> CodebookFacts:
+    """Describe the codebooks of a trained VQ-VAE."""
+    model = VQVAE.load(model_folder)
+    books = model.quantizer.books
+    partners = torch.cat([book.partners + k * model.quantizer.codes for k, book in enumerate(books)])
+    embeddings = model.code_embeddings().detach().numpy()
+    settings = model.settings
+    return CodebookFacts(
+        len(embeddings), len(books), embeddings, partners.numpy(), settings.geometry, settings.curvature
+    )
 
 
 def reconstruct_clips(
@@ -79,21 +114,18 @@ def reconstruct_clips(
     Returns:
         One (original, reconstruction) a clip, both [person, V, joint, coordinate], NaN where the original is.
     """
-    model, store = VQVAE.load(model_folder), SequenceStore.open(sequences)
-    settings, topology = model.settings, store.topology
-    pairs = []
-    for start in range(0, len(names), batch_size):
-        windows = [
-            motion_window(store.by_name(name).data, topology, settings.frames, settings.stream)
-            for name in names[start : start + batch_size]
-        ]
-        motion = torch.from_numpy(np.stack([window for window, _ in windows]))
+    model, store = _load(model_folder), SequenceStore.open(sequences)
+    settings = model.settings
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for motion, mask in _plain_windows(model, store, names, batch_size):
         with torch.no_grad():
-            decoded = model.decode(model.tokenize(motion)).numpy()
-        for (window, mask), output in zip(windows, decoded, strict=True):
-            pair = (positions(values, mask, topology, settings.stream) for values in (window, output))
-            pairs.append(tuple(pair))
-    return pairs  # type: ignore[return-value]
+            decoded = model.decode(model.tokenize(motion.double()))
+        before, after = (
+            positions(values.float(), mask, store.topology, settings.stream).cpu().numpy()
+            for values in (motion, decoded)
+        )
+        pairs += zip(before, after, strict=True)
+    return pairs
 
 
 def reconstruction_error(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -103,3 +135,16 @@ def reconstruction_error(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
     """
     distances = [np.linalg.norm(output - window, axis=-1).ravel() for window, output in pairs]
     return float(np.nanmean(np.concatenate(distances)))
+
+
+def _load(model_folder: Path) -> VQVAE:
+    return VQVAE.load(model_folder).double().to(processes.device())
+
+
+def _plain_windows(
+    model: VQVAE, store: SequenceStore, names: list[str], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(names), batch_size):
+        clips = Clips.load(store, names[start : start + batch_size], processes.device())
+        readings = pack([clips.plain(clip) for clip in range(len(clips))])
+        yield clips.windows(readings, model.settings.frames, model.settings.stream)

@@ -1,27 +1,50 @@
 """Stage 1: the VQ-VAE learns to write motion in codes."""
 
+import hashlib
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import set_seed
 
-from llmar_pipeline.skeletons.augmentation import AugmentationConfig, augment
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.parts import body_parts
 from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.skeletons.topology import Topology
+from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
-from llmar_pipeline.training.trainer import LogFunction, SampleStream, train
+from llmar_pipeline.training.stream import SampleStream
+from llmar_pipeline.training.trainer import train
+from llmar_pipeline.vqvae import processes
 from llmar_pipeline.vqvae.config import VQVAEConfig
-from llmar_pipeline.vqvae.data import motion_window
 from llmar_pipeline.vqvae.model import VQVAE
+from llmar_pipeline.vqvae.windows import Clips, Reading, pack, positions
+
+
+class Language(NamedTuple):
+    """What stage 1 takes from the language model.
+
+    Attributes:
+        words: Input word embeddings, `[N, du]`, for the MMD of Eq. 7.
+        class_texts: Mean word embedding of each class's name, `[classes, du]`, for `auxiliary: text`.
+    """
+
+    words: Tensor | None = None
+    class_texts: Tensor | None = None
 
 
 def train_vqvae(
     sequences: Path,
     names: list[str],
+    labels: list[int],
     config: VQVAEConfig,
     augmentation: AugmentationConfig,
     training: TrainingConfig,
     checkpoints: Path,
+    language: Language = Language(),
     on_log: LogFunction | None = None,
 ) -> tuple[VQVAE, list[dict[str, float]]]:
     """Train on random readings of the named sequences, continuing from the newest checkpoint.
@@ -29,37 +52,118 @@ def train_vqvae(
     Args:
         sequences: folder of the normalised store.
         names: clips of the train split.
+        labels: the class of each clip, read by the auxiliary heads alone.
         config: the model.
         augmentation: strength of the random readings.
         training: the schedule.
         checkpoints: where they are kept.
+        language: words of the language model; without them the MMD is left out.
         on_log: called with (record, step) at every log.
 
     Returns:
-        (the trained model in evaluation mode, log history).
+        (the trained model in evaluation mode on the CPU, log history). Besides the loss terms the history has
+        `error`: the mean distance between joints and their reconstruction, in the unit of the sequences.
 
     Raises:
-        UserError: no training clip, or a loss or gradient that is not finite.
+        UserError: no training clip, no embeddings for a term that needs them, or a loss or gradient that is
+            not finite.
 
     Source: first stage of Sec. 3.2 of the paper.
     """
+    missing = [
+        f"vqvae.{name}"
+        for name, needed, given in (
+            ("mmd_weight", config.reads_words, language.words),
+            ("auxiliary=text", config.reads_names, language.class_texts),
+        )
+        if needed and given is None
+    ]
+    if missing:
+        raise UserError(f"{missing[0]} needs the language model's word embeddings, and got none: switch it off")
     store = SequenceStore.open(sequences)
     topology = store.topology
+    clips = Clips.load(store, names, processes.device())
     set_seed(training.seed)
-    model = VQVAE(config, channels=store.persons * len(topology.joints) * topology.coordinates)
+    model = VQVAE(
+        config,
+        clips.channels,
+        part_channels(topology, store.persons) if config.body_parts else None,
+        max(labels, default=-1) + 1,
+        language.words,
+        language.class_texts,
+    )
+    if training.compile:
+        for network in (*model.encoders, model.decoder):
+            network.compile()
 
-    def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        data = augment(store.by_name(names[index]).data, topology, augmentation, rng)
-        motion, mask = motion_window(data, topology, config.frames, config.stream)
-        return {"motion": torch.from_numpy(motion), "mask": torch.from_numpy(mask)}
+    def read(index: int, rng: np.random.Generator) -> tuple[Reading, int]:
+        return clips.random(index, augmentation, rng), labels[index]
+
+    def collate(samples: list[tuple[Reading, int]]) -> dict[str, Any]:
+        return {"readings": pack([r for r, _ in samples]), "labels": torch.tensor([x for _, x in samples])}
+
+    def prepare(batch: dict[str, Any]) -> dict[str, Tensor]:
+        motion, mask = clips.windows(batch["readings"], config.frames, config.stream)
+        return {"motion": motion, "mask": mask, "labels": batch["labels"]}
+
+    def measure(batch: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            before, after = (
+                positions(motion.float(), batch["mask"], topology, config.stream)
+                for motion in (batch["motion"], outputs["reconstruction"])
+            )
+            return {"error": (before - after).norm(dim=-1).nanmean()}
 
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read)
     fingerprint = {
         "data": store.digest,
         "clips": names,
         "model": config.model_dump(),
+        "language": [_digest(tensor) for tensor in language],
+        "labels": labels if config.auxiliary != "none" else [],
         "augmentation": augmentation.model_dump(),
         "training": training.model_dump(),
     }
-    history = train(model, stream, training, checkpoints, fingerprint, on_log=on_log)
+    history = train(
+        model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log
+    )
     return model.eval().cpu(), history
+
+
+def train_and_save(folder: Path, *arguments: Any) -> list[dict[str, float]]:
+    """`train_vqvae` with these arguments, in one of possibly several processes; the first one saves the model.
+
+    Args:
+        folder: where the model is written.
+        *arguments: of `train_vqvae`.
+
+    Returns:
+        The log history.
+    """
+    model, history = train_vqvae(*arguments)
+    if processes.first():
+        model.save(folder)
+    return history
+
+
+def part_channels(topology: Topology, persons: int) -> list[list[int]]:
+    """The channels of each body part, all persons together.
+
+    Args:
+        topology: the body.
+        persons: of a window.
+
+    Returns:
+        Indices into persons x joints x coordinates, one list a part.
+
+    Source: ours.
+    """
+    channels = np.arange(persons * len(topology.joints) * topology.coordinates)
+    grid = channels.reshape(persons, len(topology.joints), topology.coordinates)
+    return [grid[:, list(joints)].ravel().tolist() for joints in body_parts(topology).values()]
+
+
+def _digest(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return ""
+    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().data).hexdigest()[:16]

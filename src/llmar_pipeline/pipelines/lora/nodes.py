@@ -25,7 +25,7 @@ def train(
 
     model, history = train_lora(
         action_sentences,
-        VQVAE.load(vqvae_model).codebook.tangent.detach(),
+        VQVAE.load(vqvae_model).code_embeddings().detach(),
         llm,
         llm_cache,
         lora,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from llmar_pipeline.io.tracking import log_live
+from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import VQVAEConfig
@@ -15,22 +16,34 @@ def train(
     splits: pd.DataFrame,
     vqvae_checkpoints: Path,
     vqvae_folder: Path,
+    llm_cache: Path,
+    llm: LLMConfig,
     vqvae: VQVAEConfig,
     augmentation: AugmentationConfig,
     vqvae_training: TrainingConfig,
 ) -> tuple[Path, pd.DataFrame]:
     """Train the VQ-VAE on the train split, continuing where a killed run stopped."""
-    from llmar_pipeline.vqvae.train import train_vqvae
+    from llmar_pipeline.language.words import class_texts, word_embeddings
+    from llmar_pipeline.training.launch import launch
+    from llmar_pipeline.vqvae.train import Language, train_and_save
 
-    names = splits.loc[splits["split"] == "train", "name"].tolist()
-    model, history = train_vqvae(
+    rows = splits[splits["split"] == "train"]
+    classes = rows.drop_duplicates("label").sort_values("label")
+    history = launch(
+        train_and_save,
+        vqvae_training.processes,
+        vqvae_folder,
         sequences,
-        names,
+        rows["name"].tolist(),
+        rows["label"].map({label: index for index, label in enumerate(classes["label"])}).tolist(),
         vqvae,
         augmentation,
         vqvae_training,
         vqvae_checkpoints,
+        Language(
+            words=word_embeddings(llm, llm_cache) if vqvae.reads_words else None,
+            class_texts=class_texts(llm, llm_cache, classes["action"].tolist()) if vqvae.reads_names else None,
+        ),
         log_live("vqvae"),
     )
-    model.save(vqvae_folder)
     return vqvae_folder, pd.DataFrame(history)

@@ -16,6 +16,8 @@ def create_pipeline() -> Pipeline:
                     "splits",
                     "vqvae_checkpoints",
                     "vqvae_folder",
+                    "llm_cache",
+                    "params:llm",
                     "params:vqvae",
                     "params:augmentation",
                     "params:vqvae_training",

@@ -1,0 +1,97 @@
+"""What happens beside the steps of a training: its progress bar, its records, and its stop where it fails."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import ProgressCallback, TrainerCallback
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.training.checkpoints import COMPLETE, write_json
+
+LogFunction = Callable[[dict[str, float], int], None]
+
+_BESIDE_THE_LOSS = {"usage": "{:.0%}", "perplexity": "{:.0f}", "dead_codes": "{:.0f}", "zipf_js": "{:.3f}", "error": "{}"}
+"""What the bar shows of a record beside the loss, where the record has it."""
+
+
+class LiveProgressBar(ProgressCallback):
+    """Shows the newest record within the bar, where the Trainer's own prints a line each."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Replace the text beside the bar."""
+        if self.training_bar is not None and logs and "loss" in logs:
+            shown = {"loss": f"{float(logs['loss']):.3g}"}
+            shown |= {k: form.format(logs[k]) for k, form in _BESIDE_THE_LOSS.items() if k in logs}
+            self.training_bar.set_postfix_str(", ".join(f"{k} {v}" for k, v in shown.items()))
+
+
+class Checkpoints(TrainerCallback):
+    """Marks a checkpoint complete once all its files are written."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the mark last."""
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_json(folder / COMPLETE, {"step": state.global_step})
+
+
+class LiveLog(TrainerCallback):
+    """Hands every logged record on, so that curves are live wherever the caller shows them."""
+
+    def __init__(self, forward: LogFunction):
+        self.forward = forward
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Hand the record on."""
+        if logs and "loss" in logs and state.is_world_process_zero:
+            self.forward({k: float(v) for k, v in logs.items()}, state.global_step)
+
+
+def check_terms(terms: dict[str, Tensor], step: int) -> None:
+    """Find loss terms that are not finite, with one wait for the device.
+
+    Raises:
+        UserError: with the step and the terms.
+    """
+    if terms and not torch.stack([v.float() for v in terms.values()]).isfinite().all():
+        bad = ", ".join(f"{k}={v.item():g}" for k, v in terms.items() if not torch.isfinite(v))
+        raise UserError(_stopped(step, f"{bad} is not finite"))
+
+
+def check_gradients(model: nn.Module, step: int, terms: Callable[[], dict[str, Tensor]]) -> None:
+    """Find gradients that are not finite, with one wait for the device.
+
+    Args:
+        model: after a backward pass.
+        step: which.
+        terms: computes the step's loss terms once more, with their graph, to find the guilty one.
+
+    Raises:
+        UserError: with the step, the parameter, and the terms that cause it.
+    """
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if not gradients or torch.nn.utils.get_total_norm(gradients).isfinite():
+        return
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            guilty = [k for k, term in terms().items() if k != "loss" and _spoils(term, parameter)]
+            cause = f" (caused by {', '.join(guilty)})" if guilty else ""
+            where = name.removeprefix("module.")
+            raise UserError(_stopped(step, f"the gradient of {where} is not finite{cause}"))
+
+
+def _spoils(term: Tensor, parameter: Tensor) -> bool:
+    if not term.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(term, parameter, retain_graph=True, allow_unused=True)
+    return gradient is not None and not bool(gradient.isfinite().all())
+
+
+def _stopped(step: int, reason: str) -> str:
+    return (
+        f"training stopped at step {step}: {reason}; "
+        "nothing of this step was saved; a lower learning_rate or a warm-up usually helps"
+    )

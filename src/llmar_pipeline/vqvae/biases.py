@@ -1,0 +1,114 @@
+"""What else the codes are trained for than the motion: human language, and the names of actions."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmar_pipeline.vqvae import losses, processes
+from llmar_pipeline.vqvae.config import VQVAEConfig
+from llmar_pipeline.vqvae.quantizer import Quantized
+
+_BANDWIDTH_WORDS = 4096  # enough for a median and a mean; evenly spread over the vocabulary
+_CONTRAST = 0.07  # temperature of cosines, as in CLIP
+
+
+class HumanBiases(nn.Module):
+    """The three terms of L_human, each with the weight 0 switched off; averaged over the codebooks.
+
+    Args:
+        config: Weights and temperature.
+        words: The language model's input word embeddings, `[N, du]`; None leaves the MMD out.
+
+    Source: Eq. 3-7 of the paper.
+    """
+
+    words: Tensor | None
+    bandwidths: Tensor
+    word_term: Tensor
+
+    def __init__(self, config: VQVAEConfig, words: Tensor | None) -> None:
+        super().__init__()
+        self.settings = config
+        # Not persistent: words belong to the language model, and a trained VQ-VAE does without them.
+        self.register_buffer("words", words if config.reads_words else None, False)
+        if self.words is not None:
+            spread = torch.linspace(0, len(self.words) - 1, min(_BANDWIDTH_WORDS, len(self.words))).long()
+            bandwidths = losses.kernel_bandwidths(self.words[spread])
+            self.register_buffer("bandwidths", bandwidths, False)
+            self.register_buffer("word_term", losses.word_term(self.words[spread], bandwidths), False)
+
+    def forward(self, made: list[Quantized]) -> dict[str, Tensor]:
+        """The terms that are on.
+
+        Args:
+            made: What each codebook made of the batch.
+
+        Returns:
+            `zipf_loss`, `context_loss`, `mmd_loss`, each `[]`.
+        """
+        settings, terms = self.settings, dict[str, list[Tensor]]()
+        for entry in made:
+            if settings.human_weight and (settings.zipf_weight or settings.context_weight):
+                noise = losses.gumbel_noise(entry.distances.shape, entry.distances)
+                counts = losses.token_counts(
+                    entry.distances, entry.present, noise, settings.gumbel_temperature
+                )
+                if settings.zipf_weight:
+                    used = processes.sum_over_processes(counts.sum(0))
+                    terms.setdefault("zipf_loss", []).append(losses.zipf_loss(used))
+                if settings.context_weight:
+                    correlated = losses.context_loss(counts, entry.codebook.partners)
+                    terms.setdefault("context_loss", []).append(correlated)
+            if self.words is not None:
+                drawn = torch.randint(len(self.words), (settings.mmd_words,)).to(self.words.device)
+                distance = losses.mmd(
+                    entry.codebook.tangent, self.words[drawn], self.bandwidths, self.word_term
+                )
+                terms.setdefault("mmd_loss", []).append(distance)
+        return {name: torch.stack(values).mean() for name, values in terms.items()}
+
+
+class AuxiliaryHead(nn.Module):
+    """Tells the class of a clip from the mean of its tokens.
+
+    Args:
+        kind: "class": a linear classifier. "text": the cosine of the mean token with the class names' word
+            embeddings, so that codes come to lie where the language model keeps the action's words.
+        code_dim: du.
+        classes: Their number.
+        texts: Word embeddings of the class names, `[classes, du]`, for "text" in training.
+
+    Source: ours; "text" after CLIP (Radford et al. 2021).
+    """
+
+    texts: Tensor | None
+
+    def __init__(
+        self, kind: Literal["class", "text"], code_dim: int, classes: int, texts: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(code_dim, classes) if kind == "class" else None
+        self.register_buffer("texts", texts, False)
+
+    def forward(self, tokens: Tensor, present: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of the classes.
+
+        Args:
+            tokens: Embeddings, `[B, W, P, du]`.
+            present: True where a token covers an observed frame, `[B, W, P]`.
+            labels: Classes, `[B]`, int64.
+
+        Returns:
+            The loss, `[]`.
+        """
+        weight = present.float() / present.float().sum((1, 2), keepdim=True).clamp(min=1)
+        mean = (tokens * weight.unsqueeze(-1)).sum((1, 2))
+        if self.linear is not None:
+            logits = self.linear(mean * mean.shape[1] ** 0.5)  # entries of about 1, as the decoder reads them
+        else:
+            assert self.texts is not None, "the text head needs the class names' embeddings to train"
+            logits = F.normalize(mean, dim=1) @ F.normalize(self.texts.float(), dim=1).T / _CONTRAST
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        return processes.mean(loss, torch.ones_like(labels, dtype=torch.bool))

@@ -1,0 +1,88 @@
+"""Input streams of batches: `skeletons/streams.py` in torch, for the training loop and its gradients.
+
+Tensors are `[B, frame, coordinate, person, joint]`, zero where missing; `observed`, which has no coordinate,
+says where they are not.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llmar_pipeline.skeletons.streams import Stream
+from llmar_pipeline.skeletons.topology import Topology
+
+_STEP_SCALE = 10.0  # as in skeletons/streams.py
+
+
+def to_stream(points: Tensor, observed: Tensor, topology: Topology, stream: Stream) -> Tensor:
+    """Write joint positions as a stream.
+
+    Args:
+        points: positions, [B, frame, coordinate, person, joint], zero where missing.
+        observed: [B, frame, person, joint] bool.
+        topology: names root and parents.
+        stream: see `skeletons.streams.to_stream`.
+
+    Returns:
+        A tensor of the same shape; what it says of a missing joint means nothing.
+    """
+    if stream == "local":
+        root = slice(topology.root, topology.root + 1)
+        values = points - _held(points[..., root], observed[..., root])
+        values[..., root] = points[..., root]
+        return values
+    if stream == "bones":
+        held = _held(points, observed)
+        # Joint by joint: an index tensor would have to travel to the GPU, which waits for all work before.
+        return torch.stack(
+            [
+                points[..., joint] - held[..., parent] if parent >= 0 else points[..., joint]
+                for joint, parent in enumerate(topology.parents)
+            ],
+            dim=-1,
+        )
+    if stream == "motion":
+        before = F.pad(_held(points, observed)[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
+        return (points - before) * _STEP_SCALE
+    return points
+
+
+def from_stream(values: Tensor, observed: Tensor, topology: Topology, stream: Stream) -> Tensor:
+    """Inverse of `to_stream`, differentiable.
+
+    Args:
+        values: the stream, [B, frame, coordinate, person, joint], zero where missing.
+        observed: [B, frame, person, joint] bool.
+        topology: names root and parents.
+        stream: what `values` are.
+
+    Returns:
+        Joint positions, same shape; what it says of a missing joint means nothing.
+    """
+    if stream == "local":
+        root = slice(topology.root, topology.root + 1)
+        held = _held(values[..., root], observed[..., root])
+        before, after = values[..., : root.start] + held, values[..., root.stop :] + held
+        return torch.cat([before, values[..., root], after], dim=-1)
+    if stream == "bones":
+        points: dict[int, Tensor] = {}
+        for joint in sorted(range(len(topology.joints)), key=lambda joint: _depth(joint, topology)):
+            own, parent = values[..., joint : joint + 1], topology.parents[joint]
+            at_parent = slice(parent, parent + 1)
+            points[joint] = own + _held(points[parent], observed[..., at_parent]) if parent >= 0 else own
+        return torch.cat([points[joint] for joint in range(len(points))], dim=-1)
+    return values.cumsum(1) / _STEP_SCALE if stream == "motion" else values
+
+
+def _held(points: Tensor, observed: Tensor) -> Tensor:
+    """Where missing, the last observation before; zero before the first."""
+    frames = torch.arange(points.shape[1], device=points.device).view(-1, 1, 1)
+    last = (
+        (frames * observed).cummax(1).values
+    )  # frame 0 where there is none yet; missing, it is zeroed below
+    return (points * observed.unsqueeze(2)).gather(1, last.unsqueeze(2).expand_as(points))
+
+
+def _depth(joint: int, topology: Topology) -> int:
+    parent = topology.parents[joint]
+    return 0 if parent < 0 else 1 + _depth(parent, topology)

@@ -1,0 +1,264 @@
+"""Sequences as the VQ-VAE's input: all clips in one tensor, windows of a whole batch in one computation."""
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.skeletons.augmentation import Augmentation, AugmentationConfig, draw, plain
+from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.skeletons.streams import Stream
+from llmar_pipeline.skeletons.topology import Topology
+from llmar_pipeline.vqvae.streams import from_stream, to_stream
+
+Reading = tuple[int, Augmentation]
+"""Number of a clip, and how to read it."""
+
+_CLIPS_AT_ONCE = 1000
+
+
+def pack(readings: Sequence[Reading]) -> dict[str, Tensor]:
+    """Readings as tensors; a data loader's `collate_fn`.
+
+    Args:
+        readings: numbers of clips and how to read them.
+
+    Returns:
+        clip, start, length [B] int64; matrix [B, coordinate, coordinate] float32. Only where a reading needs
+        them: mirror [B] bool; noise [B] float32 and seed [B] int64.
+    """
+    augmentations = [augmentation for _, augmentation in readings]
+    packed = {
+        "clip": torch.tensor([clip for clip, _ in readings]),
+        "start": torch.tensor([a.start for a in augmentations]),
+        "length": torch.tensor([a.length for a in augmentations]),
+        "matrix": torch.from_numpy(np.stack([a.matrix for a in augmentations])),
+    }
+    if any(a.mirror for a in augmentations):
+        packed["mirror"] = torch.tensor([a.mirror for a in augmentations])
+    if any(a.noise for a in augmentations):
+        packed["noise"] = torch.tensor([a.noise for a in augmentations])
+        packed["seed"] = torch.tensor([a.seed for a in augmentations])
+    return packed
+
+
+class Clips:
+    """All frames of many clips in one tensor, on the device where it fits, else in the CPU's memory.
+
+    Attributes:
+        device: Where windows come out.
+        topology: The body that the clips are of.
+        seen: Which frames of each clip show somebody, [frame] bool.
+        channels: Of a window: persons * joints * coordinates.
+    """
+
+    def __init__(
+        self,
+        arrays: Iterable[np.ndarray],
+        lengths: Sequence[int],
+        persons: int,
+        topology: Topology,
+        device: torch.device | str = "cpu",
+        memory_share: float = 0.5,
+    ) -> None:
+        """Copies arrays of known lengths one after the other; see `load` and `from_arrays`."""
+        self.device, self.topology = torch.device(device), topology
+        joints, coordinates = len(topology.joints), topology.coordinates
+        self.channels = persons * joints * coordinates
+        size = sum(lengths) * (4 * self.channels + persons * joints)
+        home = self.device if _fits(self.device, size, memory_share) else torch.device("cpu")
+        # Coordinates before joints: one coordinate of all joints is then contiguous memory.
+        self._frames = torch.empty(sum(lengths), coordinates, persons, joints, device=home)
+        self._observed = torch.empty(sum(lengths), persons, joints, dtype=torch.bool, device=home)
+        self._offsets = torch.tensor([0, *lengths], device=home).cumsum(0)[:-1]
+        self._mirror = torch.tensor(topology.mirror, device=self.device)
+        self.seen: list[np.ndarray] = []
+        arrays, end = iter(arrays), 0
+        while block := list(islice(arrays, _CLIPS_AT_ONCE)):
+            cuts = np.cumsum([array.shape[1] for array in block])
+            data = np.full((cuts[-1], coordinates, persons, joints), np.nan, np.float32)
+            for array, place in zip(block, np.split(data, cuts[:-1]), strict=True):
+                place[:, :, : len(array)] = array.transpose(1, 3, 0, 2)
+            observed = np.logical_not(np.isnan(data).any(axis=1))
+            data[~np.broadcast_to(observed[:, None], data.shape)] = 0
+            start, end = end, end + len(data)
+            self._frames[start:end] = torch.from_numpy(data)
+            self._observed[start:end] = torch.from_numpy(observed)
+            self.seen += np.split(observed.any(axis=(1, 2)), cuts[:-1])
+
+    @classmethod
+    def load(
+        cls,
+        store: SequenceStore,
+        names: Sequence[str],
+        device: torch.device | str = "cpu",
+        memory_share: float = 0.5,
+    ) -> "Clips":
+        """Read clips of a store.
+
+        Args:
+            store: where they are.
+            names: which; clip number i is names[i].
+            device: where windows are wanted.
+            memory_share: most of a GPU's free memory that the clips may take. What is larger stays in the
+                CPU's memory, and of each batch only the resampled frames go to the GPU.
+
+        Raises:
+            UserError: a name that is not in the store.
+        """
+        known = dict(zip(store.names, store.lengths, strict=True))
+        # Of an unknown name, `by_name` says what is wrong.
+        lengths = [known[name] if name in known else store.by_name(name).n_frames for name in names]
+        arrays = (store.by_name(name).data for name in names)
+        return cls(arrays, lengths, store.persons, store.topology, device, memory_share)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Sequence[np.ndarray],
+        topology: Topology,
+        persons: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> "Clips":
+        """Clips that are in memory.
+
+        Args:
+            arrays: each [person, frame, joint, coordinate], NaN where missing.
+            topology: the body they are of.
+            persons: of a window, absent ones included; by default those of the fullest clip.
+            device: where windows are wanted.
+
+        Raises:
+            UserError: an array of another shape.
+        """
+        persons = persons or max(len(array) for array in arrays)
+        joints, coordinates = len(topology.joints), topology.coordinates
+        for number, array in enumerate(arrays):
+            if array.ndim != 4 or array.shape[2:] != (joints, coordinates) or not array.size:
+                raise UserError(
+                    f"clip {number}: expected [person, frame, joint, coordinate] with {joints} joints of "
+                    f"{coordinates} coordinates, saw {list(array.shape)}; convert it first."
+                )
+            if len(array) > persons:
+                raise UserError(
+                    f"clip {number}: expected at most {persons} persons, saw {len(array)}; leave some out."
+                )
+        return cls(arrays, [array.shape[1] for array in arrays], persons, topology, device)
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def plain(self, clip: int) -> Reading:
+        """The whole clip as it is."""
+        return clip, plain(len(self.seen[clip]), self.topology.coordinates)
+
+    def random(self, clip: int, config: AugmentationConfig, rng: np.random.Generator) -> Reading:
+        """A random reading of a clip; see `skeletons.augmentation.draw`."""
+        return clip, draw(config, self.seen[clip], self.topology.coordinates, rng)
+
+    def windows(self, readings: dict[str, Tensor], frames: int, stream: Stream) -> tuple[Tensor, Tensor]:
+        """Read clips, each resampled to a fixed number of frames, as a stream.
+
+        A window depends on its own reading alone, not on the others of its batch. A joint that lacks one
+        coordinate counts as missing.
+
+        Args:
+            readings: what `pack` gives, on any device.
+            frames: V.
+            stream: what the channels are.
+
+        Returns:
+            (motion [B, V, channels] float32, zero where missing; mask of the same shape, True where
+            observed), on `device`. Channels are persons, of each the joints, of each the coordinates.
+
+        Source: input channels as in the lineage; resampling ours.
+        """
+        points, observed = (_send(tensor, self.device) for tensor in self._resample(readings, frames))
+        given = {name: _send(tensor, self.device) for name, tensor in readings.items()}
+        # Not a matrix product, which mixed precision and TF32 would round.
+        columns = given["matrix"][:, None, :, :, None, None].unbind(3)
+        products = (column * x.unsqueeze(2) for column, x in zip(columns, points.unbind(2), strict=True))
+        points = reduce(torch.add, products)
+        if "mirror" in given:
+            flip = given["mirror"].view(-1, 1, 1, 1)
+            points = torch.where(flip.unsqueeze(2), points.index_select(-1, self._mirror), points)
+            observed = torch.where(flip, observed.index_select(-1, self._mirror), observed)
+        if "noise" in given:
+            noise = _random_numbers(given["seed"], points[0].numel()).view_as(points)
+            points = points + noise * given["noise"].view(-1, 1, 1, 1, 1)
+        values = to_stream(points, observed, self.topology, stream) * observed.unsqueeze(2)
+        mask = observed.unsqueeze(2).expand_as(values)
+        return _channels(values), _channels(mask)
+
+    def _resample(self, readings: dict[str, Tensor], frames: int) -> tuple[Tensor, Tensor]:
+        """As `transforms.resample`, where the clips lie: what `vqvae.streams` calls points and observed."""
+        home = self._frames.device
+        clip, start, length = (_send(readings[name], home) for name in ("clip", "start", "length"))
+        position = torch.arange(frames, device=home) * ((length - 1).double() / max(frames - 1, 1))[:, None]
+        if frames > 1:
+            position[:, -1] = length - 1  # as in numpy's linspace, whatever the rounding
+        first = (self._offsets[clip] + start)[:, None]
+        before = (first + position.floor().long()).flatten()
+        after = (first + position.ceil().long()).flatten()
+        weight = position.frac().float().view(-1, 1, 1)
+        seen_before, seen_after = (self._observed.index_select(0, at).float() for at in (before, after))
+        # Where both neighbours are observed 1 - weight and weight, where one is, 1 for that one.
+        share_before = seen_before * (1 - weight * seen_after)
+        share_after = seen_after * (1 - (1 - weight) * seen_before)
+        points = self._frames.index_select(0, before) * share_before[:, None]
+        points += self._frames.index_select(0, after) * share_after[:, None]
+        batch = (len(clip), frames)
+        return points.unflatten(0, batch), (seen_before + seen_after > 0).unflatten(0, batch)
+
+
+def positions(motion: Tensor, mask: Tensor, topology: Topology, stream: Stream) -> Tensor:
+    """Joint positions of windows: the inverse of `Clips.windows`, but for the reading. Differentiable.
+
+    Args:
+        motion: [B, V, channels].
+        mask: True where the original was observed, same shape.
+        topology: the body it is of.
+        stream: what the channels are.
+
+    Returns:
+        [B, person, V, joint, coordinate], NaN where not observed. NaN passes no gradient on.
+    """
+    shape = (-1, len(topology.joints), topology.coordinates)
+    observed = mask.unflatten(2, shape).all(-1)
+    values = motion.unflatten(2, shape).movedim(-1, 2) * observed.unsqueeze(2)
+    points = from_stream(values, observed, topology, stream)
+    return torch.where(observed.unsqueeze(2), points, torch.nan).permute(0, 3, 1, 4, 2)
+
+
+def _channels(values: Tensor) -> Tensor:
+    return values.permute(0, 1, 3, 4, 2).flatten(2)
+
+
+def _random_numbers(seed: Tensor, count: int) -> Tensor:
+    """Numbers of mean 0 and variance 1, [B, count]; those of a seed are the same on every device, to the bit.
+
+    Each is the sum of four 16-bit integers of a hash: nearly normal, at most 3.5 standard deviations.
+
+    Source: SplitMix64 (Steele et al. 2014) of seed and place.
+    """
+    x = seed[:, None] + torch.arange(1, count + 1, device=seed.device) * -0x61C8864680B583EB
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
+        # The right shift of a signed integer copies the sign; SplitMix64 wants zeros.
+        x = (x ^ (x >> shift & (1 << 64 - shift) - 1)) * factor
+    total = sum(x >> shift & 0xFFFF for shift in (16, 32, 48)) + (x & 0xFFFF)
+    return (total - 2 * 0xFFFF).float() * (3 / (2**32 - 1)) ** 0.5
+
+
+def _fits(device: torch.device, size: int, memory_share: float) -> bool:
+    """Whether so many bytes may lie on the device. CUDA alone has the double precision of `_resample`."""
+    return device.type == "cuda" and size <= memory_share * torch.cuda.mem_get_info(device)[0]
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
