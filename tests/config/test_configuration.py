@@ -21,6 +21,20 @@ ENVIRONMENTS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name no
 SIZES = sorted(p.stem for p in (CONF / "sizes").glob("*.yml"))
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiments").glob("*.yml"))
 
+CHANGED: dict[str, dict[str, Any]] = {
+    "llm_ar": {},
+    "no_biases": {"vqvae.zipf_weight": 0, "vqvae.context_weight": 0, "vqvae.mmd_weight": 0},  # Table 4
+    "no_zipf": {"vqvae.zipf_weight": 0},
+    "no_context": {"vqvae.context_weight": 0},
+    "no_mmd": {"vqvae.mmd_weight": 0},
+    "euclidean": {"vqvae.geometry": "euclidean"},  # Table 6
+    "residual_codes": {"vqvae.residual_levels": 2},  # ours, as the rest
+    "body_parts": {"vqvae.body_parts": True},
+    "supervised": {"vqvae.auxiliary": "class"},
+    "text_aligned": {"vqvae.auxiliary": "text"},
+}
+"""What each experiment changes in the paper's method."""
+
 
 def load(env: str | None = None, **runtime: Any) -> StackedConfigLoader:
     return StackedConfigLoader(str(CONF), env, runtime, **CONFIG_LOADER_ARGS)
@@ -43,7 +57,18 @@ def base_parameters() -> dict[str, Any]:
     return dict(OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.load, files)), resolve=False))
 
 
-@pytest.mark.parametrize(("env", "size", "experiment"), list(product(ENVIRONMENTS, SIZES, EXPERIMENTS)))
+def flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> value of every single parameter."""
+    found: dict[str, Any] = {}
+    for name, value in parameters.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("env", "size", "experiment"),
+    [*product(ENVIRONMENTS, SIZES, ["llm_ar"]), *product(["ntu120"], SIZES, EXPERIMENTS)],
+)
 def test_every_combination_validates(env, size, experiment):
     parameters = load(env, size=size, experiment=experiment)["parameters"]
     hints = hinted_parameters()
@@ -78,14 +103,22 @@ def test_the_papers_overlays_change_nothing(folder):
     assert OmegaConf.load(CONF / folder) == {}
 
 
-def test_euclidean_changes_the_geometry_alone():
-    hyperbolic, euclidean = (
-        load("ntu120", experiment=name)["parameters"] for name in ("llm_ar", "euclidean")
-    )
-    assert euclidean["vqvae"].pop("geometry") == "euclidean"
-    assert hyperbolic["vqvae"].pop("geometry") == "hyperbolic"
-    assert euclidean["run"].pop("experiment") != hyperbolic["run"].pop("experiment")
-    assert euclidean == hyperbolic
+@pytest.mark.parametrize("experiment", sorted(CHANGED))
+@pytest.mark.parametrize(
+    ("env", "size"), [("ntu120", "paper"), ("uav", "gpu"), ("nwucla", "laptop"), ("demo", "demo")]
+)
+def test_an_experiment_changes_only_what_it_names(env, size, experiment):
+    paper, ours = (flat(load(env, size=size, experiment=name)["parameters"]) for name in ("llm_ar", experiment))
+    assert paper.pop("run.experiment") == "llm_ar"
+    assert ours.pop("run.experiment") == experiment
+    assert ours == paper | CHANGED[experiment]
+
+
+def test_every_experiment_is_in_the_table_and_departs_from_the_papers_value():
+    assert sorted(CHANGED) == EXPERIMENTS
+    base = flat(base_parameters())
+    for name, changes in CHANGED.items():
+        assert {key for key, value in changes.items() if base[key] == value} == set(), name
 
 
 def test_every_dataset_lies_in_the_folder_of_its_layer():

@@ -7,7 +7,7 @@ from torch import nn
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.config import TrainingConfig
-from llmar_pipeline.training.checkpoints import COMPLETE, latest_checkpoint
+from llmar_pipeline.training.checkpoints import COMPLETE, latest_checkpoint, save_state
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 
@@ -137,6 +137,51 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_term(tmp_path):
     with pytest.raises(UserError, match=r"step \d.*loss=nan"):
         train(model, bad, settings, tmp_path, {})
     assert all(torch.isfinite(v).all() for v in weights(model).values())
+
+
+class Rooted(Regression):
+    """Two terms; the second has a finite value and, at weight 0, an infinite gradient."""
+
+    def forward(self, x, y):
+        outputs = super().forward(x, y)
+        if self.seen > 8:
+            outputs["rooted"] = (self.trained.bias - self.trained.bias.detach()).abs().sqrt().sum()
+            outputs["loss"] = outputs["loss"] + outputs["rooted"]
+        return outputs
+
+
+def test_a_gradient_that_is_not_finite_stops_with_step_parameter_and_term(tmp_path):
+    model = Rooted()
+    with pytest.raises(UserError, match=r"step 3.*gradient of trained\.bias.*caused by rooted\)"):
+        train(model, stream(config()), config(save_every=1), tmp_path, {})
+    assert latest_checkpoint(tmp_path).name == "checkpoint-2"
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_written(tmp_path):
+    model = Regression()
+    model.seen += math.inf
+    with pytest.raises(UserError, match="checkpoint-3 would hold weights that are not finite \\(seen\\)"):
+        save_state(model, tmp_path / "checkpoint-3")
+    assert not list(tmp_path.iterdir())
+
+
+def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, capsys):
+    settings, taken = config(log_every=4), []
+
+    def measure(batch, outputs):
+        taken.append(set(batch))
+        return {"error": outputs["loss"].detach() + 1}
+
+    def prepare(batch):
+        return {"x": batch["x"] * 0, "y": batch["y"] * 0}
+
+    history = train(
+        Regression(), stream(settings), settings, tmp_path, {}, prepare=prepare, measure=measure
+    )
+    assert taken == [{"x", "y"}] * 4  # two micro-batches of steps 4 and 8
+    assert [record["step"] for record in history] == [4, 8]
+    assert all(record["error"] < 1.5 for record in history)  # with all zeros only the bias is off
+    assert "error 1." in capsys.readouterr().err  # the progress bar
 
 
 def test_the_stream_reads_every_item_once_an_epoch_and_depends_on_position_alone():

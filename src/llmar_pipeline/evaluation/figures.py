@@ -1,19 +1,27 @@
 """Plotly figures of one visual style, for the report and the catalog."""
 
-from collections.abc import Iterable, Mapping
 from colorsys import hls_to_rgb
 from html import escape
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-
-from llmar_pipeline.evaluation.sentences import js_divergence, perplexity, used_codes, zipf_target
+from plotly.subplots import make_subplots
 
 INK, MUTED, GRID = "#1f2933", "#66727f", "#e4e8ec"
 BLUE, VERMILLION = "#0072b2", "#d55e00"
 # Okabe and Ito's palette, which stays distinct under colour blindness, without its yellow.
 PALETTE = [BLUE, VERMILLION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK]
+
+# The history's columns that say how the codebook is used and what it keeps, with their titles.
+HEALTH = {
+    "usage": "codes in use (%)",
+    "perplexity": "perplexity of the codes",
+    "dead_codes": "dead codes",
+    "zipf_js": "divergence from Zipf's law (nats)",
+    "error": "mean joint error",
+}
+HEALTH_COLOUR = "#009e73"
 
 TEMPLATE = go.layout.Template(
     layout={
@@ -135,72 +143,60 @@ def per_class_figure(per_class: pd.DataFrame) -> go.Figure:
     )
 
 
-def loss_figure(records: Iterable[Mapping[str, object]]) -> go.Figure:
-    """Draw losses against the step, one line a name; the axis is logarithmic where they are all positive.
+def history_figure(history: pd.DataFrame) -> go.Figure:
+    """Draw a training history as small multiples over a shared step axis.
+
+    Loss terms are on the left, logarithmic where they are positive and span more than a factor of 5. The
+    health of the codebook, where the history has it, is beside them on the right.
 
     Args:
-        records: Mappings with `step`, `name` and `value`. Values that are not finite are left out.
+        history: A row a log: `step`, loss terms (`loss`, the total, and columns that end in `_loss`) and any
+            columns of `HEALTH`. Values that are not finite are left out, and so are terms without others.
 
     Source: ours.
     """
-    table = pd.DataFrame(list(records), columns=["step", "name", "value"])
-    table = table[np.isfinite(table["value"].astype(float))]
-    figure = go.Figure()
-    for name, line in table.groupby("name", sort=False):
-        line = line.sort_values("step")
+    table = history.astype(float).replace([np.inf, -np.inf], np.nan).dropna(axis="columns", how="all")
+    losses = [name for name in table.columns if name == "loss" or name.endswith("_loss")]
+    health = [name for name in HEALTH if name in table.columns]
+    across = min(len(losses), 2)
+    rows = max(-(-len(losses) // max(across, 1)), len(health), 1)
+    places = {name: (1 + i // across, 1 + i % across) for i, name in enumerate(losses)}
+    places |= {name: (1 + i, across + 1) for i, name in enumerate(health)}
+    titles = {place: _panel_title(name, len(losses) > 1) for name, place in places.items()}
+    columns = max(across + bool(health), 1)
+    figure = make_subplots(
+        rows,
+        columns,
+        shared_xaxes="all",
+        horizontal_spacing=0.08,
+        vertical_spacing=0.36 / rows if rows > 1 else 0,
+        subplot_titles=[titles[place] for place in sorted(titles)],
+        specs=[
+            [{} if (r, c) in titles or not titles else None for c in range(1, columns + 1)]
+            for r in range(1, rows + 1)
+        ],
+    )
+    for name, (row, column) in places.items():
+        line = table[["step", name]].dropna().sort_values("step")
+        factor = 100 if name == "usage" else 1
         figure.add_scatter(
             x=line["step"],
-            y=line["value"],
-            name=escape(str(name)),
+            y=factor * line[name],
+            name=titles[row, column],
             mode="lines" if len(line) > 1 else "markers",
-            line_width=2,
+            line={"width": 1.8, "color": HEALTH_COLOUR if name in health else BLUE},
+            showlegend=False,
+            row=row,
+            col=column,
         )
-    logarithmic = len(table) > 0 and bool((table["value"] > 0).all())
-    figure.update_xaxes(title_text="optimiser step")
-    figure.update_yaxes(
-        title_text="loss (log scale)" if logarithmic else "loss",
-        type="log" if logarithmic else "linear",
-        tickvals=_log_ticks(table["value"]) if logarithmic else None,
-        tickformat="~g",
-    )
-    return figure.update_layout(template=TEMPLATE, height=360, showlegend=True, hovermode="x unified")
-
-
-def usage_figure(usage: np.ndarray) -> go.Figure:
-    """Draw the share of every code by rank against Zipf's law, both axes logarithmic.
-
-    Args:
-        usage: Occurrences of every code, [U], as `sentences.code_usage` gives them.
-
-    Source: Eq. 2 of the paper.
-    """
-    target = zipf_target(len(usage))
-    rank = np.arange(1, len(usage) + 1)
-    share = 100 * np.sort(usage)[::-1] / np.sum(usage)
-    used = used_codes(usage)
-    figure = go.Figure()
-    figure.add_scatter(
-        x=rank[:used],
-        y=share[:used],
-        name="action sentences",
-        mode="markers",
-        marker={"size": 5, "color": BLUE},
-    )
-    figure.add_scatter(x=rank, y=100 * target, name="Zipf's law", mode="lines", line_color=VERMILLION)
-    figure.update_xaxes(title_text="rank of the code", type="log", dtick=1)
-    figure.update_yaxes(title_text="share of all tokens (%)", type="log", dtick=1, tickformat="~g")
-    title = (
-        f"{used} of {len(usage)} codes used, perplexity {perplexity(usage):.1f}"
-        f" (Zipf {perplexity(target):.1f}),"
-        f"<br>Jensen-Shannon divergence {js_divergence(usage, target):.3f} nats"
-    )
-    return figure.update_layout(
-        template=TEMPLATE,
-        height=400,
-        title={"text": title, "font": {"size": 13}},
-        margin_t=64,
-        legend={"x": 0.02, "y": 0.04, "yanchor": "bottom", "orientation": "v"},
-    )
+        if name in losses and 0 < 5 * line[name].min() < line[name].max():
+            figure.update_yaxes(type="log", tickvals=_log_ticks(line[name]), row=row, col=column)
+        below = [other for other, place in places.items() if place[1] == column and place[0] > row]
+        figure.update_xaxes(showticklabels=not below, row=row, col=column)
+        figure.update_xaxes(title_text=None if below else "optimiser step", row=row, col=column)
+    figure.update_yaxes(tickformat="~g")
+    figure.update_annotations(font={"size": 13, "color": INK})
+    return figure.update_layout(template=TEMPLATE, height=90 + 170 * rows if rows > 1 else 320, margin_t=32)
 
 
 def token_color(code: int) -> str:
@@ -210,10 +206,16 @@ def token_color(code: int) -> str:
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
+def _panel_title(name: str, among_others: bool) -> str:
+    if name == "loss":
+        return "total loss" if among_others else "loss"
+    return HEALTH.get(name) or name.replace("_", " ").replace("mmd", "MMD").replace("zipf", "Zipf")
+
+
 def _log_ticks(values: pd.Series) -> list[float]:
     """Return 1, 2 and 5 of every decade, or the decades alone where there are many."""
     decades = range(int(np.floor(np.log10(values.min()))), int(np.ceil(np.log10(values.max()))) + 1)
-    return [float(f"{m}e{decade}") for decade in decades for m in ((1, 2, 5) if len(decades) <= 5 else (1,))]
+    return [float(f"{m}e{decade}") for decade in decades for m in ((1, 2, 5) if len(decades) <= 3 else (1,))]
 
 
 def _short(name: str, length: int = 24) -> str:

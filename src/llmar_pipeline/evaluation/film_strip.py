@@ -4,13 +4,19 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
-from matplotlib.patches import FancyBboxPatch
 
-from llmar_pipeline.evaluation.figures import BLUE, INK, MUTED, VERMILLION, token_color
+from llmar_pipeline.evaluation.figures import INK, MUTED
+from llmar_pipeline.evaluation.stick_figures import (
+    draw_skeletons,
+    draw_tokens,
+    evenly_spaced,
+    frame_boxes,
+    plain_panel,
+    seen_from_front,
+)
 
 Clip = tuple[np.ndarray, np.ndarray, Sequence[int] | None]
 
@@ -24,10 +30,11 @@ def film_strip(
     mirror: Sequence[int] | None = None,
     n_frames: int = 8,
     y_down: bool = False,
+    books: int = 1,
 ) -> bytes:
     """Draw one clip as `film_strips` does. Source: ours."""
     clips: dict[str, Clip] = {title: (original, reconstruction, codes)}
-    return film_strips(clips, bones, mirror, n_frames, y_down)
+    return film_strips(clips, bones, mirror, n_frames, y_down, books)
 
 
 def film_strips(
@@ -36,6 +43,7 @@ def film_strips(
     mirror: Sequence[int] | None = None,
     n_frames: int = 8,
     y_down: bool = False,
+    books: int = 1,
 ) -> bytes:
     """Draw sequences above their reconstructions as stick figures seen from the front, clip below clip.
 
@@ -51,6 +59,7 @@ def film_strips(
         mirror: Index of every joint's left-right partner, itself on the body's axis. None: one colour.
         n_frames: Number of frames, evenly spaced.
         y_down: The vertical coordinate grows downwards, as in image coordinates.
+        books: Number of codes a time step, drawn one below the other.
 
     Returns:
         A PNG image, 1600 pixels wide; one row of white pixels without clips.
@@ -60,7 +69,7 @@ def film_strips(
     images = [np.full((1, 1600, 4), 255, dtype=np.uint8)]
     for title, (original, reconstruction, codes) in clips.items():
         canvas = FigureCanvasAgg(
-            _draw_clip(original, reconstruction, bones, title, codes, mirror, n_frames, y_down)
+            _draw_clip(original, reconstruction, bones, title, codes, mirror, n_frames, y_down, books)
         )
         canvas.draw()
         images.append(np.asarray(canvas.buffer_rgba()))
@@ -78,24 +87,22 @@ def _draw_clip(
     mirror: Sequence[int] | None,
     n_frames: int,
     y_down: bool,
+    books: int,
 ) -> Figure:
-    if original.shape != reconstruction.shape:
-        raise ValueError(f"expected equal shapes, seen {original.shape} and {reconstruction.shape}")
-    view = np.array([1, -1 if y_down else 1])
-    truth = original[..., :2].astype(np.float64) * view
-    output = np.where(np.isnan(original), np.nan, reconstruction)[..., :2] * view
-    n_frames = min(n_frames, truth.shape[1])
-    frames = ((np.arange(n_frames) + 0.5) * truth.shape[1] / n_frames).astype(int)
-    middle, half, bottom, top = _window(truth, frames)
-    _, _, lowest, highest = _window(output, frames)
+    truth, output = seen_from_front(original, reconstruction, y_down)
+    frames = evenly_spaced(truth.shape[1], n_frames)
+    truth, output = truth[:, frames], output[:, frames]
+    middle, half, bottom, top = _window(truth)
+    _, _, lowest, highest = _window(output)
     bottom, top = min(bottom, lowest), max(top, highest)
 
     # Inches: the picture, the row labels, the gap between panels, the panels.
     width, label, gap = 10.0, 0.42, 0.06
     span = width - label - 0.1
-    panel = span / n_frames
+    panel = span / len(frames)
     body = min(max(panel * (top - bottom) / (2 * half), 1.0), 2.3)
-    strip = 0.0 if codes is None else 0.62
+    tokens = 0.5 if books == 1 else 0.24 * books
+    strip = 0.0 if codes is None else 0.12 + tokens
     height = 0.42 + 2 * body + gap + 0.3 + strip
     figure = Figure(figsize=(width, height), dpi=160, facecolor="white")
     figure.text(label / width, 1 - 0.14 / height, title, size=12, weight="bold", color=INK, va="top")
@@ -109,83 +116,31 @@ def _draw_clip(
         scale = max(2 * half / panel, (top - bottom) / body)
         axes.set_xlim(0, span * scale)
         axes.set_ylim((bottom + top - body * scale) / 2, (bottom + top + body * scale) / 2)
-        axes.set_facecolor("#f6f8fa")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines[:].set_visible(False)
-        for column, frame in enumerate(frames):
+        plain_panel(axes)
+        for column in range(len(frames)):
             if column:
                 axes.axvline(column * panel * scale, color="white", linewidth=72 * gap)
             shift = np.array([(column + 0.5) * panel * scale - middle[column], 0])
-            _draw_skeletons(axes, data[:, frame] + shift, bones, mirror)
+            draw_skeletons(axes, data[:, column] + shift, bones, mirror)
     for column, frame in enumerate(frames):
         x = (label + (column + 0.5) * panel) / width
         figure.text(
             x, (strip + 0.2) / height, f"frame {frame}", size=9, color=MUTED, ha="center", va="center"
         )
     if codes is not None:
-        axes = figure.add_axes((label / width, 0.1 / height, span / width, 0.5 / height))
-        _draw_tokens(axes, codes, span / 0.5)
+        axes = figure.add_axes((label / width, 0.1 / height, span / width, tokens / height))
+        draw_tokens(axes, codes, books, span, tokens)
     return figure
 
 
-def _window(data: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, float, float, float]:
+def _window(data: np.ndarray) -> tuple[np.ndarray, float, float, float]:
     """Return the horizontal middle of every frame [n] and what they share: half width, bottom, top."""
-    shown = data[:, frames].swapaxes(0, 1).reshape(len(frames), -1, 2)
-    low = np.nanmin(shown, axis=1, initial=np.inf)
-    high = np.nanmax(shown, axis=1, initial=-np.inf)
+    low, high = frame_boxes(data)
     present = np.isfinite(low).all(axis=1)
     if not present.any():
-        return np.zeros(len(frames)), 1.0, -1.0, 1.0
+        return np.zeros(len(low)), 1.0, -1.0, 1.0
     middle = np.where(present, (low[:, 0] + high[:, 0]) / 2, 0.0)
     half = float((high - low)[present, 0].max() / 2)
     bottom, top = float(low[present, 1].min()), float(high[present, 1].max())
     margin = 0.06 * max(2 * half, top - bottom, 1e-6)
     return middle, half + margin, bottom - margin, top + margin
-
-
-def _draw_skeletons(
-    axes: Axes, people: np.ndarray, bones: Sequence[tuple[int, int]], mirror: Sequence[int] | None
-) -> None:
-    for person, joints in enumerate(people):
-        for child, parent in bones:
-            partner = child if mirror is None else mirror[child]
-            color = INK if partner == child else BLUE if child < partner else VERMILLION
-            axes.plot(
-                joints[[child, parent], 0],
-                joints[[child, parent], 1],
-                color=color,
-                linewidth=2.0,
-                alpha=1.0 if person == 0 else 0.4,
-                solid_capstyle="round",
-            )
-
-
-def _draw_tokens(axes: Axes, codes: Sequence[int], aspect: float) -> None:
-    axes.set_xlim(0, aspect)
-    axes.set_ylim(0, 1)
-    axes.set_axis_off()
-    box = aspect / max(len(codes), 1)
-    for i, code in enumerate(codes):
-        style = f"round,pad=0,rounding_size={min(0.12, box / 4):.3f}"
-        axes.add_patch(
-            FancyBboxPatch(
-                ((i + 0.05) * box, 0.15),
-                0.9 * box,
-                0.65,
-                boxstyle=style,
-                facecolor=token_color(code),
-                edgecolor="none",
-            )
-        )
-        turned = box < 0.75
-        axes.text(
-            (i + 0.5) * box,
-            0.465,
-            str(code),
-            size=9 if box > 0.35 else 6,
-            color=INK,
-            ha="center",
-            va="center",
-            rotation=90 if turned else 0,
-        )

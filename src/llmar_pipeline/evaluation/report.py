@@ -4,7 +4,6 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,15 +12,12 @@ from plotly.offline import get_plotlyjs
 
 from llmar_pipeline.evaluation.figures import (
     confusion_figure,
-    loss_figure,
+    history_figure,
     per_class_figure,
     token_color,
-    usage_figure,
 )
 from llmar_pipeline.evaluation.metrics import confusion, most_confused, per_class
 from llmar_pipeline.evaluation.tables import example_clips
-
-Losses = Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -40,11 +36,15 @@ class ReportContext:
         shuffled_accuracy: Accuracy (fraction of 1) where every clip is given another clip's sentence.
         predictions: The predictions table.
         sentences: Clip name to code indices, for the example clips.
-        stage1_losses: Records of `step`, `name`, `value`.
-        stage2_losses: The same.
-        reconstruction_error: Mean distance between a joint and its reconstruction, in `length_unit`.
+        stage1_history: Training history of the VQ-VAE, as `figures.history_figure` takes it.
+        stage2_history: The same of LoRA.
+        code_statistics: As `sentences.sentence_statistics` returns them for test clips, with
+            `reconstruction_error` (mean distance between a joint and its reconstruction, in `length_unit`);
+            the same of training clips under `train_...`. What is missing is left out.
         length_unit: Unit of the sequences' coordinates.
-        usage: Occurrences of every code, [U].
+        code_usage: Figure of `code_figures.usage_figure`.
+        code_map: Figure of `code_figures.code_map_figure`.
+        animations: Caption to GIF image.
         film_strips: Caption to PNG image.
         clips_read: Number of clips read.
         quarantined: Table of `reason` and `clips` (a count).
@@ -65,11 +65,13 @@ class ReportContext:
     shuffled_accuracy: float | None = None
     predictions: pd.DataFrame | None = None
     sentences: Mapping[str, Sequence[int]] | None = None
-    stage1_losses: Losses | None = None
-    stage2_losses: Losses | None = None
-    reconstruction_error: float | None = None
+    stage1_history: pd.DataFrame | None = None
+    stage2_history: pd.DataFrame | None = None
+    code_statistics: Mapping[str, float | int] | None = None
     length_unit: str = "m"
-    usage: np.ndarray | None = None
+    code_usage: go.Figure | None = None
+    code_map: go.Figure | None = None
+    animations: Mapping[str, bytes] | None = None
     film_strips: Mapping[str, bytes] | None = None
     clips_read: int | None = None
     quarantined: pd.DataFrame | None = None
@@ -99,9 +101,10 @@ def render_report(context: ReportContext) -> str:
     figures = {
         "confusion": None if predictions is None else _plot(confusion_figure(confusion(predictions))),
         "per_class": None if classes is None else _plot(per_class_figure(classes)),
-        "stage1": None if c.stage1_losses is None else _plot(loss_figure(c.stage1_losses)),
-        "stage2": None if c.stage2_losses is None else _plot(loss_figure(c.stage2_losses)),
-        "usage": None if c.usage is None else _plot(usage_figure(c.usage)),
+        "stage1": None if c.stage1_history is None else _plot(history_figure(c.stage1_history)),
+        "stage2": None if c.stage2_history is None else _plot(history_figure(c.stage2_history)),
+        "usage": None if c.code_usage is None else _plot(c.code_usage),
+        "map": None if c.code_map is None else _plot(c.code_map),
     }
     return environment.get_template("report.html").render(
         c=c,
@@ -113,10 +116,9 @@ def render_report(context: ReportContext) -> str:
         examples=None if predictions is None else _records(example_clips(predictions)),
         sentences=c.sentences or {},
         quarantined=None if c.quarantined is None else _records(c.quarantined),
-        strips={
-            caption: "data:image/png;base64," + b64encode(image).decode()
-            for caption, image in (c.film_strips or {}).items()
-        },
+        statistics=_statistics(c.code_statistics or {}, c.length_unit),
+        animations=_images(c.animations, "gif"),
+        strips=_images(c.film_strips, "png"),
         parameters=list(_flatten(c.parameters or {})),
     )
 
@@ -129,6 +131,38 @@ def _controls(metrics: Mapping[str, float | int | None], shuffled: float | None)
         (f"chance, {metrics['n_classes']} classes", metrics["chance"]),
     ]
     return [(name, value) for name, value in rows if value is not None]
+
+
+def _statistics(values: Mapping[str, float | int], unit: str) -> list[tuple[str, str, str, str]]:
+    """Rows of (statistic, of test clips, of training clips, what to compare with)."""
+
+    def number(key: str, form: str) -> str:
+        return form.format(values[key]).replace("%", "\u202f%") if key in values else ""
+
+    rows = [
+        ("codes in use", "used_codes", "{:d}", number("codes", "of {:d}")),
+        ("perplexity of the codes", "perplexity", "{:.1f}", number("zipf_perplexity", "Zipf's law {:.1f}")),
+        ("divergence from Zipf's law", "zipf_js", "{:.3f} nats", "equal 0, disjoint 0.693"),
+        (
+            "tokens in correlated pairs",
+            "correlated_share",
+            "{:.1%}",
+            number("random_correlated_share", "random pairs {:.1%}"),
+        ),
+        ("mean joint error", "reconstruction_error", "{:.3g} " + unit, ""),
+    ]
+    return [
+        (label, number(key, form), number(f"train_{key}", form), reference)
+        for label, key, form, reference in rows
+        if key in values
+    ]
+
+
+def _images(images: Mapping[str, bytes] | None, kind: str) -> dict[str, str]:
+    return {
+        caption: f"data:image/{kind};base64," + b64encode(image).decode()
+        for caption, image in (images or {}).items()
+    }
 
 
 def _flatten(parameters: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:

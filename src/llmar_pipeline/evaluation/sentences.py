@@ -1,12 +1,13 @@
-"""How much action sentences look like a human language: code usage, perplexity, distance to Zipf's law."""
+"""How much action sentences look like a human language: code usage, Zipf's law, correlated tokens."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.vqvae.zipf import zipf_target
 
-Sentences = Iterable[Sequence[int]] | np.ndarray
+Sentences = Sequence[Sequence[int]] | np.ndarray
 
 
 def code_usage(sentences: Sentences, n_codes: int) -> np.ndarray:
@@ -24,8 +25,7 @@ def code_usage(sentences: Sentences, n_codes: int) -> np.ndarray:
 
     Source: ours.
     """
-    rows = [np.asarray(sentence, dtype=np.int64).ravel() for sentence in sentences]
-    codes = np.concatenate([np.empty(0, dtype=np.int64), *rows])
+    codes = np.concatenate([np.empty(0, dtype=np.int64), *_rows(sentences)])
     if codes.size == 0:
         raise UserError("Expected action sentences with at least one code, seen none: run stage 1 again.")
     if codes.min() < 0 or codes.max() >= n_codes:
@@ -49,22 +49,6 @@ def perplexity(usage: np.ndarray) -> float:
     return float(np.exp(-np.sum(share * np.log(share))))
 
 
-def zipf_target(n_codes: int, alpha: float = 1.0, beta: float = 2.7) -> np.ndarray:
-    """Return Zipf's law over the ranks 1 to U, 1 / (i + beta)^alpha, normalised to sum 1.
-
-    Args:
-        n_codes: Size of the codebook, U.
-        alpha: Exponent.
-        beta: Shift of the rank.
-
-    Returns:
-        Probability of every rank, descending, float64 [U].
-
-    Source: Eq. 2 of the paper.
-    """
-    return _distribution((np.arange(1, n_codes + 1) + beta) ** -float(alpha))
-
-
 def js_divergence(usage: np.ndarray, target: np.ndarray) -> float:
     """Return the Jensen-Shannon divergence in nats between the usage, sorted by frequency, and a target.
 
@@ -83,29 +67,92 @@ def js_divergence(usage: np.ndarray, target: np.ndarray) -> float:
     return (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
 
 
-def sentence_statistics(sentences: Sentences, n_codes: int) -> dict[str, float | int]:
+def correlated_share(sentences: Sentences, partners: np.ndarray) -> float:
+    """Return the share of tokens that stand in a correlated pair, averaged over sentences.
+
+    A pair counts 2 min(t_u, t_v), where t_u is how often code u occurs in the sentence and v is its partner.
+
+    Args:
+        sentences: As in `code_usage`; empty ones are left out.
+        partners: Partner of every code, int [U], such that partners[partners[u]] = u.
+
+    Returns:
+        From 0 (no code meets its partner) to 1.
+
+    Source: Corr(t) of Eq. 5 of the paper, as in `losses.context_loss`, without the gradient.
+    """
+    shares = []
+    for codes in _rows(sentences):
+        counts = np.bincount(codes, minlength=len(partners))
+        shares.append(np.minimum(counts, counts[partners]).sum() / len(codes))
+    return float(np.mean(shares))
+
+
+def random_correlated_share(sentences: Sentences, n_codes: int, books: int = 1) -> float:
+    """Return the `correlated_share` to expect of these sentences with partners drawn at random.
+
+    Every other code of the same codebook is equally likely to be a code's partner, so the mean over all
+    pairings has a closed form: the sum over codes u and v of min(t_u, t_v) / (U - 1).
+
+    Args:
+        sentences: As in `code_usage`; empty ones are left out.
+        n_codes: Size of all codebooks together, books x U.
+        books: Number of codebooks; codes of different ones are never partners.
+
+    Returns:
+        From 0 to 1.
+
+    Source: ours.
+    """
+    size, shares = n_codes // books, []
+    for row in _rows(sentences):
+        codes, counts = np.unique(row, return_counts=True)
+        mates = (codes[:, None] // size == codes // size) & (codes[:, None] != codes)
+        met = np.minimum.outer(counts, counts)[mates].sum()
+        shares.append(met / (size - 1) / len(row))
+    return float(np.mean(shares))
+
+
+def sentence_statistics(
+    sentences: Sentences, n_codes: int, partners: np.ndarray | None = None, books: int = 1
+) -> dict[str, float | int]:
     """Summarise a set of action sentences.
 
     Args:
         sentences: As in `code_usage`.
-        n_codes: Size of the codebook, U.
+        n_codes: Size of all codebooks together, books x U.
+        partners: As in `correlated_share`. None: no statistic of correlated tokens.
+        books: Number of codebooks, the codes of each in one block. Perplexity and divergence are taken
+            codebook by codebook and averaged.
 
     Returns:
-        `codes` (U), `used_codes`, `perplexity`, `zipf_perplexity` (that of the target), `zipf_js` (nats).
+        `codes` (books x U), `used_codes`, `perplexity`, `zipf_perplexity` (that of the target), `zipf_js`
+        (nats) and, with partners, `correlated_share` and `random_correlated_share`.
 
     Raises:
         UserError: There is no code at all, or one lies outside the codebook.
 
     Source: ours.
     """
-    usage, target = code_usage(sentences, n_codes), zipf_target(n_codes)
-    return {
+    usage, target = code_usage(sentences, n_codes), zipf_target(n_codes // books)
+    by_book = usage.reshape(books, -1)
+    statistics: dict[str, float | int] = {
         "codes": n_codes,
         "used_codes": used_codes(usage),
-        "perplexity": perplexity(usage),
+        "perplexity": float(np.mean([perplexity(book) for book in by_book])),
         "zipf_perplexity": perplexity(target),
-        "zipf_js": js_divergence(usage, target),
+        "zipf_js": float(np.mean([js_divergence(book, target) for book in by_book])),
     }
+    if partners is not None:
+        statistics["correlated_share"] = correlated_share(sentences, partners)
+        statistics["random_correlated_share"] = random_correlated_share(sentences, n_codes, books)
+    return statistics
+
+
+def _rows(sentences: Sentences) -> list[np.ndarray]:
+    """The sentences as arrays, without empty ones."""
+    rows = [np.asarray(sentence, dtype=np.int64).ravel() for sentence in sentences]
+    return [row for row in rows if row.size]
 
 
 def _distribution(weights: np.ndarray) -> np.ndarray:

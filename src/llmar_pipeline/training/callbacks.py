@@ -13,7 +13,13 @@ from llmar_pipeline.training.checkpoints import COMPLETE, write_json
 
 LogFunction = Callable[[dict[str, float], int], None]
 
-_BESIDE_THE_LOSS = {"usage": "{:.0%}", "perplexity": "{:.0f}", "dead_codes": "{:.0f}", "zipf_js": "{:.3f}", "error": "{}"}
+_BESIDE_THE_LOSS = {
+    "error": "{:.3f}",
+    "usage": "{:.0%}",
+    "perplexity": "{:.0f}",
+    "dead_codes": "{:.0f}",
+    "zipf_js": "{:.3f}",
+}
 """What the bar shows of a record beside the loss, where the record has it."""
 
 

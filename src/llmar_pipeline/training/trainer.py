@@ -178,13 +178,14 @@ def train(
         args=arguments,
         train_dataset=stream,
         data_collator=collate,
-        callbacks=[LiveProgressBar(), Checkpoints(), *([LiveLog(on_log)] if on_log else [])],
+        callbacks=[Checkpoints(), *([LiveLog(on_log)] if on_log else [])],
         config=config,
         prepare=prepare,
         measure=measure,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(LiveProgressBar())
     set_seed(config.seed)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return [record for record in trainer.state.log_history if "loss" in record]

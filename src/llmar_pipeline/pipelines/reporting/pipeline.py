@@ -10,12 +10,6 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                nodes.describe_codes,
-                inputs=["vqvae_model", "sequences", "action_sentences", "params:evaluation"],
-                outputs=["code_statistics", "code_usage_figure", "film_strip"],
-                name="describe_codes",
-            ),
-            Node(
                 nodes.draw_figures,
                 inputs=["predictions", "vqvae_history", "lora_history"],
                 outputs=["confusion_figure", "vqvae_loss_figure", "lora_loss_figure"],
@@ -31,10 +25,12 @@ def create_pipeline() -> Pipeline:
                     "splits",
                     "quarantine",
                     "code_statistics",
+                    "code_usage_figure",
+                    "code_map_figure",
+                    "animation",
                     "film_strip",
                     "vqvae_history",
                     "lora_history",
-                    "vqvae_model",
                     "parameters",
                 ],
                 outputs="report",

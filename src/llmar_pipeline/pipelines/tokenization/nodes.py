@@ -1,11 +1,20 @@
-"""Every clip of every split -> its action sentence."""
+"""Every clip of every split -> its action sentence; what the sentences are like."""
 
 from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
 
+from llmar_pipeline.evaluation.animation import animation
+from llmar_pipeline.evaluation.code_figures import code_map_figure, usage_figure
+from llmar_pipeline.evaluation.config import EvaluationConfig
+from llmar_pipeline.evaluation.film_strip import film_strips
+from llmar_pipeline.evaluation.sentences import code_usage, sentence_statistics
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.vqvae.config import TokenizationConfig
+
+TRAINING_CLIPS = 500  # reconstructed at most; enough for a mean
 
 
 def tokenize(
@@ -19,3 +28,44 @@ def tokenize(
     from llmar_pipeline.vqvae.tokenize import tokenize_clips
 
     return tokenize_clips(vqvae_model, sequences, splits, tokenization, augmentation)
+
+
+def describe_codes(
+    vqvae_model: Path,
+    sequences: Path,
+    action_sentences: pd.DataFrame,
+    evaluation: EvaluationConfig,
+) -> tuple[dict[str, float | int], go.Figure, go.Figure, bytes, bytes]:
+    """How the codebook is used and what it keeps of the motion: all of test clips, numbers of training clips."""
+    from llmar_pipeline.vqvae.tokenize import codebook_facts, reconstruct_clips, reconstruction_error
+
+    facts = codebook_facts(vqvae_model)
+    topology = SequenceStore.open(sequences).topology
+    plain = action_sentences[action_sentences["reading"] == 0]
+    statistics: dict[str, float | int] = {}
+    for split, prefix in [("train", "train_"), ("test", "")]:
+        clips = plain[plain["split"] == split]
+        sentences, names = clips["codes"].tolist(), clips["name"].tolist()
+        if split == "train":
+            names = names[:: -(-len(names) // TRAINING_CLIPS) or 1]
+        pairs = reconstruct_clips(vqvae_model, sequences, names)
+        numbers = sentence_statistics(sentences, facts.codes, facts.partners, facts.books)
+        numbers["reconstruction_error"] = reconstruction_error(pairs)
+        statistics |= {prefix + name: value for name, value in numbers.items()}
+
+    usage = code_usage(sentences, facts.codes)  # of test clips, as are the pairs
+    motions = dict(zip(names, pairs, strict=True))
+    shown = {
+        f"{row.action} ({row.name})": (*motions[row.name], row.codes)
+        for row in clips.drop_duplicates("action")
+        .head(max(evaluation.film_strips, 1))
+        .itertuples(index=False)
+    }
+    title, (original, reconstruction, codes) = next(iter(shown.items()))
+    return (
+        statistics,
+        usage_figure(usage, facts.books),
+        code_map_figure(facts.embeddings, usage, facts.books, facts.geometry, facts.curvature),
+        film_strips(shown, topology.bones, topology.mirror, books=facts.books),
+        animation(original, reconstruction, topology.bones, title, codes, topology.mirror, books=facts.books),
+    )

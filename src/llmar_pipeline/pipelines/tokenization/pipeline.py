@@ -1,4 +1,4 @@
-"""Tokenization: vqvae_model and sequences -> action_sentences."""
+"""Tokenization: vqvae_model and sequences -> action_sentences, their statistics and figures."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -20,6 +20,18 @@ def create_pipeline() -> Pipeline:
                 ],
                 outputs="action_sentences",
                 name="tokenize",
+            ),
+            Node(
+                nodes.describe_codes,
+                inputs=["vqvae_model", "sequences", "action_sentences", "params:evaluation"],
+                outputs=[
+                    "code_statistics",
+                    "code_usage_figure",
+                    "code_map_figure",
+                    "film_strip",
+                    "animation",
+                ],
+                name="describe_codes",
             ),
         ],
         namespace="tokenization",

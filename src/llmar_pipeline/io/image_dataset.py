@@ -1,4 +1,4 @@
-"""PNG images in the catalog, with a preview in Kedro-Viz."""
+"""PNG and GIF images in the catalog, with a preview in Kedro-Viz."""
 
 import base64
 import os
@@ -9,8 +9,8 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
 
-class PNGDataset(AbstractDataset[bytes, bytes]):
-    """A PNG file as bytes.
+class ImageDataset(AbstractDataset[bytes, bytes]):
+    """An image file as bytes.
 
     Args:
         filepath: the file.
@@ -33,7 +33,7 @@ class PNGDataset(AbstractDataset[bytes, bytes]):
         os.replace(temporary, self._filepath)
 
     def preview(self) -> ImagePreview:
-        """What Kedro-Viz shows."""
+        """What Kedro-Viz shows; it says PNG of any image, and browsers look at the bytes."""
         return ImagePreview(base64.b64encode(self.load()).decode())
 
     def _exists(self) -> bool:

@@ -1,0 +1,93 @@
+"""Two processes that share every batch train as one process that has it to itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.sequence import Sequence
+from llmar_pipeline.skeletons.store import StoreWriter
+from llmar_pipeline.skeletons.topology import NTU25
+from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.launch import launch
+from llmar_pipeline.vqvae import losses, processes
+from llmar_pipeline.vqvae.codebook import Codebook
+from llmar_pipeline.vqvae.config import VQVAEConfig
+from llmar_pipeline.vqvae.model import VQVAE
+from llmar_pipeline.vqvae.train import Language, train_and_save
+
+pytestmark = pytest.mark.slow  # new processes import torch anew
+
+CLIPS = 10
+AUGMENTATION = AugmentationConfig(min_crop=0.7, rotation=0.3, tilt=0.1, scale=0.1, noise=0.0, mirror=False)
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory):
+    """Clips of one or two persons; from some, half of the frames are missing, so that parts of a batch weigh differently."""
+    folder = tmp_path_factory.mktemp("sequences")
+    rng = np.random.default_rng(0)
+    with StoreWriter(folder, 2, NTU25) as store, store.shard("all") as shard:
+        for number in range(CLIPS):
+            data = rng.normal(size=(2, 30 + number, 25, 3)).cumsum(1) / 8
+            if number % 2:
+                data[1] = np.nan
+            if number % 3 == 0:
+                data[:, : 15 + number // 2] = np.nan
+            shard.append(Sequence(f"clip{number}", data.astype(np.float32)))
+    return folder
+
+
+def settings_of(number_of_processes, config, folder, sequences):
+    training = TrainingConfig(
+        max_steps=8,
+        batch_size=4,
+        micro_batch_size=4 // number_of_processes,
+        learning_rate=1e-3,
+        adam_betas=(0.9, 0.99),
+        weight_decay=0.01,
+        warmup_steps=2,
+        schedule="cosine",
+        step_decay_at=0,
+        step_decay_factor=1.0,
+        max_gradient_norm=1.0,
+        save_every=100,
+        log_every=1,
+        seed=0,
+        processes=number_of_processes,
+    )
+    names, labels = [f"clip{number}" for number in range(CLIPS)], [number % 3 for number in range(CLIPS)]
+    words = torch.randn(64, config.code_dim, generator=torch.Generator().manual_seed(0))
+    language = Language(words=words, class_texts=words[:3])
+    return folder / "model", sequences, names, labels, config, AUGMENTATION, training, folder / "checkpoints", language
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"residual_levels": 2, "auxiliary": "class"},
+        {"body_parts": True, "codebook_update": "ema", "initialisation": "kmeans", "auxiliary": "text"},
+    ],
+    ids=["gradient", "ema"],
+)
+def test_the_same_losses_and_weights(changes, sequences, tmp_path):
+    # Codes die and restart within the eight steps.
+    small = {"code_dim": 16, "codes": 8, "width": 16, "frames": 32, "usage_decay": 0.3, "dead_below": 0.5, "mmd_words": 32}
+    config = VQVAEConfig(**small | changes)
+    histories, models = [], []
+    for count in (1, 2):
+        arguments = settings_of(count, config, tmp_path / str(count), sequences)
+        histories.append(pd.DataFrame(launch(train_and_save, count, *arguments)))
+        models.append(VQVAE.load(arguments[0]))
+    alone, together = histories
+    assert len(alone) == 8
+    terms = {"loss", "reconstruction_loss", "embedding_loss", "commitment_loss", "auxiliary_loss", "zipf_loss"}
+    assert terms | {"context_loss", "mmd_loss", "perplexity", "dead_codes", "zipf_js"} <= set(alone.columns)
+    assert alone["dead_codes"].max() > 0
+    for name in alone.columns:
+        np.testing.assert_allclose(together[name], alone[name], rtol=1e-3, atol=1e-5, err_msg=name)
+    expected, found = (model.state_dict() for model in models)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=lambda text, n=name: f"{n}: {text}")
