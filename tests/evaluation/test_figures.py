@@ -4,10 +4,9 @@ import pytest
 
 from llmar_pipeline.evaluation.figures import (
     confusion_figure,
-    loss_figure,
+    history_figure,
     per_class_figure,
     token_color,
-    usage_figure,
 )
 
 
@@ -34,33 +33,70 @@ def test_per_class_figure_has_the_best_class_on_top():
     assert figure.layout.yaxis.ticktext == ("a", "b")
 
 
-def test_loss_figure_draws_a_line_a_name_and_drops_nan():
-    records = [
-        {"step": 10, "name": "zipf", "value": 0.5},
-        {"step": 0, "name": "zipf", "value": 1.0},
-        {"step": 0, "name": "total", "value": 2.0},
-        {"step": 10, "name": "total", "value": float("nan")},
+def panels(figure) -> dict[str, object]:
+    return {trace.name: trace for trace in figure.data}
+
+
+def test_history_figure_has_a_panel_for_each_term_and_drops_what_is_not_finite():
+    history = pd.DataFrame(
+        {
+            "step": [20, 10, 30],
+            "loss": [0.5, 8.0, np.nan],
+            "zipf_loss": [0.2, 0.3, np.inf],
+            "mmd_loss": [-0.1, 0.1, 0.0],
+            "auxiliary_loss": [np.nan] * 3,
+            "perplexity": [20.0, 10.0, 30.0],
+            "usage": [0.5, 0.25, 1.0],
+            "learning_rate": [1e-3] * 3,
+        }
+    )
+    figure = history_figure(history)
+    lines = {name: (list(trace.x), list(trace.y)) for name, trace in panels(figure).items()}
+    assert lines == {
+        "total loss": ([10, 20], [8, 0.5]),
+        "Zipf loss": ([10, 20], [0.3, 0.2]),
+        "MMD loss": ([10, 20, 30], [0.1, -0.1, 0]),
+        "codes in use (%)": ([10, 20, 30], [25, 50, 100]),
+        "perplexity of the codes": ([10, 20, 30], [10, 20, 30]),
+    }
+    assert len({trace.xaxis for trace in figure.data}) == 5  # a panel each
+    titles = [note.text for note in figure.layout.annotations]
+    assert titles == [
+        "total loss",
+        "Zipf loss",
+        "codes in use (%)",
+        "MMD loss",
+        "perplexity of the codes",
     ]
-    figure = loss_figure(records)
-    lines = {line.name: (list(line.x), list(line.y)) for line in figure.data}
-    assert lines == {"zipf": ([0, 10], [1.0, 0.5]), "total": ([0], [2.0])}
-    assert figure.layout.yaxis.type == "log"
-    assert set(figure.layout.yaxis.tickvals) >= {0.5, 1.0, 2.0}
 
 
-def test_loss_figure_is_linear_where_a_loss_is_not_positive():
-    figure = loss_figure([{"step": 0, "name": "mmd", "value": -0.1}])
-    assert figure.layout.yaxis.type == "linear"
-    assert len(loss_figure([]).data) == 0
+def test_history_figure_puts_titles_over_their_panels():
+    columns = ["loss", "a_loss", "b_loss", "usage", "perplexity", "dead_codes", "zipf_js", "error"]
+    figure = history_figure(pd.DataFrame({"step": [1, 2], **{name: [1.0, 2.0] for name in columns}}))
+    assert len(figure.data) == len(columns)
+    for trace in figure.data:
+        (note,) = [note for note in figure.layout.annotations if note.text == trace.name]
+        across = figure.layout[f"xaxis{trace.xaxis[1:]}"].domain
+        assert across[0] < note.x < across[1]
+        assert note.y == pytest.approx(figure.layout[f"yaxis{trace.yaxis[1:]}"].domain[1])
 
 
-def test_usage_figure_ranks_the_used_codes():
-    figure = usage_figure(np.array([1, 0, 3]))
-    assert list(figure.data[0].x) == [1, 2]
-    assert list(figure.data[0].y) == [75, 25]
-    assert sum(figure.data[1].y) == pytest.approx(100)
-    # Shares 3/4 and 1/4: exp(entropy) = 4 / 3^0.75 = 1.75.
-    assert "2 of 3 codes used, perplexity 1.8" in figure.layout.title.text
+def test_history_figure_is_logarithmic_over_large_positive_ranges_only():
+    history = pd.DataFrame(
+        {"step": [0, 1], "loss": [1.0, 0.1], "a_loss": [0.9, 0.7], "mmd_loss": [0.1, -1.0]}
+    )
+    figure = history_figure(history)
+    kinds = {
+        name: figure.layout[f"yaxis{trace.yaxis[1:]}"].type or "linear"
+        for name, trace in panels(figure).items()
+    }
+    assert kinds == {"total loss": "log", "a loss": "linear", "MMD loss": "linear"}
+
+
+def test_history_figure_of_one_term_and_of_none():
+    figure = history_figure(pd.DataFrame({"step": [1, 2], "loss": [1.0, 2.0]}))
+    assert [trace.name for trace in figure.data] == ["loss"]
+    assert len(history_figure(pd.DataFrame({"step": []})).data) == 0
 
 
 def test_token_colors_are_light_and_differ():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from llmar_pipeline.evaluation.film_strip import film_strip, film_strips
+from llmar_pipeline.evaluation.figures import token_color
 
 BONES = [(1, 0), (2, 1), (3, 1)]
 
@@ -22,9 +23,13 @@ def pixels(png: bytes) -> np.ndarray:
     return matplotlib.image.imread(BytesIO(png))[..., :3]
 
 
-def count(png: bytes, color: str) -> int:
+def _is(png: bytes, color: str) -> np.ndarray:
     wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return int((np.abs(pixels(png) - wanted).max(axis=2) < 0.01).sum())
+    return np.abs(pixels(png) - wanted).max(axis=2) < 0.01
+
+
+def count(png: bytes, color: str) -> int:
+    return int(_is(png, color).sum())
 
 
 def test_it_is_a_png_1600_pixels_wide_and_the_same_each_time():
@@ -74,6 +79,16 @@ def test_clips_lie_one_below_the_other():
     )
     np.testing.assert_array_equal(both, np.concatenate([one, two[1:]]))
     assert pixels(film_strips({}, BONES)).shape == (1, 1600, 3)
+
+
+def test_codes_of_one_time_step_stand_one_below_the_other():
+    png = film_strip(sequence(), sequence(), BONES, "", codes=[1, 40, 2, 41], books=2)
+    rows = {code: np.flatnonzero(_is(png, token_color(code)).any(axis=1)) for code in (1, 40, 2, 41)}
+    columns = {code: np.flatnonzero(_is(png, token_color(code)).any(axis=0)) for code in (1, 40, 2, 41)}
+    assert rows[1].max() < rows[40].min()
+    assert rows[1].tolist() == rows[2].tolist()
+    assert columns[1].max() < columns[2].min()
+    assert columns[1].tolist() == columns[40].tolist()
 
 
 def test_shapes_must_agree():

@@ -8,8 +8,10 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.evaluation.code_figures import code_map_figure, usage_figure
 from llmar_pipeline.evaluation.metrics import build_predictions, metrics
 from llmar_pipeline.evaluation.report import ReportContext, render_report
+from llmar_pipeline.evaluation.sentences import sentence_statistics
 
 EVIL = "wave <script>alert(1)</script>"
 BARE = ReportContext("ntu60", "xsub", "default", "laptop", "0aa0877", "2026-01-12")
@@ -20,7 +22,10 @@ def full() -> ReportContext:
     predictions = build_predictions(
         ["c1", "c2", "c3", "c4"], ["sit", EVIL, EVIL, "sit"], ["sit", EVIL], scores
     )
-    losses = [{"step": s, "name": "total", "value": 1 / (s + 1)} for s in range(3)]
+    history = pd.DataFrame({"step": [1, 2, 3], "loss": [1.0, 0.5, 0.3], "perplexity": [2.0, 3.0, 4.0]})
+    usage = np.array([5, 3, 0, 1])
+    sentences = [[0] * 5, [1] * 3 + [3]]
+    statistics = sentence_statistics(sentences, 4, np.array([2, 3, 0, 1])) | {"reconstruction_error": 0.0312}
     return replace(
         BARE,
         synthetic=True,
@@ -28,10 +33,12 @@ def full() -> ReportContext:
         shuffled_accuracy=0.314,
         predictions=predictions,
         sentences={"c2": [17, 400]},
-        stage1_losses=losses,
-        stage2_losses=losses,
-        reconstruction_error=0.0312,
-        usage=np.array([5, 3, 0, 1]),
+        stage1_history=history,
+        stage2_history=history[["step", "loss"]],
+        code_statistics=statistics | {f"train_{name}": value for name, value in statistics.items()},
+        code_usage=usage_figure(usage),
+        code_map=code_map_figure(np.eye(4), usage),
+        animations={"moving clip": b"GIF89a"},
         film_strips={"clip c2": b"\x89PNG"},
         clips_read=1234,
         quarantined=pd.DataFrame({"reason": ["no body", "truncated"], "clips": [7, 2]}),
@@ -92,15 +99,22 @@ def test_parts_come_in_order():
         "Classes",
         "Example clips",
         "Stage 1: skeletons to action sentences",
-        "Training losses of the VQ-VAE",
-        "Use of the codebook",
         "Recordings and their reconstructions",
+        "Use of the codebook",
+        "Map of the codes",
+        "Training of the VQ-VAE",
         "Stage 2: action sentences to names",
-        "Training loss of LoRA",
+        "Training of LoRA",
         "Ingestion",
         "Quarantined clips",
         "Parameters",
     ]
+
+
+def test_images_are_named_by_their_kind():
+    addresses = parse(render_report(full())).addresses
+    assert "data:image/gif;base64,R0lGODlh" in addresses
+    assert "data:image/png;base64,iVBORw==" not in addresses
 
 
 def test_class_names_are_escaped():
@@ -117,7 +131,11 @@ def test_numbers_appear():
     assert "most frequent training class 50.0 %" in text
     assert "chance, 2 classes 50.0 %" in text
     assert "On the validation clips 27.1 %" in text
-    assert "0.0312&nbsp;m" in text
+    assert "mean joint error 0.0312 m 0.0312 m" in text
+    # Codes 1 and 3 pair in the second sentence: 2 of 4 tokens, and 0 of 5 in the first. At random code 1 meets
+    # code 3 in one pairing of three: 2 / 4 / 3, and half of that on average.
+    assert "tokens in correlated pairs 25.0 % 25.0 % random pairs 8.3 %" in text
+    assert "codes in use 3 3 of 4" in text
     assert "1,234 clips read, 9 of them quarantined" in text
     assert "✗ wrong c2 17 400 wave" in text
     assert "vqvae.codebook.size 512" in text
@@ -134,7 +152,7 @@ def test_parts_without_data_are_left_out():
 
 
 def test_parts_stand_alone():
-    headings = parse(render_report(replace(BARE, reconstruction_error=1.0, clips_read=3))).headings
+    headings = parse(render_report(replace(BARE, code_statistics={"used_codes": 3}, clips_read=3))).headings
     assert headings == ["LLM-AR on ntu60, xsub", "Stage 1: skeletons to action sentences", "Ingestion"]
     no_sentences = replace(full(), sentences=None, shuffled_accuracy=None)
     html = render_report(no_sentences)

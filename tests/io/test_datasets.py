@@ -1,9 +1,15 @@
+import inspect
+import json
+
+import numpy as np
+import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.folder_dataset import FolderDataset
-from llmar_pipeline.io.png_dataset import PNGDataset
+from llmar_pipeline.io.image_dataset import ImageDataset
+from llmar_pipeline.io.sentences_dataset import ActionSentencesDataset
 
 
 def test_a_folder_exists_once_its_manifest_does(tmp_path):
@@ -28,9 +34,36 @@ def test_a_handle_needs_nothing(tmp_path):
     assert FolderDataset(str(tmp_path / "new")).load() == tmp_path / "new"
 
 
-def test_a_png_comes_back_and_previews(tmp_path):
-    dataset = PNGDataset(str(tmp_path / "deep" / "a.png"))
+def test_an_image_comes_back_and_previews(tmp_path):
+    dataset = ImageDataset(str(tmp_path / "deep" / "a.gif"))
     dataset.save(b"image")
     assert dataset.load() == b"image"
     assert dataset.preview() == "aW1hZ2U="
-    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.png"]
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.gif"]
+
+
+def test_action_sentences_preview_as_readable_json(tmp_path):
+    table = pd.DataFrame(
+        {
+            "name": ["a", "a", "b"],
+            "split": ["train", "train", "test"],
+            "label": [4, 4, 7],
+            "action": ["sit", "sit", "jump"],
+            "reading": [0, 1, 0],
+            "codes": [np.array(codes, dtype=np.int32) for codes in ([3, 500], [1, 2], [7, 7])],
+        }
+    )
+    dataset = ActionSentencesDataset(filepath=str(tmp_path / "sentences.parquet"))
+    dataset.save(table)
+    preview = dataset.preview(nrows=2)
+    assert json.loads(json.dumps(preview)) == preview
+    assert preview["columns"] == ["name", "split", "action", "codes"]
+    assert preview["data"] == [["a", "train", "sit", "3 500"], ["b", "test", "jump", "7 7"]]
+    assert len(dataset.preview(nrows=1)["data"]) == 1
+    # What nodes read is untouched.
+    assert dataset.load()["codes"].map(list).tolist() == [[3, 500], [1, 2], [7, 7]]
+
+
+def test_kedro_viz_knows_how_to_show_them():
+    for dataset, kind in ((ActionSentencesDataset, "TablePreview"), (ImageDataset, "ImagePreview")):
+        assert inspect.signature(dataset.preview).return_annotation.__name__ == kind

@@ -109,7 +109,7 @@ def test_an_auxiliary_head_moves_encoder_and_codes_know_the_class(kind):
     motion, mask = motion_of(batch=30)
     labels = torch.arange(30) % 3
     motion[..., 0] += labels[:, None].float()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(80):
         optimizer.zero_grad()

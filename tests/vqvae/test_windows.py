@@ -91,6 +91,17 @@ def test_random_readings_are_what_numpy_makes(topology: Topology, stream: Stream
     assert_same(*clips.windows(pack(readings), 32, stream), values, stream)
 
 
+@pytest.mark.parametrize("frames", [2, 50, 64, 99])
+def test_every_length_is_resampled_as_numpy_does_it_to_its_very_last_frame(frames: int) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.uniform(-1, 1, (1, length, 1, 2)).astype(np.float32) for length in range(1, 301)]
+    for data in arrays:
+        data[:, rng.random(data.shape[1]) < 0.3] = NAN
+    clips = Clips.from_arrays(arrays, POINT)
+    motion, mask = clips.windows(pack([clips.plain(clip) for clip in range(300)]), frames, "joints")
+    assert_same(motion, mask, [expected(data, POINT, frames, "joints") for data in arrays], "joints")
+
+
 def test_numbers_by_hand() -> None:
     """Two persons, a gap between frames 1 and 2 of the first, the second only in the last frame."""
     first, second = [[0, 0], [1, 2], [NAN, NAN], [5, 8]], [[NAN, NAN]] * 3 + [[7, 7]]

@@ -71,10 +71,13 @@ class HumanBiases(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """Tells the class of a clip from the mean of its tokens.
+    """Tells the class of a clip from the mean of its features, before they are quantised.
+
+    Behind the codebook the gradient would be that of other vectors (straight-through), and drives the features
+    away from the codes.
 
     Args:
-        kind: "class": a linear classifier. "text": the cosine of the mean token with the class names' word
+        kind: "class": a linear classifier. "text": the cosine of the mean feature with the class names' word
             embeddings, so that codes come to lie where the language model keeps the action's words.
         code_dim: du.
         classes: Their number.
@@ -92,11 +95,11 @@ class AuxiliaryHead(nn.Module):
         self.linear = nn.Linear(code_dim, classes) if kind == "class" else None
         self.register_buffer("texts", texts, False)
 
-    def forward(self, tokens: Tensor, present: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, features: Tensor, present: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the classes.
 
         Args:
-            tokens: Embeddings, `[B, W, P, du]`.
+            features: Tangent vectors, `[B, W, P, du]`.
             present: True where a token covers an observed frame, `[B, W, P]`.
             labels: Classes, `[B]`, int64.
 
@@ -104,7 +107,7 @@ class AuxiliaryHead(nn.Module):
             The loss, `[]`.
         """
         weight = present.float() / present.float().sum((1, 2), keepdim=True).clamp(min=1)
-        mean = (tokens * weight.unsqueeze(-1)).sum((1, 2))
+        mean = (features * weight.unsqueeze(-1)).sum((1, 2))
         if self.linear is not None:
             logits = self.linear(mean * mean.shape[1] ** 0.5)  # entries of about 1, as the decoder reads them
         else:

@@ -189,7 +189,7 @@ class VQVAE(nn.Module):
             }
             loss = self._total(terms)
             if self.auxiliary is not None and labels is not None:
-                terms["auxiliary_loss"] = self.auxiliary(straight_through, present, labels)
+                terms["auxiliary_loss"] = self.auxiliary(features, present, labels)
                 loss = loss + self.settings.auxiliary_weight * terms["auxiliary_loss"]
             health = [codebook.health() for codebook in self.quantizer.books]
         return VQVAEOutput(
