@@ -5,8 +5,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from llmar_pipeline.evaluation.film_strip import film_strip, film_strips
 from llmar_pipeline.evaluation.figures import token_color
+from llmar_pipeline.evaluation.film_strip import film_strip, film_strips
 
 BONES = [(1, 0), (2, 1), (3, 1)]
 
@@ -83,12 +83,14 @@ def test_clips_lie_one_below_the_other():
 
 def test_codes_of_one_time_step_stand_one_below_the_other():
     png = film_strip(sequence(), sequence(), BONES, "", codes=[1, 40, 2, 41], books=2)
-    rows = {code: np.flatnonzero(_is(png, token_color(code)).any(axis=1)) for code in (1, 40, 2, 41)}
-    columns = {code: np.flatnonzero(_is(png, token_color(code)).any(axis=0)) for code in (1, 40, 2, 41)}
+    boxes = {code: _is(png, token_color(code)) for code in (1, 40, 2, 41)}
+    rows, columns = (
+        {code: np.flatnonzero(box.sum(axis=axis) > 20) for code, box in boxes.items()} for axis in (1, 0)
+    )
     assert rows[1].max() < rows[40].min()
     assert rows[1].tolist() == rows[2].tolist()
     assert columns[1].max() < columns[2].min()
-    assert columns[1].tolist() == columns[40].tolist()
+    assert columns[1].mean() == pytest.approx(columns[40].mean(), abs=3)
 
 
 def test_shapes_must_agree():

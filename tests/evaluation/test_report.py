@@ -114,7 +114,7 @@ def test_parts_come_in_order():
 def test_images_are_named_by_their_kind():
     addresses = parse(render_report(full())).addresses
     assert "data:image/gif;base64,R0lGODlh" in addresses
-    assert "data:image/png;base64,iVBORw==" not in addresses
+    assert "data:image/png;base64,iVBORw==" in addresses
 
 
 def test_class_names_are_escaped():
@@ -132,8 +132,8 @@ def test_numbers_appear():
     assert "chance, 2 classes 50.0 %" in text
     assert "On the validation clips 27.1 %" in text
     assert "mean joint error 0.0312 m 0.0312 m" in text
-    # Codes 1 and 3 pair in the second sentence: 2 of 4 tokens, and 0 of 5 in the first. At random code 1 meets
-    # code 3 in one pairing of three: 2 / 4 / 3, and half of that on average.
+    # Codes 1 and 3 pair in the second sentence: 2 of 4 tokens, and 0 of 5 in the first. At random code 1
+    # meets code 3 in one pairing of three: 2 / 4 / 3, and half of that on average.
     assert "tokens in correlated pairs 25.0 % 25.0 % random pairs 8.3 %" in text
     assert "codes in use 3 3 of 4" in text
     assert "1,234 clips read, 9 of them quarantined" in text

@@ -44,7 +44,7 @@ def settings_of(number_of_processes, config, folder, sequences):
         max_steps=8,
         batch_size=4,
         micro_batch_size=4 // number_of_processes,
-        learning_rate=1e-3,
+        learning_rate=1e-4,
         adam_betas=(0.9, 0.99),
         weight_decay=0.01,
         warmup_steps=2,
@@ -82,12 +82,14 @@ def test_the_same_losses_and_weights(changes, sequences, tmp_path):
         models.append(VQVAE.load(arguments[0]))
     alone, together = histories
     assert len(alone) == 8
-    terms = {"loss", "reconstruction_loss", "embedding_loss", "commitment_loss", "auxiliary_loss", "zipf_loss"}
-    assert terms | {"context_loss", "mmd_loss", "perplexity", "dead_codes", "zipf_js"} <= set(alone.columns)
+    named = {"loss", "reconstruction_loss", "embedding_loss", "commitment_loss", "auxiliary_loss", "zipf_loss"}
+    assert named | {"context_loss", "mmd_loss", "perplexity", "dead_codes", "zipf_js"} <= set(alone.columns)
     assert alone["dead_codes"].max() > 0
     for name in alone.columns:
-        np.testing.assert_allclose(together[name], alone[name], rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(together[name], alone[name], rtol=5e-4, atol=1e-6, err_msg=name)
     expected, found = (model.state_dict() for model in models)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=lambda text, n=name: f"{n}: {text}")
+        # By norm: AdamW turns the rounding of a gradient that should be 0 into a step of its own.
+        gap = (found[name].float() - value.float()).norm() / value.float().norm()
+        assert gap < 5e-4, name

@@ -18,7 +18,7 @@ def body_parts(topology: Topology) -> dict[str, tuple[int, ...]]:
         Joints of `trunk`, `left arm`, `right arm`, `left leg`, `right leg`, in ascending order; without the
         parts that the skeleton lacks.
 
-    Source: the field's five parts (PB-GCN, ST-GCN's spatial partition); ours for trees without a spine.
+    Source: the field's five parts (Du et al. 2015, hierarchical RNN); ours for trees without a spine.
     """
     names = ("left arm", "right arm", "left leg", "right leg")
     limbs = dict(zip((*topology.shoulders, *topology.hips), names, strict=True))

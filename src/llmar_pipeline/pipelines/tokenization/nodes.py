@@ -36,7 +36,7 @@ def describe_codes(
     action_sentences: pd.DataFrame,
     evaluation: EvaluationConfig,
 ) -> tuple[dict[str, float | int], go.Figure, go.Figure, bytes, bytes]:
-    """How the codebook is used and what it keeps of the motion: all of test clips, numbers of training clips."""
+    """How the codebook is used and what it keeps of test clips; statistics of training clips beside it."""
     from llmar_pipeline.vqvae.tokenize import codebook_facts, reconstruct_clips, reconstruction_error
 
     facts = codebook_facts(vqvae_model)

@@ -1,0 +1,76 @@
+"""Stage 1, killed again and again at random moments, ends like a training that was not."""
+
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.sequence import Sequence
+from llmar_pipeline.skeletons.store import StoreWriter
+from llmar_pipeline.skeletons.topology import NTU25
+from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.vqvae.config import VQVAEConfig
+from llmar_pipeline.vqvae.train import Language, train_and_save
+
+TRAINING = {
+    **{"max_steps": 120, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-3, "warmup_steps": 5},
+    **{"adam_betas": (0.9, 0.99), "weight_decay": 0.0, "schedule": "cosine", "step_decay_at": 0},
+    **{"step_decay_factor": 1.0, "max_gradient_norm": 1.0, "save_every": 7, "log_every": 5, "seed": 0},
+}
+NAMES = [f"clip {i}" for i in range(10)]  # two and a half batches: checkpoints lie amid the epochs
+
+
+def train_into(folder):
+    """Everything random is on: augmentation with noise, Gumbel noise, resets, words drawn for the MMD."""
+    train_and_save(
+        folder / "model",
+        folder.parent / "store",
+        NAMES,
+        [i % 3 for i in range(10)],
+        VQVAEConfig(code_dim=16, codes=32, width=16, frames=16, usage_decay=0.5, mmd_words=20),
+        AugmentationConfig(min_crop=0.5, rotation=0.3, tilt=0.1, scale=0.1, noise=0.01, mirror=True),
+        TrainingConfig(**TRAINING),
+        folder / "checkpoints",
+        Language(words=torch.randn(50, 16, generator=torch.Generator().manual_seed(0))),
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tmp_path):
+    rng = np.random.default_rng(0)
+    with StoreWriter(tmp_path / "store", 2, NTU25) as writer, writer.shard("all") as shard:
+        for name in NAMES:
+            steps = rng.normal(0, 0.05, (2, int(rng.integers(8, 40)), 25, 3))
+            shard.append(Sequence(name, steps.cumsum(1).astype(np.float32)))
+    train_into(tmp_path / "whole")
+
+    dice, kills = random.Random(1), 0
+    while True:
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(__file__.rsplit('/', 1)[0])!r}); "
+             f"from pathlib import Path; from {__name__.rsplit('.')[-1]} import train_into; "
+             f"train_into(Path({str(tmp_path / 'killed')!r}))"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        started, checkpoints = time.monotonic(), tmp_path / "killed" / "checkpoints"
+        before = set(checkpoints.glob("checkpoint-*/complete.json"))
+        while process.poll() is None and set(checkpoints.glob("checkpoint-*/complete.json")) <= before:
+            assert time.monotonic() < started + 120
+            time.sleep(0.01)
+        if kills < 4 and process.poll() is None:
+            time.sleep(dice.uniform(0, 0.3))  # some steps past a checkpoint, or while one is written
+            process.kill()
+            kills += process.wait() == -9
+        elif process.wait() == 0:
+            break
+    assert kills >= 2
+    whole, killed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, killed[name]), name
