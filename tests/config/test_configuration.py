@@ -108,7 +108,9 @@ def test_the_papers_overlays_change_nothing(folder):
     ("env", "size"), [("ntu120", "paper"), ("uav", "gpu"), ("nwucla", "laptop"), ("demo", "demo")]
 )
 def test_an_experiment_changes_only_what_it_names(env, size, experiment):
-    paper, ours = (flat(load(env, size=size, experiment=name)["parameters"]) for name in ("llm_ar", experiment))
+    paper, ours = (
+        flat(load(env, size=size, experiment=name)["parameters"]) for name in ("llm_ar", experiment)
+    )
     assert paper.pop("run.experiment") == "llm_ar"
     assert ours.pop("run.experiment") == experiment
     assert ours == paper | CHANGED[experiment]

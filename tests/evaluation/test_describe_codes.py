@@ -40,9 +40,9 @@ def test_codes_are_described_on_test_clips_and_plain_training_clips(reconstructe
     rows += [("test0", "test", "sit", 0, [0, 2, 1, 2]), ("val0", "val", "sit", 0, [1, 3])]
     sentences = pd.DataFrame(rows, columns=["name", "split", "action", "reading", "codes"])
     statistics, usage, code_map, strip, gif = nodes.describe_codes(Path(), Path(), sentences, CONFIG)
-    training, test = reconstructed
+    training, test, drawn = reconstructed
     assert training == [f"train{i}" for i in range(0, 1201, 3)]  # evenly, at most 500
-    assert test == ["test0"]
+    assert test == drawn == ["test0"]
     assert statistics["train_used_codes"] == 2
     assert statistics["train_correlated_share"] == 0
     assert statistics["train_reconstruction_error"] == pytest.approx(0.1, abs=1e-5)

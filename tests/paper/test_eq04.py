@@ -24,7 +24,9 @@ def test_two_codes_by_hand():
     assert zipf_loss(torch.tensor([0.0, 5.0])).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("used", "expected"), [(512, 0.168), (128, 0.197), (32, 0.266), (16, 0.322), (1, 0.588)])
+@pytest.mark.parametrize(
+    ("used", "expected"), [(512, 0.168), (128, 0.197), (32, 0.266), (16, 0.322), (1, 0.588)]
+)
 def test_even_usage_of_some_of_512_codes(used, expected):
     counts = torch.zeros(512)
     counts[torch.randperm(512, generator=torch.Generator().manual_seed(used))[:used]] = 8.0
@@ -46,7 +48,9 @@ def test_gradient_by_finite_differences():
     leaf = torch.tensor(counts, requires_grad=True)
     zipf_loss(leaf).backward()
     step = 1e-4
-    expected = [(zipf_js(counts + shift) - zipf_js(counts - shift)) / (2 * step) for shift in step * np.eye(6)]
+    expected = [
+        (zipf_js(counts + shift) - zipf_js(counts - shift)) / (2 * step) for shift in step * np.eye(6)
+    ]
     # Up to a constant, because the number of tokens is given: what one code gains another loses.
     np.testing.assert_allclose(centred(leaf.grad.numpy()), centred(expected), rtol=1e-3, atol=1e-7)
 

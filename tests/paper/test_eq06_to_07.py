@@ -59,7 +59,9 @@ def test_nothing_on_average_for_one_distribution_and_more_the_further_two_lie_ap
     rng = np.random.default_rng(0)
     bandwidths = kernel_bandwidths(samples(rng, 200, 0))
     values = {
-        shift: [squared_mmd(samples(rng, 20, shift), samples(rng, 30, 0), bandwidths).item() for _ in range(300)]
+        shift: [
+            squared_mmd(samples(rng, 20, shift), samples(rng, 30, 0), bandwidths).item() for _ in range(300)
+        ]
         for shift in (0, 0.2, 0.5, 1)
     }
     means = {shift: np.mean(found) for shift, found in values.items()}

@@ -39,9 +39,7 @@ def test_the_papers_weights():
 
 
 def test_forward_adds_the_terms_up():
-    model = model_of(
-        commitment_weight=0.25, human_weight=0.5, zipf_weight=2, context_weight=3, mmd_weight=4
-    )
+    model = model_of(commitment_weight=0.25, human_weight=0.5, zipf_weight=2, context_weight=3, mmd_weight=4)
     output = outputs_of(model)
     reconstruction, embedding, commitment, zipf, context, mmd = (output[name].item() for name in TERMS)
     expected = reconstruction + embedding + 0.25 * commitment + 0.5 * (2 * zipf + 3 * context + 4 * mmd)
@@ -103,7 +101,9 @@ def test_forward_compares_all_codes_with_the_words():
 
     def kernels(x, y):
         squared = np.square(x[:, None] - y[None]).sum(-1)
-        return np.mean([np.exp(-squared / (2 * (median * factor) ** 2)) for factor in (0.25, 0.5, 1, 2, 4)], 0)
+        return np.mean(
+            [np.exp(-squared / (2 * (median * factor) ** 2)) for factor in (0.25, 0.5, 1, 2, 4)], 0
+        )
 
     gaps = [np.linalg.norm(words[i] - words[j]) for i in range(64) for j in range(i)]
     median = np.sort(gaps)[(len(gaps) - 1) // 2]

@@ -1,14 +1,13 @@
 """Every clip's action sentence, and the motion that a sentence brings back."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
@@ -102,8 +101,8 @@ def codebook_facts(model_folder: Path) -> CodebookFacts:
 
 def reconstruct_clips(
     model_folder: Path, sequences: Path, names: list[str], batch_size: int = 64
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Motion before and after the codebook.
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Motion before and after the codebook, clip by clip.
 
     Args:
         model_folder: a trained VQ-VAE.
@@ -111,40 +110,40 @@ def reconstruct_clips(
         names: which clips.
         batch_size: clips in one pass.
 
-    Returns:
-        One (original, reconstruction) a clip, both [person, V, joint, coordinate], NaN where the original is.
+    Yields:
+        (original, reconstruction), both [person, V, joint, coordinate], NaN where the original is.
     """
     model, store = _load(model_folder), SequenceStore.open(sequences)
-    settings = model.settings
-    pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    for motion, mask in _plain_windows(model, store, names, batch_size):
+    stream = model.settings.stream
+    for start in range(0, len(names), batch_size):
+        clips = Clips.load(store, names[start : start + batch_size], processes.device())
+        readings = pack([clips.plain(clip) for clip in range(len(clips))])
+        motion, mask = clips.windows(readings, model.settings.frames, stream)
         with torch.no_grad():
             decoded = model.decode(model.tokenize(motion.double()))
         before, after = (
-            positions(values.float(), mask, store.topology, settings.stream).cpu().numpy()
+            positions(values.float(), mask, store.topology, stream).cpu().numpy()
             for values in (motion, decoded)
         )
-        pairs += zip(before, after, strict=True)
-    return pairs
+        yield from zip(before, after, strict=True)
 
 
-def reconstruction_error(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
+def reconstruction_error(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
     """Mean distance between a joint and its reconstruction, in the unit of the sequences.
+
+    Args:
+        pairs: what `reconstruct_clips` yields.
 
     Source: the mean per-joint position error (MPJPE) of the pose-estimation literature.
     """
-    distances = [np.linalg.norm(output - window, axis=-1).ravel() for window, output in pairs]
-    return float(np.nanmean(np.concatenate(distances)))
+    total, joints = 0.0, 0
+    for original, reconstruction in pairs:
+        distances = np.linalg.norm(reconstruction - original, axis=-1)
+        observed = ~np.isnan(distances)
+        total += float(distances[observed].sum(dtype=np.float64))
+        joints += int(observed.sum())
+    return total / joints if joints else float("nan")
 
 
 def _load(model_folder: Path) -> VQVAE:
     return VQVAE.load(model_folder).double().to(processes.device())
-
-
-def _plain_windows(
-    model: VQVAE, store: SequenceStore, names: list[str], batch_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(names), batch_size):
-        clips = Clips.load(store, names[start : start + batch_size], processes.device())
-        readings = pack([clips.plain(clip) for clip in range(len(clips))])
-        yield clips.windows(readings, model.settings.frames, model.settings.stream)

@@ -48,18 +48,18 @@ def describe_codes(
         sentences, names = clips["codes"].tolist(), clips["name"].tolist()
         if split == "train":
             names = names[:: -(-len(names) // TRAINING_CLIPS) or 1]
-        pairs = reconstruct_clips(vqvae_model, sequences, names)
         numbers = sentence_statistics(sentences, facts.codes, facts.partners, facts.books)
-        numbers["reconstruction_error"] = reconstruction_error(pairs)
+        numbers["reconstruction_error"] = reconstruction_error(
+            reconstruct_clips(vqvae_model, sequences, names)
+        )
         statistics |= {prefix + name: value for name, value in numbers.items()}
 
-    usage = code_usage(sentences, facts.codes)  # of test clips, as are the pairs
-    motions = dict(zip(names, pairs, strict=True))
+    usage = code_usage(sentences, facts.codes)  # of test clips, as is what is drawn
+    drawn = clips.drop_duplicates("action").head(max(evaluation.film_strips, 1))
+    pairs = reconstruct_clips(vqvae_model, sequences, drawn["name"].tolist())
     shown = {
-        f"{row.action} ({row.name})": (*motions[row.name], row.codes)
-        for row in clips.drop_duplicates("action")
-        .head(max(evaluation.film_strips, 1))
-        .itertuples(index=False)
+        f"{row.action} ({row.name})": (*pair, row.codes)
+        for row, pair in zip(drawn.itertuples(index=False), pairs, strict=True)
     }
     title, (original, reconstruction, codes) = next(iter(shown.items()))
     return (
