@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -110,3 +111,38 @@ def doctor(env: str | None, params: dict[str, Any]) -> None:
             states.append(finding.state)
     if "missing" in states:
         raise SystemExit(1)
+
+
+@cli.command()
+@click.option("--env", "-e", help="The dataset, as in `kedro run`.")
+@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--experiments", help="Files of conf/experiments, comma separated (default: Tables 4 and 6).")
+@click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
+@click.option("--pipelines", default="full", show_default=True, help="As in `kedro run`.")
+@click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
+def ablations(
+    env: str | None,
+    params: dict[str, Any],
+    experiments: str | None,
+    seeds: str,
+    pipelines: str,
+    conf_source: str,
+) -> None:
+    """Run experiments with several seeds and print the table of what came out."""
+    from llmar_pipeline.ablations import TABLES_4_AND_6, as_markdown, run_ablations
+
+    with one_line_errors():
+        names = experiments.split(",") if experiments else TABLES_4_AND_6
+        try:
+            numbers = [int(seed) for seed in seeds.split(",")]
+        except ValueError as error:
+            raise UserError(f"--seeds={seeds}: expected whole numbers such as 0,1,2") from error
+
+        def load(chosen: dict[str, Any]) -> Any:
+            with KedroSession.create(env=env, conf_source=conf_source, runtime_params=chosen) as session:
+                return session.load_context().config_loader  # type: ignore[attr-defined]
+
+        table, file = run_ablations(
+            Path(conf_source), env, params, names, numbers, pipelines, load, click.echo
+        )
+    click.echo(f"\n{as_markdown(table)}\n\nEvery run: {file}")

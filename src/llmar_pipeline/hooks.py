@@ -63,6 +63,8 @@ class TrackingHook:
             "pipeline": pipelines,
             "git_revision": tracking.git_revision(),
         }
+        if parent := os.environ.get("LLMAR_PARENT_RUN"):  # set by `kedro ablations`
+            tags["mlflow.parentRunId"] = parent
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self._config["tracking_uri"]
         run = tracking.TrackedRun.start(uri, g["dataset"], f"{g['protocol']} {g['run']} {pipelines}", tags)
         run.log_params(_flatten(self._parameters))

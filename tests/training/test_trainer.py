@@ -175,9 +175,7 @@ def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, c
     def prepare(batch):
         return {"x": batch["x"] * 0, "y": batch["y"] * 0}
 
-    history = train(
-        Regression(), stream(settings), settings, tmp_path, {}, prepare=prepare, measure=measure
-    )
+    history = train(Regression(), stream(settings), settings, tmp_path, {}, prepare=prepare, measure=measure)
     assert taken == [{"x", "y"}] * 4  # two micro-batches of steps 4 and 8
     assert [record["step"] for record in history] == [4, 8]
     assert all(record["error"] < 1.5 for record in history)  # with all zeros only the bias is off

@@ -82,7 +82,7 @@ def test_an_absent_part_counts_in_no_usage():
 def test_part_channels_are_a_partition_of_all_persons_channels():
     parts = part_channels(NTU25, 2)
     assert len(parts) == 5
-    assert sorted(sum(parts, [])) == list(range(150))
+    assert sorted(channel for part in parts for channel in part) == list(range(150))
     left_elbow = 5  # of both persons, with x, y, z
     assert {15, 16, 17, 90, 91, 92} <= set(next(part for part in parts if 3 * left_elbow in part))
 

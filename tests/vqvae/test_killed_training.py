@@ -71,6 +71,8 @@ def test_killed_at_random_moments(tmp_path):
         elif process.wait() == 0:
             break
     assert kills >= 2
-    whole, killed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
+    whole, killed = (
+        load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed")
+    )
     for name, tensor in whole.items():
         assert torch.equal(tensor, killed[name]), name

@@ -17,6 +17,7 @@ from llmar_pipeline.vqvae.train import Language, train_vqvae
 
 NAMES = [f"clip {i}" for i in range(6)]
 WORDS = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
+LANGUAGE = Language(words=WORDS, class_texts=WORDS[:3])
 TRAINING = TrainingConfig(
     max_steps=6,
     batch_size=4,
@@ -44,7 +45,7 @@ def sequences(tmp_path_factory):
     return folder
 
 
-def run(sequences, folder, language=Language(words=WORDS, class_texts=WORDS[:3]), training=None, **changes):
+def run(sequences, folder, language=LANGUAGE, training=None, **changes):
     return train_vqvae(
         sequences,
         NAMES,
@@ -60,7 +61,9 @@ def run(sequences, folder, language=Language(words=WORDS, class_texts=WORDS[:3])
 def test_the_history_has_every_term_and_the_health_of_the_codes(sequences, tmp_path):
     model, history = run(sequences, tmp_path, auxiliary="text")
     assert not model.training
-    terms = [f"{name}_loss" for name in ("reconstruction", "embedding", "commitment", "zipf", "context", "mmd")]
+    terms = [
+        f"{name}_loss" for name in ("reconstruction", "embedding", "commitment", "zipf", "context", "mmd")
+    ]
     health = ["auxiliary_loss", "usage", "perplexity", "dead_codes", "zipf_js", "error"]
     assert [record["step"] for record in history] == [3, 6]
     assert all(np.isfinite(record[name]) for record in history for name in [*terms, *health])

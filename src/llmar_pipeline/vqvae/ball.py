@@ -13,6 +13,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -123,7 +124,7 @@ def tangent_distance_matrix(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
         v_cosh1, v_scale, v_beyond = _half_law_of_cosines(v, c)
         # cosh(a) cosh(b) - 1, in terms that keep the digits of small norms.
         straight = torch.addmm(v_cosh1.T, u_cosh1, (1 + v_cosh1).T)
-        cosh1 = straight - u_scale * (u @ (v_scale * v).T)
+        cosh1 = torch.addcmul(straight, u_scale, u @ (v_scale * v).T, value=-1)
         return (_Arcosh1p.apply(cosh1) + u_beyond + v_beyond.T) / math.sqrt(c)
 
 
@@ -150,14 +151,15 @@ class _Arcosh1p(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clamp(min=0)
         root = (x + 2).mul_(x).sqrt_()
-        ctx.save_for_backward(root)
-        return x.add_(root).log1p_()
+        value = x.add_(root).log1p_()
+        ctx.save_for_backward(F.threshold_(root, 0.0, math.inf))
+        return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (root,) = ctx.saved_tensors
-        return (gradient / root).masked_fill_(root == 0, 0)
+        return gradient / root
 
 
 def _from_norms_and_angle(u_norm: Tensor, v_norm: Tensor, sin2_half_angle: Tensor, c: float) -> Tensor:

@@ -10,7 +10,7 @@ from llmar_pipeline.vqvae import losses, processes
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.quantizer import Quantized
 
-_BANDWIDTH_WORDS = 4096  # enough for a median and a mean; evenly spread over the vocabulary
+_WORDS = 4096  # enough for a median and a mean
 _CONTRAST = 0.07  # temperature of cosines, as in CLIP
 
 
@@ -34,10 +34,10 @@ class HumanBiases(nn.Module):
         # Not persistent: words belong to the language model, and a trained VQ-VAE does without them.
         self.register_buffer("words", words if config.reads_words else None, False)
         if self.words is not None:
-            spread = torch.linspace(0, len(self.words) - 1, min(_BANDWIDTH_WORDS, len(self.words))).long()
-            bandwidths = losses.kernel_bandwidths(self.words[spread])
+            spread = evenly_spread(self.words)
+            bandwidths = losses.kernel_bandwidths(spread)
             self.register_buffer("bandwidths", bandwidths, False)
-            self.register_buffer("word_term", losses.word_term(self.words[spread], bandwidths), False)
+            self.register_buffer("word_term", losses.word_term(spread, bandwidths), False)
 
     def forward(self, made: list[Quantized]) -> dict[str, Tensor]:
         """The terms that are on.
@@ -115,3 +115,8 @@ class AuxiliaryHead(nn.Module):
             logits = F.normalize(mean, dim=1) @ F.normalize(self.texts.float(), dim=1).T / _CONTRAST
         loss = F.cross_entropy(logits, labels, reduction="none")
         return processes.mean(loss, torch.ones_like(labels, dtype=torch.bool))
+
+
+def evenly_spread(words: Tensor) -> Tensor:
+    """Some thousand words from all over the vocabulary, always the same, `[N, du]` to `[4096, du]` at most."""
+    return words[torch.linspace(0, len(words) - 1, min(_WORDS, len(words))).long()]

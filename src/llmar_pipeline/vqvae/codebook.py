@@ -178,7 +178,9 @@ class Codebook(nn.Module):
         """One step of the moving average of each code's features, written as a step of the code."""
         nearest = self.nearest(features)
         counts = processes.total(self._histogram(nearest))
-        sums = processes.total(torch.zeros_like(self.tangent).index_add_(0, nearest, features.to(self.tangent)))
+        sums = processes.total(
+            torch.zeros_like(self.tangent).index_add_(0, nearest, features.to(self.tangent))
+        )
         weight = (1 - self.usage_decay) * self._relative(counts)
         weight = weight / (self.usage_decay * self.usage + weight).clamp(min=1e-12)
         means = sums / counts.clamp(min=1).unsqueeze(1)
@@ -196,7 +198,9 @@ class Codebook(nn.Module):
         if self.initialisation == "kmeans":
             with warnings.catch_warnings():  # a cluster that loses all its features stays where it was drawn
                 warnings.simplefilter("ignore", UserWarning)
-                centres, _ = kmeans2(features.cpu().double().numpy(), drawn.cpu().double().numpy(), minit="matrix")
+                centres, _ = kmeans2(
+                    features.cpu().double().numpy(), drawn.cpu().double().numpy(), minit="matrix"
+                )
             drawn = torch.from_numpy(centres).to(drawn)
         return processes.same_everywhere(drawn)
 

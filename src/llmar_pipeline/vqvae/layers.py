@@ -19,7 +19,9 @@ class _ResidualBlock(nn.Module):
         return x + self.residual(x)
 
 
-def encoder(channels: int, width: int, code_dim: int, halvings: int, depth: int, growth: int) -> nn.Sequential:
+def encoder(
+    channels: int, width: int, code_dim: int, halvings: int, depth: int, growth: int
+) -> nn.Sequential:
     """Motion `[B, channels, V]` to features `[B, code_dim, V / 2^halvings]`.
 
     Args:
@@ -38,7 +40,9 @@ def encoder(channels: int, width: int, code_dim: int, halvings: int, depth: int,
     return nn.Sequential(*layers, nn.Conv1d(width, code_dim, 3, padding=1))
 
 
-def decoder(code_dim: int, width: int, channels: int, doublings: int, depth: int, growth: int) -> nn.Sequential:
+def decoder(
+    code_dim: int, width: int, channels: int, doublings: int, depth: int, growth: int
+) -> nn.Sequential:
     """Codes `[B, code_dim, W]` to motion `[B, channels, W * 2^doublings]`; the mirror image of `encoder`.
 
     Source: lineage.

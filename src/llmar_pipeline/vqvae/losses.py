@@ -252,7 +252,7 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _kernel(squared_distances: Tensor, bandwidths: Tensor) -> Tensor:
-    return sum(torch.exp(-squared_distances / (2 * s * s)) for s in bandwidths) / len(bandwidths)
+    return torch.stack([torch.exp(-squared_distances / (2 * s * s)) for s in bandwidths]).mean(0)
 
 
 def _mean_kernel_within(x: Tensor, bandwidths: Tensor) -> Tensor:

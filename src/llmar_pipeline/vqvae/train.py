@@ -79,7 +79,9 @@ def train_vqvae(
         if needed and given is None
     ]
     if missing:
-        raise UserError(f"{missing[0]} needs the language model's word embeddings, and got none: switch it off")
+        raise UserError(
+            f"{missing[0]} needs the language model's word embeddings, and got none: switch it off"
+        )
     store = SequenceStore.open(sequences)
     topology = store.topology
     clips = Clips.load(store, names, processes.device())
@@ -112,7 +114,8 @@ def train_vqvae(
                 positions(motion.float(), batch["mask"], topology, config.stream)
                 for motion in (batch["motion"], outputs["reconstruction"])
             )
-            return {"error": (before - after).norm(dim=-1).nanmean()}
+            gap = (before - after).norm(dim=-1)
+            return {"error": processes.mean(gap, ~gap.isnan())}
 
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read)
     fingerprint = {
@@ -124,9 +127,7 @@ def train_vqvae(
         "augmentation": augmentation.model_dump(),
         "training": training.model_dump(),
     }
-    history = train(
-        model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log
-    )
+    history = train(model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log)
     return model.eval().cpu(), history
 
 

@@ -42,7 +42,9 @@ def train(
         vqvae_checkpoints,
         Language(
             words=word_embeddings(llm, llm_cache) if vqvae.reads_words else None,
-            class_texts=class_texts(llm, llm_cache, classes["action"].tolist()) if vqvae.reads_names else None,
+            class_texts=class_texts(llm, llm_cache, classes["action"].tolist())
+            if vqvae.reads_names
+            else None,
         ),
         log_live("vqvae"),
     )

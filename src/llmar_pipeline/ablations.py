@@ -1,0 +1,182 @@
+"""`kedro ablations`: one experiment after the other, each with several seeds, and the table of what came out."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.tracking import TrackedRun
+
+TABLES_4_AND_6 = ("llm_ar", "no_biases", "no_zipf", "no_context", "no_mmd", "euclidean")
+COLUMNS = {
+    "accuracy": ("accuracy, %", 100, 1),
+    "mean_class_accuracy": ("mean class accuracy, %", 100, 1),
+    "bag_of_codes_accuracy": ("bag of codes, %", 100, 1),
+    "zipf_js": ("JS(usage, Zipf), nats", 1, 4),
+    "correlated_share": ("correlated tokens, %", 100, 2),
+    "mmd": ("MMD to words", 1, 3),
+    "train_used_codes": ("codes used in training", 1, 0),
+    "used_codes": ("in test", 1, 0),
+    "perplexity": ("perplexity", 1, 0),
+    "reconstruction_error": ("joint error x 1,000", 1000, 0),
+}
+"""Number in a run's JSON files -> heading, factor and digits in the table. All are of test clips unless named."""
+
+
+def run_ablations(
+    conf_source: Path,
+    env: str | None,
+    params: Mapping[str, Any],
+    experiments: Sequence[str],
+    seeds: Sequence[int],
+    pipelines: str,
+    load: Callable[[dict[str, Any]], StackedConfigLoader],
+    tell: Callable[[str], None],
+) -> tuple[pd.DataFrame, Path]:
+    """Run every experiment with every seed, each as a `kedro run` of its own, nested in one MLflow run.
+
+    What a run finds finished it does not repeat, so a table that was interrupted is continued by running the
+    command again.
+
+    Args:
+        conf_source: the configuration folder.
+        env: the dataset.
+        params: what `--params` holds.
+        experiments: names of files in conf/experiments.
+        seeds: of both trainings.
+        pipelines: what `kedro run --pipelines=` gets.
+        load: a run's parameters -> its configuration.
+        tell: takes a line for the terminal.
+
+    Returns:
+        One row a run (experiment, seed, and every number that the run wrote), and the CSV file it stands in.
+
+    Raises:
+        UserError: an unknown name, or a run that failed; its last lines are shown.
+    """
+    planned = [
+        (experiment, seed, _parameters(params, experiment, seed))
+        for experiment in experiments
+        for seed in seeds
+    ]
+    loaders = [load(chosen) for *_, chosen in planned]
+    selection, tracking = loaders[0]["globals"], loaders[0]["mlflow"]
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking["tracking_uri"]
+    name = f"ablations {selection['size']} {pipelines}"
+    parent = TrackedRun.start(uri, selection["dataset"], name, {"protocol": selection["protocol"]})
+    rows = []
+    try:
+        for (experiment, seed, chosen), loader in zip(planned, loaders, strict=True):
+            tell(f"{experiment}, seed {seed}")
+            _run(conf_source, env, chosen, pipelines, parent.run_id)
+            rows.append({"experiment": experiment, "seed": seed} | _results(loader))
+    except BaseException:
+        parent.end("FAILED")
+        raise
+    parent.end("FINISHED")
+    table = pd.DataFrame(rows)
+    folder = Path(selection["data_dir"], "08_reporting", selection["dataset"], selection["protocol"])
+    file = folder / "ablations" / f"{selection['size']}-{pipelines.replace(',', '-')}.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(file, index=False)
+    return table, file
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Mean and standard deviation over the seeds, a row an experiment.
+
+    Args:
+        table: as `run_ablations` returns it.
+    """
+    present = [name for name in COLUMNS if name in table and table[name].notna().any()]
+    heads = ["experiment", "seeds", *(COLUMNS[name][0] for name in present)]
+    lines = [f"| {' | '.join(heads)} |", f"|---|---:{'|---:' * len(present)}|"]
+    for experiment, runs in table.groupby("experiment", sort=False):
+        cells = [str(experiment), str(len(runs))]
+        for name in present:
+            _, factor, digits = COLUMNS[name]
+            values = factor * runs[name].astype(float)
+            spread = f" ± {values.std():,.{digits}f}" if len(runs) > 1 else ""
+            cells.append(f"{values.mean():,.{digits}f}{spread}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _parameters(params: Mapping[str, Any], experiment: str, seed: int) -> dict[str, Any]:
+    """Seed 0 is the default, so its runs share their folders with runs made by hand."""
+    chosen = json.loads(json.dumps(dict(params))) | {"experiment": experiment}
+    if seed:
+        for stage in ("vqvae_training", "lora_training"):
+            chosen.setdefault(stage, {})["seed"] = seed
+    return chosen
+
+
+def _run(conf_source: Path, env: str | None, params: Mapping[str, Any], pipelines: str, parent: str) -> None:
+    joined = ",".join(f"{key}={value}" for key, value in _flat(params).items())
+    command = [
+        sys.executable,
+        "-m",
+        "kedro",
+        "run",
+        f"--conf-source={conf_source}",
+        f"--pipelines={pipelines}",
+    ]
+    command += [f"--env={env}"] if env else []
+    environment = {**os.environ, "LLMAR_PARENT_RUN": parent}
+    process = subprocess.Popen(
+        [*command, f"--params={joined}"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    output, _ = process.communicate()
+    if process.returncode:
+        last = "\n".join(output.strip().splitlines()[-5:])
+        raise UserError(f"`kedro run --params={joined}` ended with exit code {process.returncode}:\n{last}")
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in params.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _results(loader: StackedConfigLoader) -> dict[str, Any]:
+    selection = loader["globals"]
+    reports = Path(selection["data_dir"], "08_reporting", selection["run_folder"])
+    numbers: dict[str, Any] = {}
+    for name in ("code_statistics.json", "metrics.json"):
+        if (reports / name).is_file():
+            found = json.loads((reports / name).read_text(encoding="utf-8"))
+            numbers |= {key: value for key, value in found.items() if isinstance(value, int | float)}
+    models = Path(selection["data_dir"], "06_models")
+    return numbers | {
+        "mmd": _mmd(models / selection["run_folder"] / "vqvae", loader["parameters"]["llm"], models)
+    }
+
+
+def _mmd(vqvae: Path, llm: Mapping[str, Any], models: Path) -> float:
+    """Measured alike for every experiment, trained for it or not: the mean over the codebooks."""
+    import torch
+
+    from llmar_pipeline.language.config import LLMConfig
+    from llmar_pipeline.language.words import word_embeddings
+    from llmar_pipeline.vqvae import losses
+    from llmar_pipeline.vqvae.biases import evenly_spread
+    from llmar_pipeline.vqvae.tokenize import codebook_facts
+
+    facts = codebook_facts(vqvae)
+    words = evenly_spread(word_embeddings(LLMConfig(**llm), models / "llm"))
+    bandwidths = losses.kernel_bandwidths(words)
+    among_words = losses.word_term(words, bandwidths)
+    books = torch.from_numpy(facts.embeddings).chunk(facts.books)
+    return float(torch.stack([losses.mmd(book, words, bandwidths, among_words) for book in books]).mean())
