@@ -218,7 +218,7 @@ def test_matrix_form_of_coincident_points_is_small_and_turns_no_gradient_into_na
     u = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
     u = torch.nn.functional.normalize(u, dim=1).requires_grad_()
     distances = ball.tangent_distance_matrix(u, u.detach())
-    assert distances.diagonal().max() < 2e-3 * 2  # as if at an angle of 2e-3, where |u| = 1
+    assert distances.diagonal().max() < 0.01  # of about 3 to the others
     assert torch.equal(distances.argmin(dim=1), torch.arange(8))
     assert torch.isfinite(torch.autograd.grad(distances.sum(), u)[0]).all()
 
