@@ -1,7 +1,6 @@
 """Training of the first stage against a plain loop, and encoding; see stage1.py."""
 
 import tempfile
-from itertools import chain, islice, repeat
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -11,7 +10,7 @@ import pandas as pd
 import torch
 from stage1_quantisation import DEVICE, GPU, now, take_turns, times
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmar_pipeline.skeletons import transforms
@@ -69,6 +68,13 @@ class PlainClips(Dataset[tuple[Tensor, Tensor]]):
         return window.nan_to_num(), ~window.isnan()
 
 
+def plain_batches(store: SequenceStore, steps: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    """So many full batches, loaded in this process."""
+    clips = PlainClips(store)
+    sampler = RandomSampler(clips, replacement=True, num_samples=steps * BATCH)
+    return DataLoader(clips, BATCH, sampler=sampler, pin_memory=GPU)
+
+
 def words() -> Tensor:
     """Made-up word embeddings of norm 3."""
     return 3 / MODEL.code_dim**0.5 * torch.randn(8192, MODEL.code_dim)
@@ -80,9 +86,8 @@ def plain_training(store: SequenceStore, steps: int, precision: Precision) -> fl
     channels = store.persons * len(NTU25.joints) * NTU25.coordinates
     model = VQVAE(MODEL, channels, words=words()).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-4, betas=(0.9, 0.99), weight_decay=0)
-    loader = DataLoader(PlainClips(store), BATCH, shuffle=True, pin_memory=GPU)
-    started, clips = 0.0, 0
-    for step, (motion, mask) in enumerate(islice(chain.from_iterable(repeat(loader)), steps)):
+    started = 0.0
+    for step, (motion, mask) in enumerate(plain_batches(store, steps)):
         if step == steps // 2:
             started = now()
         optimizer.zero_grad()
@@ -90,8 +95,7 @@ def plain_training(store: SequenceStore, steps: int, precision: Precision) -> fl
             loss = model(motion.to(DEVICE), mask.to(DEVICE)).loss
         loss.backward()
         optimizer.step()
-        clips += len(motion) * (step >= steps // 2)
-    return clips / (now() - started)
+    return (steps - steps // 2) * BATCH / (now() - started)
 
 
 def our_training(store: SequenceStore, steps: int, precision: Precision, compiled: bool) -> float:
@@ -134,7 +138,7 @@ def our_training(store: SequenceStore, steps: int, precision: Precision, compile
 def step_flops(store: SequenceStore) -> int:
     """Of one training step: the products of matrices and the convolutions, forward and backward."""
     model = VQVAE(MODEL, store.persons * len(NTU25.joints) * NTU25.coordinates, words=words()).to(DEVICE)
-    motion, mask = next(iter(DataLoader(PlainClips(store), BATCH)))
+    motion, mask = next(iter(plain_batches(store, 1)))
     with FlopCounterMode(display=False) as count:
         model(motion.to(DEVICE), mask.to(DEVICE)).loss.backward()
     return count.get_total_flops()

