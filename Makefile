@@ -36,9 +36,10 @@ lint: $(READY)                       ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)                      ## seconds and memory of each stage of the demo; files a second of the reader
+bench: $(READY)                      ## seconds and memory of each stage of the demo; reader and stage 1 against baselines
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/ingestion.py
+	$(BIN)/python benchmarks/stage1.py
 
 viz: $(READY)                        ## the pipelines in the browser
 	$(BIN)/kedro viz run

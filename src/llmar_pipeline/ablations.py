@@ -1,4 +1,4 @@
-"""`kedro ablations`: one experiment after the other, each with several seeds, and the table of what came out."""
+"""`kedro ablations`: experiments, each with several seeds, and the table of what came out."""
 
 import json
 import os
@@ -27,7 +27,7 @@ COLUMNS = {
     "perplexity": ("perplexity", 1, 0),
     "reconstruction_error": ("joint error x 1,000", 1000, 0),
 }
-"""Number in a run's JSON files -> heading, factor and digits in the table. All are of test clips unless named."""
+"""Number in a run's JSON files -> heading, factor and digits in the table; of test clips unless named."""
 
 
 def run_ablations(

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.checkpoints import COMPLETE, latest_checkpoint, save_state
+from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 

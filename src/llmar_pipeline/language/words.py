@@ -38,8 +38,8 @@ def word_embeddings(config: LLMConfig, cache: Path) -> Tensor:
                 if name.endswith(_NAMES):
                     return weights.get_tensor(name).float()
     raise UserError(
-        f"Expected word embeddings named {' or '.join(_NAMES)} in the safetensors files of {folder}, saw none; "
-        "choose another llm.model, or switch vqvae.mmd_weight off."
+        f"Expected word embeddings named {' or '.join(_NAMES)} in the safetensors files of {folder}, "
+        "saw none; choose another llm.model, or switch vqvae.mmd_weight off."
     )
 
 

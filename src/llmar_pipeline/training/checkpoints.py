@@ -36,8 +36,8 @@ def save_state(model: nn.Module, checkpoint: Path) -> None:
     bad = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if bad:
         raise UserError(
-            f"{checkpoint.name} would hold weights that are not finite ({', '.join(bad[:3])}) and was not saved; "
-            "a lower learning_rate or a warm-up usually helps"
+            f"{checkpoint.name} would hold weights that are not finite ({', '.join(bad[:3])}) "
+            "and was not saved; a lower learning_rate or a warm-up usually helps"
         )
     checkpoint.mkdir(parents=True, exist_ok=True)
     save_file(state, checkpoint / WEIGHTS)

@@ -104,8 +104,8 @@ def tangent_distance_matrix(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
 
     Rounding of the matrix product costs nearly equal pairs their digits: those (in float32, at angles below
     about 0.03 radians) are computed by `tangent_distance`. Where they are more than a few for each u, all is
-    computed in float64, and of pairs nearly equal even there only each u's nearest one again. On CUDA it needs full float32 products (torch's default), not TF32. Finite,
-    gradient included, for every norm.
+    computed in float64, and of pairs nearly equal even there only each u's nearest one again. On CUDA it
+    needs full float32 products (torch's default), not TF32. Finite, gradient included, for every norm.
 
     Args:
         u: Tangent vectors at the origin, `[N, d]`.

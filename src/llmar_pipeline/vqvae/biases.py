@@ -73,8 +73,8 @@ class HumanBiases(nn.Module):
 class AuxiliaryHead(nn.Module):
     """Tells the class of a clip from the mean of its features, before they are quantised.
 
-    Behind the codebook the gradient would be that of other vectors (straight-through), and drives the features
-    away from the codes.
+    Behind the codebook the gradient would be that of other vectors (straight-through), and drives the
+    features away from the codes.
 
     Args:
         kind: "class": a linear classifier. "text": the cosine of the mean feature with the class names' word
@@ -118,5 +118,5 @@ class AuxiliaryHead(nn.Module):
 
 
 def evenly_spread(words: Tensor) -> Tensor:
-    """Some thousand words from all over the vocabulary, always the same, `[N, du]` to `[4096, du]` at most."""
+    """Some words from all over the vocabulary, always the same, `[N, du]` to `[4096, du]` at most."""
     return words[torch.linspace(0, len(words) - 1, min(_WORDS, len(words))).long()]

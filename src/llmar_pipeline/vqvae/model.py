@@ -45,7 +45,7 @@ class VQVAE(nn.Module):
     """Encoder, codebooks and decoder over motion `[B, V, persons * joints * coordinates]`.
 
     Features and codes are tangent vectors at the origin of the Poincare ball. An action sentence has
-    S = W * P * L codes, with W = V / 4 time steps, P body parts and L residual levels (one each in the paper).
+    S = W * P * L codes, with W = V / 4 time steps, P body parts and L residual levels (in the paper 1 each).
 
     Args:
         config: The settings.

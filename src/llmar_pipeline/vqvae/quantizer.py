@@ -31,8 +31,8 @@ class Quantizer(nn.Module):
     further one what those before left over (the residual, in the tangent space at the origin); the sum of
     their codes stands for the feature.
 
-    In an action sentence the codes of one time step stand together, part by part, level by level; codebook k's
-    codes are numbered from k * U on.
+    In an action sentence the codes of one time step stand together, part by part, level by level; the codes
+    of codebook k are numbered from k * U on.
 
     Args:
         codebooks: Part by part, level by level, `P * L` of equal size.

@@ -36,6 +36,9 @@ class Language(NamedTuple):
     class_texts: Tensor | None = None
 
 
+NO_LANGUAGE = Language()
+
+
 def train_vqvae(
     sequences: Path,
     names: list[str],
@@ -44,7 +47,7 @@ def train_vqvae(
     augmentation: AugmentationConfig,
     training: TrainingConfig,
     checkpoints: Path,
-    language: Language = Language(),
+    language: Language = NO_LANGUAGE,
     on_log: LogFunction | None = None,
 ) -> tuple[VQVAE, list[dict[str, float]]]:
     """Train on random readings of the named sequences, continuing from the newest checkpoint.
@@ -132,7 +135,7 @@ def train_vqvae(
 
 
 def train_and_save(folder: Path, *arguments: Any) -> list[dict[str, float]]:
-    """`train_vqvae` with these arguments, in one of possibly several processes; the first one saves the model.
+    """`train_vqvae` in one of possibly several processes; the first one saves the model.
 
     Args:
         folder: where the model is written.
