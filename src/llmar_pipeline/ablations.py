@@ -1,18 +1,14 @@
 """`kedro ablations`: experiments, each with several seeds, and the table of what came out."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
-from llmar_pipeline.io.tracking import TrackedRun
+from llmar_pipeline.nested_runs import kedro_run, parent_run, written_numbers
 
 TABLES_4_AND_6 = ("llm_ar", "no_biases", "no_zipf", "no_context", "no_mmd", "euclidean")
 COLUMNS = {
@@ -67,20 +63,14 @@ def run_ablations(
         for seed in seeds
     ]
     loaders = [load(chosen) for *_, chosen in planned]
-    selection, tracking = loaders[0]["globals"], loaders[0]["mlflow"]
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking["tracking_uri"]
+    selection = loaders[0]["globals"]
     name = f"ablations {selection['size']} {pipelines}"
-    parent = TrackedRun.start(uri, selection["dataset"], name, {"protocol": selection["protocol"]})
     rows = []
-    try:
+    with parent_run(loaders[0], name, {"protocol": selection["protocol"]}) as parent:
         for (experiment, seed, chosen), loader in zip(planned, loaders, strict=True):
             tell(f"{experiment}, seed {seed}")
-            _run(conf_source, env, chosen, pipelines, parent.run_id)
+            kedro_run(conf_source, env, chosen, pipelines, parent)
             rows.append({"experiment": experiment, "seed": seed} | _results(loader))
-    except BaseException:
-        parent.end("FAILED")
-        raise
-    parent.end("FINISHED")
     table = pd.DataFrame(rows)
     folder = Path(selection["data_dir"], "08_reporting", selection["dataset"], selection["protocol"])
     file = folder / "ablations" / f"{selection['size']}-{pipelines.replace(',', '-')}.csv"
@@ -118,48 +108,10 @@ def _parameters(params: Mapping[str, Any], experiment: str, seed: int) -> dict[s
     return chosen
 
 
-def _run(conf_source: Path, env: str | None, params: Mapping[str, Any], pipelines: str, parent: str) -> None:
-    joined = ",".join(f"{key}={value}" for key, value in _flat(params).items())
-    command = [
-        sys.executable,
-        "-m",
-        "kedro",
-        "run",
-        f"--conf-source={conf_source}",
-        f"--pipelines={pipelines}",
-    ]
-    command += [f"--env={env}"] if env else []
-    environment = {**os.environ, "LLMAR_PARENT_RUN": parent}
-    process = subprocess.Popen(
-        [*command, f"--params={joined}"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    output, _ = process.communicate()
-    if process.returncode:
-        last = "\n".join(output.strip().splitlines()[-5:])
-        raise UserError(f"`kedro run --params={joined}` ended with exit code {process.returncode}:\n{last}")
-
-
-def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in params.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 def _results(loader: StackedConfigLoader) -> dict[str, Any]:
     selection = loader["globals"]
-    reports = Path(selection["data_dir"], "08_reporting", selection["run_folder"])
-    numbers: dict[str, Any] = {}
-    for name in ("code_statistics.json", "metrics.json"):
-        if (reports / name).is_file():
-            found = json.loads((reports / name).read_text(encoding="utf-8"))
-            numbers |= {key: value for key, value in found.items() if isinstance(value, int | float)}
     models = Path(selection["data_dir"], "06_models")
-    return numbers | {
+    return written_numbers(loader, "code_statistics.json", "metrics.json") | {
         "mmd": _mmd(models / selection["run_folder"] / "vqvae", loader["parameters"]["llm"], models)
     }
 

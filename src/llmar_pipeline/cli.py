@@ -4,7 +4,7 @@ import errno
 import functools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,11 +138,68 @@ def ablations(
         except ValueError as error:
             raise UserError(f"--seeds={seeds}: expected whole numbers such as 0,1,2") from error
 
-        def load(chosen: dict[str, Any]) -> Any:
-            with KedroSession.create(env=env, conf_source=conf_source, runtime_params=chosen) as session:
-                return session.load_context().config_loader  # type: ignore[attr-defined]
-
         table, file = run_ablations(
-            Path(conf_source), env, params, names, numbers, pipelines, load, click.echo
+            Path(conf_source), env, params, names, numbers, pipelines, _loading(env, conf_source), click.echo
         )
     click.echo(f"\n{as_markdown(table)}\n\nEvery run: {file}")
+
+
+@cli.command()
+@click.option("--env", "-e", help="The dataset, as in `kedro run`.")
+@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--list", "only_list", is_flag=True, help="Run nothing: show the numbers that there are.")
+@click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
+def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_source: str) -> None:
+    """Run every protocol of a dataset and print our numbers beside the published ones."""
+    from llmar_pipeline.protocols import as_markdown, collect, protocol_loaders, run_protocols
+
+    with one_line_errors():
+        loaders = protocol_loaders(params, _loading(env, conf_source))
+        if not only_list:
+            run_protocols(Path(conf_source), env, params, loaders, click.echo)
+        table, file = collect(loaders)
+    click.echo(f"\n{as_markdown(table, next(iter(loaders.values())))}")
+    if file is not None:
+        click.echo(f"\nEvery number: {file}")
+
+
+@cli.command()
+@click.option("--env", "-e", help="The dataset, as in `kedro run`.")
+@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option(
+    "--classes",
+    default="3",
+    show_default=True,
+    help="Unseen classes: how many, or 55-5, 48-12, 110-10, 96-24.",
+)
+@click.option("--draws", default=5, show_default=True, help="How often they are drawn.")
+@click.option("--experiments", default="llm_ar", show_default=True, help="Files of conf/experiments.")
+@click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
+def unseen(
+    env: str | None, params: dict[str, Any], classes: str, draws: int, experiments: str, conf_source: str
+) -> None:
+    """Train without some classes, recognise them, and print the mean over several draws (Table 8)."""
+    from llmar_pipeline.unseen_classes import as_markdown, run_draws
+
+    with one_line_errors():
+        table, file, loader = run_draws(
+            Path(conf_source),
+            env,
+            params,
+            int(classes) if classes.isdecimal() else classes,
+            draws,
+            experiments.split(","),
+            _loading(env, conf_source),
+            click.echo,
+        )
+    click.echo(f"\n{as_markdown(table, loader)}\n\nEvery run: {file}")
+
+
+def _loading(env: str | None, conf_source: str) -> Callable[[dict[str, Any]], Any]:
+    """A run's parameters -> its configuration."""
+
+    def load(chosen: dict[str, Any]) -> Any:
+        with KedroSession.create(env=env, conf_source=conf_source, runtime_params=chosen) as session:
+            return session.load_context().config_loader  # type: ignore[attr-defined]
+
+    return load

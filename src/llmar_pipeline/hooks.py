@@ -57,7 +57,7 @@ class TrackingHook:
         """Open the MLflow run."""
         self._catalog = catalog
         g = self._globals
-        tags = {key: str(g[key]) for key in ("dataset", "protocol", "experiment", "size", "run")}
+        tags = {key: str(g[key]) for key in ("dataset", "protocol", "experiment", "size", "unseen", "run")}
         pipelines = ",".join(run_params["pipeline_names"] or ["full"])
         tags |= {
             "pipeline": pipelines,

@@ -6,6 +6,7 @@ from llmar_pipeline.evaluation.figures import (
     confusion_figure,
     history_figure,
     per_class_figure,
+    reliability_figure,
     token_color,
 )
 
@@ -31,6 +32,21 @@ def test_per_class_figure_has_the_best_class_on_top():
     figure = per_class_figure(rows)
     assert list(figure.data[0].x) == [25, 100]  # Plotly counts from below
     assert figure.layout.yaxis.ticktext == ("a", "b")
+
+
+def test_reliability_figure_is_in_per_cent():
+    intervals = pd.DataFrame(
+        {
+            "low": [0.5, 0.9],
+            "high": [0.6, 1.0],
+            "clips": [3, 7],
+            "confidence": [0.55, 0.97],
+            "accuracy": [0.4, 1],
+        }
+    )
+    bars, line = reliability_figure(intervals).data
+    np.testing.assert_allclose([bars.x, bars.y, bars.width], [[55, 95], [40, 100], [10, 10]])
+    assert list(line.x) == list(line.y) == [0, 100]
 
 
 def panels(figure) -> dict[str, object]:

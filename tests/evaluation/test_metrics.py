@@ -3,7 +3,14 @@ import pandas as pd
 import pytest
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.evaluation.metrics import build_predictions, confusion, metrics, most_confused, per_class
+from llmar_pipeline.evaluation.metrics import (
+    accuracies,
+    build_predictions,
+    confusion,
+    metrics,
+    most_confused,
+    per_class,
+)
 
 CLASSES = ["sit", "stand", "wave"]
 
@@ -46,6 +53,7 @@ def test_metrics_of_five_clips():
     assert values["mean_class_accuracy"] == pytest.approx((1 / 3 + 1 + 1) / 3)
     assert values["top5"] == 1  # three classes: all of them
     assert values["majority_accuracy"] == pytest.approx(3 / 5)
+    assert values["majority_mean_class_accuracy"] == pytest.approx(1 / 3)
     assert values["chance"] == pytest.approx(1 / 3)
     assert (values["n_test"], values["n_classes"]) == (5, 3)
     assert metrics(table())["majority_accuracy"] is None
@@ -74,6 +82,26 @@ def test_interval_is_that_of_the_binomial_distribution():
     assert values["accuracy_low"] == pytest.approx(0.690, abs=0.006)
     assert values["accuracy_high"] == pytest.approx(0.810, abs=0.006)
     assert metrics(predictions, seed=1) == values
+
+
+def test_interval_of_the_mean_over_classes():
+    # Class a 90 of 100 right, class b 10 of 20: standard error sqrt(0.09 / 100 + 0.25 / 20) / 2 = 0.0579, so
+    # 0.7 -+ 0.113.
+    scores = np.array([[1.0, 0.0]] * 90 + [[0.0, 1.0]] * 10 + [[0.0, 1.0]] * 10 + [[1.0, 0.0]] * 10)
+    predictions = build_predictions(
+        [f"c{i}" for i in range(120)], ["a"] * 100 + ["b"] * 20, ["a", "b"], scores
+    )
+    values = metrics(predictions, seed=1)
+    assert values["mean_class_accuracy"] == pytest.approx(0.7)
+    assert values["mean_class_accuracy_low"] == pytest.approx(0.587, abs=0.006)
+    assert values["mean_class_accuracy_high"] == pytest.approx(0.813, abs=0.006)
+
+
+def test_both_accuracies_of_any_answers():
+    answers = pd.DataFrame({"true": ["a", "a", "a", "b"], "predicted": ["a", "a", "A", "none"]})
+    assert accuracies(answers, "x_") == {"x_accuracy": 0.5, "x_mean_class_accuracy": pytest.approx(1 / 3)}
+    nothing = {"accuracy": None, "mean_class_accuracy": None}
+    assert accuracies(None, "") == accuracies(answers[:0], "") == nothing
 
 
 def test_confusion_has_the_true_classes_in_rows():

@@ -29,8 +29,13 @@ def full() -> ReportContext:
     return replace(
         BARE,
         synthetic=True,
-        metrics={**metrics(predictions, "sit"), "val_accuracy": 0.271},
-        shuffled_accuracy=0.314,
+        metrics={
+            **metrics(predictions, "sit"),
+            "val_accuracy": 0.271,
+            "shuffled_accuracy": 0.314,
+            "bag_of_codes_accuracy": 0.702,
+            "generated_accuracy": 0.633,
+        },
         predictions=predictions,
         sentences={"c2": [17, 400]},
         stage1_history=history,
@@ -97,6 +102,7 @@ def test_parts_come_in_order():
         "Confusion matrix",
         "Most frequent mistakes",
         "Classes",
+        "Calibration",
         "Example clips",
         "Stage 1: skeletons to action sentences",
         "Recordings and their reconstructions",
@@ -128,6 +134,11 @@ def test_numbers_appear():
     text = re.sub(" +", " ", text)
     assert "75.0 % top-1 accuracy" in text
     assert "shuffled action sentences 31.4 %" in text
+    assert "bag of codes, a linear classifier 70.2 %" in text
+    assert "free generation, exact match 63.3 %" in text
+    assert "the LLM is 4.8 points above it" in text
+    # Clips given with 80, 70, 60 and 90 %; the second is wrong: (0.2 + 0.7 + 0.4 + 0.1) / 4.
+    assert "(expected calibration error): 35.0 %" in text
     assert "most frequent training class 50.0 %" in text
     assert "chance, 2 classes 50.0 %" in text
     assert "On the validation clips 27.1 %" in text
@@ -154,10 +165,26 @@ def test_parts_without_data_are_left_out():
 def test_parts_stand_alone():
     headings = parse(render_report(replace(BARE, code_statistics={"used_codes": 3}, clips_read=3))).headings
     assert headings == ["LLM-AR on ntu60, xsub", "Stage 1: skeletons to action sentences", "Ingestion"]
-    no_sentences = replace(full(), sentences=None, shuffled_accuracy=None)
-    html = render_report(no_sentences)
+    context = full()
+    html = render_report(replace(context, sentences=None, metrics=metrics(context.predictions)))
     assert "action sentence</th>" not in html
-    assert "shuffled" not in html
+    for control in ("huffled", "ag of codes", "ree generation"):
+        assert control not in html
+
+
+def test_the_headline_is_the_metric_of_the_corpus():
+    context = full()
+    values = {
+        **metrics(context.predictions, "sit"),
+        "headline": "mean_class_accuracy",
+        "shuffled_accuracy": 0.2,
+        "shuffled_mean_class_accuracy": 0.111,
+    }
+    text = re.sub(r"<[^>]+>|\s", " ", without_plotly(render_report(replace(context, metrics=values))))
+    text = re.sub("[ \u202f]+", " ", text)
+    assert "75.0 % mean class accuracy 95&nbsp;% interval" in text
+    assert "shuffled action sentences 11.1 %" in text
+    assert "Accuracy 75.0 %," in text
 
 
 def test_empty_predictions_are_refused():

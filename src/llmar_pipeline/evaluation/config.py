@@ -1,5 +1,7 @@
 """The settings of the evaluation."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -9,7 +11,10 @@ class EvaluationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_size: int = Field(gt=0)  # clips in one forward pass
-    seed: int  # of the shuffled control and the bootstrap
+    seed: int  # of the shuffled control, the content-free sentences and the bootstrap
+    length_correction: Literal["none", "mean"] = "none"
+    prior_correction: Literal["none", "content_free"] = "none"
+    generate: bool = False  # answer by free generation too
     table_rows: int = Field(gt=0)  # clips printed in the terminal
     film_strips: int = Field(ge=0)  # clips drawn beside their reconstruction
 

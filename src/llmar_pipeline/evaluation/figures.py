@@ -143,6 +143,33 @@ def per_class_figure(per_class: pd.DataFrame) -> go.Figure:
     )
 
 
+def reliability_figure(intervals: pd.DataFrame) -> go.Figure:
+    """Draw how often answers are right over the probability they are given with, both in per cent.
+
+    Args:
+        intervals: As `calibration.reliability` gives them.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    figure = go.Figure(
+        go.Bar(
+            x=50 * (intervals["low"] + intervals["high"]),
+            y=100 * intervals["accuracy"],
+            width=100 * (intervals["high"] - intervals["low"]),
+            marker={"color": BLUE, "line": {"color": "white", "width": 1}},
+            showlegend=False,
+            customdata=intervals[["clips", "confidence"]],
+            hovertemplate="%{customdata[0]} clips, mean probability %{customdata[1]:.1%}<br>"
+            "%{y:.1f} % of them right<extra></extra>",
+        )
+    )
+    ends = [0, 100]
+    figure.add_scatter(x=ends, y=ends, name="as right as sure", mode="lines", line_color=INK, line_dash="dot")
+    figure.update_xaxes(title_text="probability of the predicted class (%)", range=ends)
+    figure.update_yaxes(title_text="right answers (%)", range=ends)
+    return figure.update_layout(template=TEMPLATE, height=320, margin_t=32)
+
+
 def history_figure(history: pd.DataFrame) -> go.Figure:
     """Draw a training history as small multiples over a shared step axis.
 

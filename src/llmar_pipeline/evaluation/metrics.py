@@ -105,7 +105,8 @@ def metrics(
 
     The interval is the percentile bootstrap over clips. A resample of N clips holds a binomial number of
     right ones, so the resamples are drawn from that distribution. The interval has no width where every
-    clip is right or every clip is wrong.
+    clip is right or every clip is wrong. For the mean over classes, each class is resampled by itself, so
+    that none is missing from a resample.
 
     Args:
         predictions: The predictions table.
@@ -115,8 +116,9 @@ def metrics(
 
     Returns:
         All as fractions of 1: `accuracy`, its 95 % interval `accuracy_low` and `accuracy_high`,
-        `mean_class_accuracy` (over classes that occur in `true`), `top5` (top C where there are C < 5
-        classes), `majority_accuracy` (None without `majority_class`), `chance`; and the counts `n_test`,
+        `mean_class_accuracy` (over classes that occur in `true`) and its `mean_class_accuracy_low` and
+        `mean_class_accuracy_high`, `top5` (top C where there are C < 5 classes), `majority_accuracy` and
+        `majority_mean_class_accuracy` (None without `majority_class`), `chance`; and the counts `n_test`,
         `n_classes`.
 
     Raises:
@@ -127,8 +129,12 @@ def metrics(
     classes = class_list(predictions)
     right = (predictions["predicted"] == predictions["true"]).to_numpy()
     n_test, accuracy = len(right), float(right.mean())
-    shares = np.random.default_rng(seed).binomial(n_test, accuracy, resamples) / n_test
-    low, high = np.quantile(shares, [0.025, 0.975])
+    rng = np.random.default_rng(seed)
+    low, high = np.quantile(rng.binomial(n_test, accuracy, resamples) / n_test, [0.025, 0.975])
+    by_class = per_class(predictions)
+    clips, shares = by_class["clips"].to_numpy(), by_class["accuracy"].to_numpy()
+    means = (rng.binomial(clips, shares, (resamples, len(clips))) / clips).mean(axis=1)
+    class_low, class_high = np.quantile(means, [0.025, 0.975])
 
     probability = predictions[[PROBABILITY + c for c in classes]].to_numpy(np.float64)
     ranked = np.argsort(-probability, axis=1, kind="stable")[:, :5]
@@ -137,14 +143,37 @@ def metrics(
         "accuracy": accuracy,
         "accuracy_low": float(low),
         "accuracy_high": float(high),
-        "mean_class_accuracy": float(per_class(predictions)["accuracy"].mean()),
+        "mean_class_accuracy": float(by_class["accuracy"].mean()),
+        "mean_class_accuracy_low": float(class_low),
+        "mean_class_accuracy_high": float(class_high),
         "top5": float((ranked == true_index[:, None]).any(axis=1).mean()),
-        "majority_accuracy": None
-        if majority_class is None
-        else float((predictions["true"] == majority_class).mean()),
+        **accuracies(
+            None if majority_class is None else predictions.assign(predicted=majority_class), "majority_"
+        ),
         "chance": 1 / len(classes),
         "n_test": n_test,
         "n_classes": len(classes),
+    }
+
+
+def accuracies(answers: pd.DataFrame | None, prefix: str) -> dict[str, float | None]:
+    """Both accuracies of any answers: of a control, or of clips other than the test clips.
+
+    Args:
+        answers: Columns `true` and `predicted`, class names or any text. None or empty: there are none.
+        prefix: Of the keys.
+
+    Returns:
+        `accuracy` and `mean_class_accuracy` (over classes that occur in `true`), as fractions of 1, or None.
+
+    Source: ours.
+    """
+    if answers is None or answers.empty:
+        return {f"{prefix}accuracy": None, f"{prefix}mean_class_accuracy": None}
+    right = (answers["predicted"] == answers["true"]).astype(float)
+    return {
+        f"{prefix}accuracy": float(right.mean()),
+        f"{prefix}mean_class_accuracy": float(right.groupby(answers["true"]).mean().mean()),
     }
 
 

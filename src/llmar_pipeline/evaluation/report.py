@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,13 +11,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
 from llmar_pipeline.evaluation.figures import (
     confusion_figure,
     history_figure,
     per_class_figure,
+    reliability_figure,
     token_color,
 )
 from llmar_pipeline.evaluation.metrics import confusion, most_confused, per_class
+from llmar_pipeline.evaluation.summary import LABELS, headline, interval, llm_adds
 from llmar_pipeline.evaluation.tables import example_clips
 
 
@@ -32,8 +36,7 @@ class ReportContext:
         revision: Git revision of the code.
         date: Date of the run, as it is to be printed.
         synthetic: The recordings are made up; a banner says so.
-        metrics: As `metrics.metrics` returns them; `val_accuracy` is shown where it is there.
-        shuffled_accuracy: Accuracy (fraction of 1) where every clip is given another clip's sentence.
+        metrics: Content of metrics.json; what is missing or None is left out.
         predictions: The predictions table.
         sentences: Clip name to code indices, for the example clips.
         stage1_history: Training history of the VQ-VAE, as `figures.history_figure` takes it.
@@ -61,8 +64,7 @@ class ReportContext:
     revision: str
     date: str
     synthetic: bool = False
-    metrics: Mapping[str, float | int | None] | None = None
-    shuffled_accuracy: float | None = None
+    metrics: Mapping[str, float | int | str | None] | None = None
     predictions: pd.DataFrame | None = None
     sentences: Mapping[str, Sequence[int]] | None = None
     stage1_history: pd.DataFrame | None = None
@@ -98,9 +100,11 @@ def render_report(context: ReportContext) -> str:
     environment.filters |= {"percent": _percent, "token_color": token_color}
     c, predictions = context, context.predictions
     classes = None if predictions is None else per_class(predictions)
+    intervals = None if predictions is None else reliability(predictions)
     figures = {
         "confusion": None if predictions is None else _plot(confusion_figure(confusion(predictions))),
         "per_class": None if classes is None else _plot(per_class_figure(classes)),
+        "reliability": None if intervals is None else _plot(reliability_figure(intervals)),
         "stage1": None if c.stage1_history is None else _plot(history_figure(c.stage1_history)),
         "stage2": None if c.stage2_history is None else _plot(history_figure(c.stage2_history)),
         "usage": None if c.code_usage is None else _plot(c.code_usage),
@@ -110,7 +114,8 @@ def render_report(context: ReportContext) -> str:
         c=c,
         figures=figures,
         plotly_js=Markup(get_plotlyjs()) if any(figures.values()) else None,
-        controls=[] if c.metrics is None else _controls(c.metrics, c.shuffled_accuracy),
+        result=None if c.metrics is None else _result(c.metrics),
+        calibration_error=None if intervals is None else expected_calibration_error(intervals),
         classes=None if classes is None else _records(classes),
         confused=None if predictions is None else _records(most_confused(predictions, 5)),
         examples=None if predictions is None else _records(example_clips(predictions)),
@@ -123,14 +128,26 @@ def render_report(context: ReportContext) -> str:
     )
 
 
-def _controls(metrics: Mapping[str, float | int | None], shuffled: float | None) -> list[tuple[str, float]]:
-    rows = [
-        ("this run", metrics["accuracy"]),
-        ("shuffled action sentences", shuffled),
-        ("most frequent training class", metrics["majority_accuracy"]),
+def _result(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The headline metric, its controls in the same metric, and the other numbers."""
+    first = headline(metrics)
+    controls = [
+        ("this run", metrics[first]),
+        ("free generation, exact match", metrics.get(f"generated_{first}")),
+        ("bag of codes, a linear classifier", metrics.get(f"bag_of_codes_{first}")),
+        ("shuffled action sentences", metrics.get(f"shuffled_{first}")),
+        ("most frequent training class", metrics.get(f"majority_{first}")),
         (f"chance, {metrics['n_classes']} classes", metrics["chance"]),
     ]
-    return [(name, value) for name, value in rows if value is not None]
+    return {
+        "value": metrics[first],
+        "label": {"accuracy": "top-1 accuracy"}.get(first, LABELS[first]),
+        "interval": interval(metrics).replace(" %", "\u202f%"),
+        "controls": [(name, value) for name, value in controls if value is not None],
+        "others": [(LABELS[name], metrics[name]) for name in LABELS if name != first],
+        "val": metrics.get(f"val_{first}"),
+        "llm_adds": llm_adds(metrics),
+    }
 
 
 def _statistics(values: Mapping[str, float | int], unit: str) -> list[tuple[str, str, str, str]]:

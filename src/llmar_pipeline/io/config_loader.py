@@ -10,11 +10,16 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
 
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.errors import UserError
 
-SELECTORS = ("protocol", "size", "experiment", "raw_dir", "data_dir", "allow_incomplete")
+SELECTORS = (
+    *("protocol", "size", "experiment", "raw_dir", "data_dir", "allow_incomplete"),
+    *("unseen", "unseen_seed"),
+)
 """What `--params` may choose besides single parameters; their defaults stand in globals.yml."""
 
 NOT_ENVIRONMENTS = {"base", "local", "sizes", "experiments"}
@@ -32,11 +37,11 @@ class StackedConfigLoader(OmegaConfigLoader):
     interpolated, and the command line over all. The selectors and the folders they lead to are written
     into the globals, from which the catalog composes every path:
 
-    - `run_folder`: `<dataset>/<protocol>/<run>`, where `run` is `<experiment>-<size>`, and a short hash of
-      single overrides where there are any;
+    - `run_folder`: `<dataset>/<protocol>/<run>`, where `run` is `<experiment>-<size>`, the unseen classes
+      where there are any, and a short hash of single overrides;
     - `recordings_folder`: `<dataset>/recordings`, and a short hash where ingestion or normalization are
       overridden: what does not depend on protocol and experiment is shared;
-    - `split_folder`: the same under the protocol.
+    - `split_folder`: the same under the protocol, and the unseen classes where there are any, as in `run`.
 
     Raises:
         UserError: an environment, size, experiment, protocol or parameter that does not exist.
@@ -67,11 +72,12 @@ class StackedConfigLoader(OmegaConfigLoader):
             _check_choice(kind, chosen[kind], self._overlays(kind), f"--params={kind}=")
         if protocols := CORPORA[chosen["corpus"]].protocols:  # those of `custom` are known from its folder
             _check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
+        unseen = _unseen(chosen)
         folder = chosen["raw_name"] or chosen["dataset"]
         # A user's own corpus is whatever lies in the folder: another folder, another corpus.
         own = {"raw_dir": chosen["raw_dir"]} if chosen["corpus"] == "custom" and chosen["raw_dir"] else {}
         chosen["raw_dir"] = chosen["raw_dir"] or f"{chosen['data_dir']}/01_raw/{folder}"
-        chosen["run"] = f"{chosen['experiment']}-{chosen['size']}" + _short_hash(
+        chosen["run"] = f"{chosen['experiment']}-{chosen['size']}{unseen}" + _short_hash(
             {**self.runtime_params, **own}
         )
         overrides = _leaves(self._overlay("experiment", chosen["experiment"]), self.runtime_params)
@@ -79,7 +85,7 @@ class StackedConfigLoader(OmegaConfigLoader):
             {k: v for k, v in overrides.items() if k.split(".")[0] in RECORDINGS_PARAMETERS} | own
         )
         chosen["recordings_folder"] = f"{chosen['dataset']}/{recordings}"
-        chosen["split_folder"] = f"{chosen['dataset']}/{chosen['protocol']}/{recordings}"
+        chosen["split_folder"] = f"{chosen['dataset']}/{chosen['protocol']}/{recordings}{unseen}"
         chosen["run_folder"] = f"{chosen['dataset']}/{chosen['protocol']}/{chosen['run']}"
         return chosen
 
@@ -118,6 +124,17 @@ def _check_choice(kind: str, seen: Any, choices: Iterable[str], flag: str) -> No
     choices = list(choices)
     if str(seen) not in choices:
         raise UserError(f"unknown {kind} '{seen}': choose one of {', '.join(choices)} ({flag}<{kind}>)")
+
+
+def _unseen(chosen: Mapping[str, Any]) -> str:
+    try:
+        unseen = UnseenConfig(classes=chosen["unseen"], seed=chosen["unseen_seed"])
+    except ValidationError as error:
+        raise UserError(
+            f"--params=unseen={chosen['unseen']},unseen_seed={chosen['unseen_seed']}: expected a number or a "
+            "name, and a seed from 0 on"
+        ) from error
+    return unseen.suffix(chosen["corpus"])
 
 
 def _check_overrides(overrides: Mapping[str, Any], parameters: Any, prefix: str = "") -> None:

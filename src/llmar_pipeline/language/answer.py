@@ -95,14 +95,7 @@ def score_sentences(
     Source: ours.
     """
     trie = LabelTrie(model.class_names if class_names is None else class_names, model.tokenizer)
-    codes, mask = pad_sentences(sentences)
-    known = model.action_embedding.num_embeddings
-    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < known:
-        raise UserError(
-            f"Expected codes from 0 to {known - 1}, saw {int(codes.min())} to {int(codes.max())} in the "
-            "action sentences; tokenise again with the codebook that the language model was trained for."
-        )
-    return score_classes(model, codes, mask, trie, batch_size).numpy()
+    return score_classes(model, *pad_sentences(sentences), trie, batch_size).numpy()
 
 
 def pad_sentences(sentences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -144,8 +137,17 @@ def score_classes(
     Returns:
         Log-likelihoods [N, classes], float32, nats, on the CPU.
 
+    Raises:
+        UserError: A code is not in the codebook.
+
     Source: ours, for the "Testing" paragraph of Sec. 3.2 of the paper.
     """
+    known = model.action_embedding.num_embeddings
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < known:
+        raise UserError(
+            f"Expected codes from 0 to {known - 1}, saw {int(codes.min())} to {int(codes.max())} in the "
+            "action sentences; tokenise again with the codebook that the language model was trained for."
+        )
     if len(codes) == 0:
         return torch.empty(0, len(trie.class_names))
     was_training = model.training

@@ -26,6 +26,7 @@ def train_lora(
     training: TrainingConfig,
     checkpoints: Path,
     on_log: LogFunction | None = None,
+    instruction: str = "recognize",
 ) -> tuple[ActionLanguageModel, list[dict[str, float]]]:
     """Fine-tune on the train split, continuing from the newest checkpoint.
 
@@ -40,6 +41,8 @@ def train_lora(
         training: the schedule.
         checkpoints: where they are kept.
         on_log: called with (record, step) at every log.
+        instruction: name of the instruction; "recognize_from_list" lists the classes of the training, so that
+            at test time the list may be another one.
 
     Returns:
         (the adapted model, log history).
@@ -62,7 +65,7 @@ def train_lora(
         attach_lora(llm, adapter),
         tokenizer,
         codebook,
-        load_instruction("recognize"),
+        load_instruction(instruction),
         class_names,
         llm_config,
         adapter.action_tokens,
@@ -87,6 +90,7 @@ def train_lora(
         "sentences": int(pd.util.hash_pandas_object(rows["codes"].map(bytes), index=False).sum()),
         "codebook": tensor_checksum(codebook.float()),
         "classes": class_names,
+        "instruction": model.instruction,
         "llm": llm_config.model_dump(),
         "adapter": adapter.model_dump(),
         "training": training.model_dump(),

@@ -1,52 +1,65 @@
 """The recogniser's answers on clips it was not trained on, the controls, and the numbers."""
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
 from llmar_pipeline.evaluation.config import EvaluationConfig
-from llmar_pipeline.evaluation.metrics import build_predictions, metrics
+from llmar_pipeline.evaluation.metrics import accuracies, class_list, metrics
 
 
 def predict(
-    recognizer_model: Path, action_sentences: pd.DataFrame, llm_cache: Path, evaluation: EvaluationConfig
+    recognizer_model: Path,
+    action_sentences: pd.DataFrame,
+    class_lists: dict[str, Any],
+    llm_cache: Path,
+    evaluation_scores: Path,
+    evaluation: EvaluationConfig,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Score the class list for every test clip, every validation clip, and the shuffled control.
+    """Score the class list for test and validation clips and the shuffled control; go on where killed."""
+    from llmar_pipeline.evaluation.answers import answer_clips
 
-    The control gives every test clip the sentence of another one: where the model reads the sentences, its
-    accuracy falls to chance.
-    """
-    from llmar_pipeline.language.action_language_model import ActionLanguageModel
-    from llmar_pipeline.language.answer import score_sentences
-    from llmar_pipeline.language.sentence import shuffle_across_clips
+    unseen = class_lists["unseen"] or None
+    answers = answer_clips(
+        recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, unseen
+    )
+    return answers.test, answers.val, answers.shuffled
 
-    model = ActionLanguageModel.load(recognizer_model, llm_cache, dtype="float32")
 
-    def answers(clips: pd.DataFrame, codes: list[np.ndarray]) -> pd.DataFrame:
-        scores = score_sentences(model, codes, evaluation.batch_size)
-        return build_predictions(clips["name"].tolist(), clips["action"].tolist(), model.class_names, scores)
+def count_codes(action_sentences: pd.DataFrame) -> pd.DataFrame:
+    """The control that only counts codes: a linear classifier's answers on the test clips."""
+    from llmar_pipeline.evaluation.baselines import bag_of_codes
 
-    test, val = (action_sentences[action_sentences["split"] == split] for split in ("test", "val"))
-    codes = test["codes"].tolist()
-    predictions = answers(test, codes)
-    shuffled = answers(test, shuffle_across_clips(codes, evaluation.seed))
-    return predictions, answers(val, val["codes"].tolist()) if len(val) else predictions[:0], shuffled
+    return bag_of_codes(action_sentences)
 
 
 def score(
     predictions: pd.DataFrame,
     predictions_val: pd.DataFrame,
     predictions_shuffled: pd.DataFrame,
+    predictions_bag_of_codes: pd.DataFrame,
     action_sentences: pd.DataFrame,
+    class_lists: dict[str, Any],
+    corpus: dict[str, Any],
     evaluation: EvaluationConfig,
-) -> dict[str, float | int | None]:
+) -> dict[str, Any]:
     """Accuracy with its interval and its controls; the validation accuracy is the one to tune on."""
     train = action_sentences[action_sentences["split"] == "train"]
-    majority = str(train.drop_duplicates("name")["action"].mode()[0])
+    frequent = str(train.drop_duplicates("name")["action"].mode()[0])
+    majority = frequent if frequent in class_list(predictions) else None  # none of unseen classes trains
+    generated = None
+    if "generated" in predictions:
+        generated = predictions[["true"]].assign(predicted=predictions["generated"])
     return {
+        "headline": corpus["metric"],
         **metrics(predictions, majority, evaluation.seed),
-        "shuffled_accuracy": metrics(predictions_shuffled)["accuracy"],
-        "val_accuracy": metrics(predictions_val)["accuracy"] if len(predictions_val) else None,
+        "calibration_error": expected_calibration_error(reliability(predictions)),
+        **accuracies(generated, "generated_"),
+        **accuracies(predictions_shuffled, "shuffled_"),
+        **accuracies(predictions_bag_of_codes, "bag_of_codes_"),
+        **accuracies(predictions_val, "val_"),
         "n_val": len(predictions_val),
+        "unseen_classes": class_lists["unseen"],
     }

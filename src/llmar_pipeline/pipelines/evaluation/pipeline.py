@@ -11,9 +11,22 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.predict,
-                inputs=["recognizer_model", "action_sentences", "llm_cache", "params:evaluation"],
+                inputs=[
+                    "recognizer_model",
+                    "action_sentences",
+                    "class_lists",
+                    "llm_cache",
+                    "evaluation_scores",
+                    "params:evaluation",
+                ],
                 outputs=["predictions", "predictions_val", "predictions_shuffled"],
                 name="predict",
+            ),
+            Node(
+                nodes.count_codes,
+                inputs="action_sentences",
+                outputs="predictions_bag_of_codes",
+                name="count_codes",
             ),
             Node(
                 nodes.score,
@@ -21,7 +34,10 @@ def create_pipeline() -> Pipeline:
                     "predictions",
                     "predictions_val",
                     "predictions_shuffled",
+                    "predictions_bag_of_codes",
                     "action_sentences",
+                    "class_lists",
+                    "corpus",
                     "params:evaluation",
                 ],
                 outputs="metrics",

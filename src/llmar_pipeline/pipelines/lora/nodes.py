@@ -1,6 +1,7 @@
 """Action sentences of the train split -> the large language model as recogniser."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from llmar_pipeline.training.config import TrainingConfig
 
 def train(
     action_sentences: pd.DataFrame,
+    class_lists: dict[str, Any],
     vqvae_model: Path,
     llm_cache: Path,
     lora_checkpoints: Path,
@@ -32,6 +34,7 @@ def train(
         lora_training,
         lora_checkpoints,
         log_live("lora"),
+        "recognize_from_list" if class_lists["unseen"] else "recognize",
     )
     model.save(recognizer_folder)
     return recognizer_folder, pd.DataFrame(history)

@@ -13,6 +13,7 @@ def create_pipeline() -> Pipeline:
                 nodes.train,
                 inputs=[
                     "action_sentences",
+                    "class_lists",
                     "vqvae_model",
                     "llm_cache",
                     "lora_checkpoints",

@@ -7,6 +7,7 @@ import pandas as pd
 
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.splits import split_clips
+from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
 from llmar_pipeline.skeletons.normalization import NormalizationConfig, normalize_store
 
 
@@ -15,6 +16,10 @@ def normalize(recordings: Path, sequences_folder: Path, normalization: Normaliza
     return normalize_store(recordings, sequences_folder, normalization)
 
 
-def split(index: pd.DataFrame, corpus: dict[str, Any], protocol: str) -> pd.DataFrame:
-    """Assign every clip to train, val, test or unused."""
-    return split_clips(index, CorpusFacts.model_validate(corpus), protocol)
+def split(
+    index: pd.DataFrame, corpus: dict[str, Any], protocol: str, unseen: UnseenConfig
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Assign every clip to train, val, test or unused; list the classes that train, and the unseen ones."""
+    facts = CorpusFacts.model_validate(corpus)
+    splits, class_lists = hold_out(split_clips(index, facts, protocol), facts, protocol, unseen)
+    return splits, class_lists.model_dump(mode="json")

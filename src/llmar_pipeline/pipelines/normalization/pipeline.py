@@ -1,4 +1,4 @@
-"""Normalization: recordings -> sequences; index -> splits."""
+"""Normalization: recordings -> sequences; index -> splits, class_lists."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -17,8 +17,8 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.split,
-                inputs=["index", "corpus", "params:protocol"],
-                outputs="splits",
+                inputs=["index", "corpus", "params:protocol", "params:unseen"],
+                outputs=["splits", "class_lists"],
                 name="split",
             ),
         ],

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from llmar_pipeline.evaluation import figures
+from llmar_pipeline.evaluation.calibration import reliability
 from llmar_pipeline.evaluation.config import EvaluationConfig, RunInfo
 from llmar_pipeline.evaluation.metrics import confusion
 from llmar_pipeline.evaluation.report import ReportContext, render_report
@@ -17,10 +18,11 @@ from llmar_pipeline.io.tracking import git_revision
 
 def draw_figures(
     predictions: pd.DataFrame, vqvae_history: pd.DataFrame, lora_history: pd.DataFrame
-) -> tuple[go.Figure, go.Figure, go.Figure]:
-    """Confusion matrix and the curves of both trainings."""
+) -> tuple[go.Figure, go.Figure, go.Figure, go.Figure]:
+    """Confusion matrix, reliability of the probabilities, and the curves of both trainings."""
     return (
         figures.confusion_figure(confusion(predictions)),
+        figures.reliability_figure(reliability(predictions)),
         figures.history_figure(vqvae_history),
         figures.history_figure(lora_history),
     )
@@ -54,7 +56,6 @@ def write_report(
             date=datetime.now().strftime("%Y-%m-%d %H:%M"),
             synthetic=run.synthetic,
             metrics=metrics,
-            shuffled_accuracy=metrics["shuffled_accuracy"],
             predictions=predictions,
             sentences=dict(zip(test["name"], test["codes"], strict=True)),
             stage1_history=vqvae_history,

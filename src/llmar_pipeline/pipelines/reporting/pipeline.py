@@ -12,7 +12,12 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.draw_figures,
                 inputs=["predictions", "vqvae_history", "lora_history"],
-                outputs=["confusion_figure", "vqvae_loss_figure", "lora_loss_figure"],
+                outputs=[
+                    "confusion_figure",
+                    "reliability_figure",
+                    "vqvae_loss_figure",
+                    "lora_loss_figure",
+                ],
                 name="draw_figures",
             ),
             Node(

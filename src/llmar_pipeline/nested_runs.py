@@ -1,0 +1,88 @@
+"""Several `kedro run`s, one after the other, nested in one MLflow run."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.tracking import TrackedRun
+
+
+@contextmanager
+def parent_run(loader: StackedConfigLoader, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+    """An MLflow run around others: its id is what `kedro_run` nests a run in.
+
+    Args:
+        loader: the configuration of one of the runs, which says where they are tracked.
+        name: what it is called.
+        tags: what else it is known by.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or loader["mlflow"]["tracking_uri"]
+    parent = TrackedRun.start(uri, loader["globals"]["dataset"], name, dict(tags))
+    try:
+        yield parent.run_id
+    except BaseException:
+        parent.end("FAILED")
+        raise
+    parent.end("FINISHED")
+
+
+def kedro_run(
+    conf_source: Path, env: str | None, params: Mapping[str, Any], pipelines: str, parent: str
+) -> None:
+    """One `kedro run` in a process of its own.
+
+    Args:
+        conf_source: the configuration folder.
+        env: the dataset.
+        params: what `--params` holds.
+        pipelines: what `--pipelines` gets.
+        parent: id of the MLflow run around it.
+
+    Raises:
+        UserError: the run failed; its last lines are shown.
+    """
+    joined = ",".join(f"{key}={value}" for key, value in _flat(params).items())
+    command = [*(sys.executable, "-m", "kedro", "run"), f"--conf-source={conf_source}"]
+    command += [f"--pipelines={pipelines}", f"--params={joined}", *([f"--env={env}"] if env else [])]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "LLMAR_PARENT_RUN": parent},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = "\n".join(done.stdout.strip().splitlines()[-5:])
+        raise UserError(f"`kedro run --params={joined}` ended with exit code {done.returncode}:\n{last}")
+
+
+def written_numbers(loader: StackedConfigLoader, *files: str) -> dict[str, Any]:
+    """The numbers that a run left in JSON files among its reports; nothing from a file that is not there.
+
+    Args:
+        loader: the run's configuration.
+        *files: names in its folder of 08_reporting.
+    """
+    selection = loader["globals"]
+    folder = Path(selection["data_dir"], "08_reporting", selection["run_folder"])
+    numbers: dict[str, Any] = {}
+    for file in (folder / name for name in files):
+        if file.is_file():
+            found = json.loads(file.read_text(encoding="utf-8"))
+            numbers |= {key: value for key, value in found.items() if isinstance(value, int | float)}
+    return numbers
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in params.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,45 @@
+"""`kedro unseen`: classes that were not trained, and the runs behind the table."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(workplace):
+    data = workplace.folder / "data"
+    command = [sys.executable, "-m", "kedro", "unseen", f"--conf-source={workplace.conf}", "--classes=2"]
+    done = subprocess.run(
+        [*command, "--draws=2", f"--params=size=tiny,data_dir={data}"],
+        cwd=workplace.project,
+        env=workplace.environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| chance |  |  | 50.0 |" in done.stdout
+    draws = json.loads((data / "08_reporting/demo/xsub/unseen/tiny-2.json").read_text())[0]["draws"]
+    assert len({tuple(draw["classes"]) for draw in draws}) == 2
+    assert len(pd.read_csv(data / "08_reporting/demo/xsub/unseen/tiny-2.csv")) == 2
+    for draw in draws:
+        run = f"llm_ar-tiny-unseen2-seed{draw['seed']}"
+        unseen = set(draw["classes"])
+        sentences = pd.read_parquet(workplace.file("04_feature", "action_sentences.parquet", run=run))
+        by_split = {split: set(rows["action"]) for split, rows in sentences.groupby("split")}
+        assert by_split["test"] == unseen
+        assert not unseen & (by_split["train"] | by_split["val"])
+        assert len(by_split["train"]) == 2
+        predictions = pd.read_parquet(workplace.file("07_model_output", "predictions.parquet", run=run))
+        assert set(predictions["predicted"]) <= unseen
+        metrics = json.loads(workplace.file("08_reporting", "metrics.json", run=run).read_text())
+        assert set(metrics["unseen_classes"]) == unseen
+        recognizer = json.loads(
+            workplace.file("06_models", "recognizer/recognizer.json", run=run).read_text()
+        )
+        assert set(recognizer["class_names"]) == by_split["train"]
+        assert "[list]" in recognizer["instruction"]

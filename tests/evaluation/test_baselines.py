@@ -1,0 +1,69 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmar_pipeline.evaluation.baselines import bag_of_codes, code_counts
+
+
+def table(*rows):
+    """Rows of (split, action, codes, number of such clips)."""
+    clips = [(split, action, np.array(codes)) for split, action, codes, n in rows for _ in range(n)]
+    return pd.DataFrame(
+        [
+            {"name": f"c{i}", "split": split, "action": action, "reading": 0, "codes": codes}
+            for i, (split, action, codes) in enumerate(clips)
+        ]
+    )
+
+
+def test_code_counts():
+    counts = code_counts([np.array([2, 0, 2], dtype=np.int32), np.array([], dtype=np.int32)], 4)
+    assert counts.toarray().tolist() == [[1, 0, 2, 0], [0, 0, 0, 0]]
+
+
+def test_codes_tell_classes_apart():
+    answers = bag_of_codes(
+        table(
+            ("train", "sit", [0, 0, 1], 20),
+            ("train", "wave", [2, 3, 3], 20),
+            ("test", "wave", [3, 2, 9], 1),  # a code that training lacks
+            ("test", "sit", [1, 0, 0], 1),
+        )
+    )
+    assert answers.to_dict("list") == {
+        "name": ["c40", "c41"],
+        "true": ["wave", "sit"],
+        "predicted": ["wave", "sit"],
+    }
+
+
+def test_the_order_of_the_codes_is_not_seen():
+    sentences = table(
+        ("train", "sit", [0, 1], 20),
+        ("train", "stand", [1, 0], 20),
+        ("test", "sit", [0, 1], 3),
+        ("test", "stand", [1, 0], 3),
+    )
+    assert bag_of_codes(sentences)["predicted"].nunique() == 1
+
+
+@pytest.mark.parametrize(("val_class", "answer"), [("rare", "rare"), ("common", "common")])
+def test_the_penalty_is_chosen_on_validation_clips(val_class, answer):
+    # The strongest penalty leaves the class frequencies alone and answers "common" always; a weak one reads
+    # the codes. The test clips are "rare" both times, so a choice on them would give "rare" both times.
+    sentences = table(
+        ("train", "common", [0], 90),
+        ("train", "rare", [1], 10),
+        ("val", val_class, [1], 5),
+        ("test", "rare", [1], 5),
+    )
+    assert set(bag_of_codes(sentences)["predicted"]) == {answer}
+
+
+def test_classes_missing_from_training():
+    sentences = table(
+        ("train", "sit", [0], 9), ("train", "wave", [1], 9), ("test", "jump", [1], 2), ("test", "sit", [0], 1)
+    )
+    assert bag_of_codes(sentences)["predicted"].tolist() == ["wave", "wave", "sit"]
+    assert bag_of_codes(sentences[sentences["action"] != "sit"]).empty  # one class to train on
+    assert bag_of_codes(sentences[(sentences["split"] == "train") | (sentences["action"] == "jump")]).empty

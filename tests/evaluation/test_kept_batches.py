@@ -1,0 +1,71 @@
+import logging
+
+import numpy as np
+import pytest
+
+from llmar_pipeline.evaluation.kept_batches import in_kept_batches
+
+
+class Squares:
+    """Squares of a batch; breaks off before batch number `breaks_at`."""
+
+    def __init__(self, breaks_at=None):
+        self.batches, self.breaks_at = [], breaks_at
+
+    def __call__(self, batch):
+        if len(self.batches) == self.breaks_at:
+            raise KeyboardInterrupt
+        self.batches.append(list(batch))
+        return np.array([[x, x * x] for x in batch], dtype=np.float32)
+
+
+def run(folder, work, items=range(7), batch_size=2, **fingerprint):
+    return in_kept_batches(list(items), batch_size, work, folder, fingerprint, "squaring")
+
+
+EXPECTED = [[x, x * x] for x in range(7)]
+
+
+def test_an_interrupted_run_goes_on_with_the_missing_batches(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "kept", Squares(breaks_at=2), model="a")
+    rest = Squares()
+    result = run(tmp_path / "kept", rest, model="a")
+    assert rest.batches == [[4, 5], [6]]
+    assert result.dtype == np.float32
+    assert result.tolist() == EXPECTED
+
+    none = Squares()
+    assert run(tmp_path / "kept", none, model="a").tolist() == EXPECTED
+    assert none.batches == []
+
+
+@pytest.mark.parametrize("changed", [{"model": "b"}, {"model": "a", "batch_size": 3}, {}])
+def test_results_of_another_fingerprint_are_discarded(tmp_path, changed, caplog):
+    run(tmp_path / "kept", Squares(), model="a")
+    again = Squares()
+    with caplog.at_level(logging.WARNING):
+        assert run(tmp_path / "kept", again, **changed).tolist() == EXPECTED
+    assert sum(map(len, again.batches)) == 7
+    assert "starting over" in caplog.text
+
+
+def test_a_half_written_file_and_one_of_unknown_origin_do_not_count(tmp_path):
+    kept = tmp_path / "kept"
+    run(kept, Squares(), model="a")
+    (kept / "from_0000002.npy").rename(kept / "from_0000002.tmp")
+    again = Squares()
+    assert run(kept, again, model="a").tolist() == EXPECTED
+    assert again.batches == [[2, 3]]
+
+    (kept / "fingerprint.json").unlink()
+    again = Squares()
+    assert run(kept, again, model="a").tolist() == EXPECTED
+    assert len(again.batches) == 4
+
+
+def test_text_is_kept_too(tmp_path):
+    words = ["sit", "stand up", "", "é"]
+    for _ in range(2):
+        result = in_kept_batches(words, 1, np.array, tmp_path / "words", {}, "words")
+        assert result.tolist() == words

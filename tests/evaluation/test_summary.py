@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+
+from llmar_pipeline.evaluation.config import RunInfo
+from llmar_pipeline.evaluation.metrics import build_predictions, metrics
+from llmar_pipeline.evaluation.summary import run_summary
+
+RUN = RunInfo(dataset="smarthome", protocol="xsub", experiment="llm_ar", size="laptop", synthetic=False)
+
+
+def lines(**values):
+    # Class a: 2 of 3 right; class b: the only clip right.
+    scores = np.log([[0.8, 0.2], [0.7, 0.3], [0.4, 0.6], [0.1, 0.9]])
+    predictions = build_predictions(list("pqrs"), ["a", "a", "a", "b"], ["a", "b"], scores)
+    known = {**metrics(predictions, "a"), "n_val": 0, **values}
+    text = run_summary(RUN, known, predictions, 3, Path("report.html"), 4)
+    return [line for line in text.split("\n") if "%" in line and "true" not in line][4:], text
+
+
+def test_the_headline_and_its_controls_come_in_the_metric_of_the_corpus():
+    rows, _ = lines(
+        headline="mean_class_accuracy",
+        shuffled_accuracy=0.1,
+        shuffled_mean_class_accuracy=0.2,
+        bag_of_codes_mean_class_accuracy=0.9,
+        val_mean_class_accuracy=0.71,
+    )
+    cells = [row.split("  ")[0] + " " + row.split(" %")[0].split()[-1] for row in rows]
+    assert cells == [
+        "mean class accuracy 83.3",
+        "accuracy 75.0",
+        "top 5 100.0",
+        "validation mean class accuracy 71.0",
+        "control: bag of codes 90.0",
+        "control: shuffled 20.0",
+        "control: majority 50.0",
+        "chance 50.0",
+    ]
+    assert "95 % interval" in rows[0]
+    assert "the LLM is 6.7 points below it" in rows[4]
+
+
+def test_accuracy_is_the_headline_otherwise():
+    rows, text = lines(generated_accuracy=0.5, bag_of_codes_accuracy=0.75, calibration_error=0.123)
+    assert [row.split("  ")[0] for row in rows] == [
+        "accuracy",
+        "mean class accuracy",
+        "top 5",
+        "free generation",
+        "calibration error",
+        "control: bag of codes",
+        "control: majority",
+        "chance",
+    ]
+    assert "the LLM adds nothing to it" in rows[5]
+    assert "4 test clips, 2 classes" in rows[0]
+    assert "3 damaged recordings were left out" in text
+    assert text.endswith("Report: report.html")

@@ -1,0 +1,48 @@
+import pytest
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+
+
+@pytest.fixture
+def load(project):
+    def load(env, **runtime):
+        return StackedConfigLoader(str(project / "conf"), env, runtime, **CONFIG_LOADER_ARGS)
+
+    return load
+
+
+def test_unseen_classes_reach_the_split(load):
+    for chosen, expected in [
+        ({}, {"classes": "none", "seed": 0}),
+        ({"unseen": 3, "unseen_seed": 4}, {"classes": 3, "seed": 4}),
+        ({"unseen": "48-12"}, {"classes": "48-12", "seed": 0}),
+    ]:
+        assert load("ntu60", **chosen)["parameters"]["unseen"] == expected
+
+
+def test_unseen_classes_give_a_run_folders_of_its_own(load):
+    plain, drawn, again, named = (
+        load("ntu60", size="laptop", **chosen)
+        for chosen in ({}, {"unseen": 3}, {"unseen": 3, "unseen_seed": 4}, {"unseen": "48-12"})
+    )
+    assert plain["globals"]["run"] == "llm_ar-laptop"
+    assert drawn["globals"]["run"] == "llm_ar-laptop-unseen3-seed0"
+    assert named["globals"]["split_folder"] == "ntu60/xsub/recordings-unseen48-12"
+    for folder in ("run_folder", "split_folder"):
+        assert len({loader["globals"][folder] for loader in (plain, drawn, again, named)}) == 4
+    assert len({loader["globals"]["recordings_folder"] for loader in (plain, drawn, named)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"unseen": "48-13"}, "unknown unseen classes '48-13': choose none, .*, 55-5, 48-12"),
+        ({"unseen": {"classes": 3}}, "expected a number or a name"),
+        ({"unseen": 3, "unseen_seed": -1}, "unseen_seed=-1: expected .* a seed from 0 on"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused(load, chosen, expected):
+    with pytest.raises(UserError, match=expected):
+        load("ntu60", **chosen)
