@@ -65,8 +65,9 @@ def weights(model):
     return {k: v.clone() for k, v in model.state_dict().items()}
 
 
-def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path):
-    settings = config()
+@pytest.mark.parametrize("log_every", [1, 2])
+def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(log_every, tmp_path):
+    settings = config(log_every=log_every)
     whole = Regression()
     history = train(whole, stream(settings), settings, tmp_path / "whole", {"a": 1})
 
@@ -82,7 +83,8 @@ def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(tmp_
     assert not torch.equal(expected["trained.weight"], weights(Regression())["trained.weight"])
     for name, tensor in weights(continued).items():
         assert torch.equal(tensor, expected[name]), name
-    assert [r["loss"] for r in continued_history] == [r["loss"] for r in history]
+    logged = [{k: record[k] for k in ("step", "loss", "bias")} for record in history]
+    assert [{k: record[k] for k in ("step", "loss", "bias")} for record in continued_history] == logged
 
 
 def test_a_half_written_checkpoint_is_not_continued_from(tmp_path):
@@ -176,8 +178,8 @@ def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, c
         return {"x": batch["x"] * 0, "y": batch["y"] * 0}
 
     history = train(Regression(), stream(settings), settings, tmp_path, {}, prepare=prepare, measure=measure)
-    assert taken == [{"x", "y"}] * 4  # two micro-batches of steps 4 and 8
-    assert [record["step"] for record in history] == [4, 8]
+    assert taken == [{"x", "y"}] * 8  # two micro-batches of steps 3, 4, 6 and 8
+    assert [record["step"] for record in history] == [3, 4, 6, 8]  # each checkpoint starts a new average
     assert all(record["error"] < 1.5 for record in history)  # with all zeros only the bias is off
     assert "error 1." in capsys.readouterr().err  # the progress bar
 
@@ -188,6 +190,12 @@ def test_the_stream_reads_every_item_once_an_epoch_and_depends_on_position_alone
     assert [sorted(i for i, _ in forwards[e : e + 5]) for e in (0, 5, 10, 15)] == [[0, 1, 2, 3, 4]] * 4
     assert [items[i] for i in reversed(range(20))] == forwards[::-1]
     assert len({r for _, r in forwards}) == 20
+
+
+def test_processes_that_nobody_started_are_refused(tmp_path):
+    settings = config(processes=2, micro_batch_size=1)
+    with pytest.raises(UserError, match=r"expected 2 processes.*but 1 run"):
+        train(Regression(), stream(settings), settings, tmp_path, {})
 
 
 def test_no_training_clip_is_a_clear_error():

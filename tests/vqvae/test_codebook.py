@@ -99,7 +99,7 @@ def test_distances_have_gradients_to_both_sides():
 
 def test_health():
     codebook = Codebook(8, 2, dead_below=0.3)
-    codebook.usage.copy_(torch.tensor([4.0, 2.0, 2.0, 0, 0, 0, 0, 0]))
+    codebook.share.copy_(torch.tensor([4.0, 2.0, 2.0, 0, 0, 0, 0, 0]))
     health = {name: value.item() for name, value in codebook.health().items()}
     # Shares 1/2, 1/4, 1/4: entropy 1.5 ln 2.
     assert health["perplexity"] == pytest.approx(2**1.5)

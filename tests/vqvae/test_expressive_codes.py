@@ -49,7 +49,8 @@ def test_levels_quantise_what_is_left_over_and_add_up():
 def test_more_levels_leave_a_smaller_rest():
     def rest(levels):
         model = model_of(residual_levels=levels, codes=32, geometry="euclidean", human_weight=0)
-        model(*motion_of(batch=64))
+        for seed in range(levels):  # each level is placed a step after the one before
+            model(*motion_of(batch=64, seed=seed))
         features = model.eval().encode(motion_of(batch=64)[0])
         return (features - model.quantizer.lookup(model.tokenize(motion_of(batch=64)[0]))).norm()
 

@@ -139,7 +139,8 @@ def _window(data: np.ndarray) -> tuple[np.ndarray, float, float, float]:
     present = np.isfinite(low).all(axis=1)
     if not present.any():
         return np.zeros(len(low)), 1.0, -1.0, 1.0
-    middle = np.where(present, (low[:, 0] + high[:, 0]) / 2, 0.0)
+    with np.errstate(invalid="ignore"):  # frames that show nobody
+        middle = np.where(present, (low[:, 0] + high[:, 0]) / 2, 0.0)
     half = float((high - low)[present, 0].max() / 2)
     bottom, top = float(low[present, 1].min()), float(high[present, 1].max())
     margin = 0.06 * max(2 * half, top - bottom, 1e-6)

@@ -35,7 +35,12 @@ class LiveProgressBar(ProgressCallback):
 
 
 class Checkpoints(TrainerCallback):
-    """Marks a checkpoint complete once all its files are written."""
+    """Marks a checkpoint complete once all its files are written, and logs before it is."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start a new average at a checkpoint, so that a resumed training logs what it would have."""
+        if control.should_save:
+            control.should_log = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the mark last."""

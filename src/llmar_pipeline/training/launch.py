@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from llmar_pipeline.errors import UserError
 
 
 def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any:
@@ -21,7 +24,8 @@ def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any
         What the function returned in the first process.
 
     Raises:
-        ChildFailedError: a process failed; the others are ended.
+        UserError: what a process raised as such; the others are ended.
+        ChildFailedError: a process failed otherwise.
 
     Source: torch's elastic launcher (torchrun).
     """
@@ -37,4 +41,11 @@ def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any
         max_restarts=0,
         start_method="spawn",
     )
-    return elastic_launch(config, function)(*arguments)[0]
+    try:
+        return elastic_launch(config, function)(*arguments)[0]
+    except ChildFailedError as error:
+        message = error.get_first_failure()[1].message
+        text = message["message"] if isinstance(message, dict) else message
+        if text.startswith("UserError: "):
+            raise UserError(text.removeprefix("UserError: ")) from error
+        raise

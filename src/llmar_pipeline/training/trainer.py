@@ -1,6 +1,7 @@
 """The training engine of both stages: Hugging Face's Trainer, made resumable after `kill -9`."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class ResumableTrainer(Trainer):
         terms = {k: v.detach() for k, v in _scalars(outputs).items()}
         step = self.state.global_step + 1
         check_terms(terms, step)
-        if self._measure and step % self._config.log_every == 0:
+        if self._measure and (step % self._config.log_every == 0 or step % self._config.save_every == 0):
             terms |= self._measure(inputs, outputs)
         for name, value in terms.items():
             if name != "loss":
@@ -101,6 +102,10 @@ class ResumableTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         save_state(self.accelerator.unwrap_model(self.model), Path(output_dir or str(self.args.output_dir)))
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        self.accelerator.wait_for_everyone()  # each process writes its random state; then it is complete
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         restore_state(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
 
@@ -129,7 +134,8 @@ def train(
             another fingerprint are discarded, so that a run never continues on changed data.
         collate: list of items -> batch; None for torch's default.
         prepare: batch on the device -> arguments of the model; None: the batch itself.
-        measure: (arguments, outputs) -> further numbers, `[]` each, computed at steps that are logged.
+        measure: (arguments, outputs) -> further numbers, `[]` each, computed at steps that are logged: every
+            `log_every` steps and at every checkpoint, so that no average spans one.
         on_log: called with (record, step) at every log.
 
     Returns:
@@ -164,11 +170,19 @@ def train(
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=not torch.cuda.is_available(),
-        ddp_backend="gloo" if config.processes > 1 and not torch.cuda.is_available() else None,
+        ddp_backend="gloo"
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
+        else None,
         # Buffers are equal by construction, and the words of a language model are large.
         ddp_broadcast_buffers=False,
         ddp_find_unused_parameters=False,
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel's replicas would lose what the codebook learns
+    if arguments.world_size != config.processes:
+        raise UserError(
+            f"expected {config.processes} processes (the training's `processes`), "
+            f"but {arguments.world_size} run; start them through training/launch.py, as the pipelines do"
+        )
     with arguments.main_process_first(local=False):
         resume = prepare_folder(folder, fingerprint)
     if resume is not None:

@@ -33,7 +33,7 @@ def expmap0(u: Tensor, c: float = 1.0) -> Tensor:
 
     Source: Eq. 8 of the paper.
     """
-    u = _at_least_float32(u)
+    u = at_least_float32(u)
     scaled_norm = math.sqrt(c) * _norm(u)
     return torch.tanh(scaled_norm) / scaled_norm * u
 
@@ -50,7 +50,7 @@ def logmap0(x: Tensor, c: float = 1.0) -> Tensor:
 
     Source: Eq. 10 of the paper.
     """
-    x = _at_least_float32(x)
+    x = at_least_float32(x)
     scaled_norm = math.sqrt(c) * _norm(x)
     return torch.atanh(scaled_norm.clamp(max=1 - torch.finfo(x.dtype).eps)) / scaled_norm * x
 
@@ -70,7 +70,7 @@ def distance(x: Tensor, y: Tensor, c: float = 1.0) -> Tensor:
 
     Source: Eq. 9 of the paper, in its general form for curvature c; equal to Eq. 9 at c = 1.
     """
-    x, y = _at_least_float32(x), _at_least_float32(y)
+    x, y = at_least_float32(x), at_least_float32(y)
     gap = torch.linalg.vector_norm(x - y, dim=-1)
     room = torch.sqrt(1 - c * x.square().sum(-1)) * torch.sqrt(1 - c * y.square().sum(-1))
     return 2 / math.sqrt(c) * torch.asinh(math.sqrt(c) * gap / room)
@@ -92,7 +92,7 @@ def tangent_distance(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
 
     Source: Eq. 8 and 9 of the paper, combined by the half-angle form of the hyperbolic law of cosines.
     """
-    u, v = _at_least_float32(u), _at_least_float32(v)
+    u, v = at_least_float32(u), at_least_float32(v)
     u_norm, v_norm = _norm(u), _norm(v)
     # The chord of the unit vectors, because 1 - cos(t) has no digits left where the angle t is small.
     sin2_half_angle = (u / u_norm - v / v_norm).square().sum(-1) / 4
@@ -104,8 +104,9 @@ def tangent_distance_matrix(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
 
     Rounding of the matrix product costs nearly equal pairs their digits: those (in float32, at angles below
     about 0.03 radians) are computed by `tangent_distance`. Where they are more than a few for each u, all is
-    computed in float64, and of pairs nearly equal even there only each u's nearest one again. On CUDA it
-    needs full float32 products (torch's default), not TF32. Finite, gradient included, for every norm.
+    computed in float64, and of pairs nearly equal even there (angles below about 3e-4) only the one that
+    seems nearest to each u again. On CUDA it needs full float32 products (torch's default), not TF32.
+    Finite, gradient included, for norms up to 1e18.
 
     Args:
         u: Tangent vectors at the origin, `[N, d]`.
@@ -118,7 +119,7 @@ def tangent_distance_matrix(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
     Source: the hyperbolic law of cosines, cosh(d) = cosh(a) cosh(b) - sinh(a) sinh(b) cos(t) with a = 2|u|,
     b = 2|v|, which is Eq. 8 and 9 of the paper combined.
     """
-    u, v = _at_least_float32(u), _at_least_float32(v)
+    u, v = at_least_float32(u), at_least_float32(v)
     with torch.autocast(u.device.type, enabled=False):
         u_cosh1, u_scale, u_beyond = _half_law_of_cosines(u, c)
         v_cosh1, v_scale, v_beyond = _half_law_of_cosines(v, c)
@@ -198,5 +199,6 @@ def _norm(x: Tensor) -> Tensor:
     return torch.sqrt(x.square().sum(-1, keepdim=True) + _SQUARED_NORM_FLOOR)
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32, all else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.vqvae import losses, processes
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.quantizer import Quantized
@@ -34,6 +35,11 @@ class HumanBiases(nn.Module):
         # Not persistent: words belong to the language model, and a trained VQ-VAE does without them.
         self.register_buffer("words", words if config.reads_words else None, False)
         if self.words is not None:
+            if self.words.shape[1] != config.code_dim:
+                raise UserError(
+                    f"expected words of width vqvae.code_dim={config.code_dim}, saw {self.words.shape[1]}: "
+                    "set code_dim to the hidden size of llm.model"
+                )
             spread = evenly_spread(self.words)
             bandwidths = losses.kernel_bandwidths(spread)
             self.register_buffer("bandwidths", bandwidths, False)

@@ -38,7 +38,8 @@ class Codebook(nn.Module):
     Source: Sec. 3.1 of the paper; initialisation and reset: lineage.
     """
 
-    usage: Tensor  # [U] moving average of each code's share of the tokens, times U
+    usage: Tensor  # [U] moving average of each code's share of the tokens, times U; a restart sets it to 1
+    share: Tensor  # [U] the same without restarts
     initialised: Tensor  # [] whether the codes have taken their place among the features
     partners: Tensor  # [U] the code that each is correlated with, drawn at random once
 
@@ -64,6 +65,7 @@ class Codebook(nn.Module):
         self.dead_below = dead_below
         self.tangent = nn.Parameter(torch.randn(codes, code_dim) / code_dim**0.5)
         self.register_buffer("usage", torch.ones(codes))
+        self.register_buffer("share", torch.ones(codes))
         self.register_buffer("initialised", torch.tensor(initialisation == "random"))
         first, second = torch.randperm(codes).view(2, -1)
         partners = torch.empty(codes, dtype=torch.int64)
@@ -84,7 +86,7 @@ class Codebook(nn.Module):
         if self.geometry == "hyperbolic":
             return ball.tangent_distance_matrix(features, self.tangent, self.curvature)
         with torch.autocast(features.device.type, enabled=False):
-            return torch.cdist(features.float(), self.tangent.float())
+            return torch.cdist(ball.at_least_float32(features), ball.at_least_float32(self.tangent))
 
     @torch.no_grad()
     def nearest(self, features: Tensor) -> Tensor:
@@ -129,7 +131,7 @@ class Codebook(nn.Module):
         """
         if not self.initialised:
             seen = processes.gather(features)[processes.gather(present)]
-            if len(seen):
+            if len(seen) and seen.isfinite().all():  # else the loss tells what is wrong
                 self.tangent.copy_(self._start(seen))
                 self.initialised.fill_(True)
         elif self.reset_dead_codes:
@@ -152,7 +154,8 @@ class Codebook(nn.Module):
         """
         counts = processes.total(self._histogram(indices))
         if counts.any():
-            self.usage.lerp_(self._relative(counts), 1 - self.usage_decay)
+            for average in (self.usage, self.share):
+                average.lerp_(self._relative(counts), 1 - self.usage_decay)
 
     @torch.no_grad()
     def health(self) -> dict[str, Tensor]:
@@ -165,13 +168,13 @@ class Codebook(nn.Module):
 
         Source: perplexity: lineage; the rest ours.
         """
-        dead = self.usage < self.dead_below
-        share = self.usage / self.usage.sum()
+        dead = self.share < self.dead_below
+        share = self.share / self.share.sum()
         return {
             "usage": 1 - dead.float().mean(),
             "perplexity": torch.exp(torch.special.entr(share).sum()),
             "dead_codes": dead.float().sum(),
-            "zipf_js": zipf_loss(self.usage),
+            "zipf_js": zipf_loss(self.share),
         }
 
     def _follow(self, features: Tensor) -> None:

@@ -45,7 +45,7 @@ class VQVAEConfig(BaseModel):
     mmd_weight: float = Field(default=1.0, ge=0)  # paper: Eq. 7
     gumbel_temperature: float = Field(default=1.0, gt=0)  # ours: of Eq. 3
     mmd_words: int = Field(default=2048, gt=1)  # ours: words drawn a step
-    auxiliary: Literal["none", "class", "text"] = "none"  # ours: tokens also tell the class, or its name
+    auxiliary: Literal["none", "class", "text"] = "none"  # ours: features also tell the class
     auxiliary_weight: float = Field(default=0.1, ge=0)  # ours
 
     @property

@@ -70,12 +70,14 @@ class Quantizer(nn.Module):
         Source: Eq. 1 of the paper.
         """
         made = []
+        placed = [bool(codebook.initialised) for codebook in self.books] if learn else []
         for number, codebook in enumerate(self.books):
             part, level = divmod(number, self.levels)
             if level == 0:
                 residual = features[:, :, part]
             seen = present[:, :, part]
-            if learn:
+            # Right after the first level took its place on the batch's features there is nothing left over.
+            if learn and (level == 0 or placed[number - 1]):
                 codebook.refresh(residual.detach().flatten(0, 1), seen.flatten())
             distances = codebook.distances(residual.flatten(0, 1)).view(*seen.shape, -1)
             codes = distances.detach().argmin(-1)

@@ -46,6 +46,9 @@ def write_report(
 ) -> str:
     """One HTML file that holds everything."""
     test = action_sentences[action_sentences["split"] == "test"]
+    normalization = parameters["normalization"]
+    if hasattr(normalization, "model_dump"):
+        normalization = normalization.model_dump()
     return render_report(
         ReportContext(
             dataset=run.dataset,
@@ -55,6 +58,7 @@ def write_report(
             revision=git_revision(),
             date=datetime.now().strftime("%Y-%m-%d %H:%M"),
             synthetic=run.synthetic,
+            length_unit="body units" if normalization["scale_to_body"] else "m",
             metrics=metrics,
             predictions=predictions,
             sentences=dict(zip(test["name"], test["codes"], strict=True)),

@@ -1,0 +1,31 @@
+"""Processes that train together: what they return and how they fail."""
+
+import os
+
+import pytest
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.training.launch import launch
+
+
+def rank_of(offset):
+    return int(os.environ.get("RANK", "-1")) + offset
+
+
+def fail():
+    raise UserError("training stopped at step 3: loss=nan is not finite")
+
+
+def test_one_process_is_a_plain_call():
+    assert launch(rank_of, 1, 10) == 9
+
+
+@pytest.mark.slow
+def test_several_return_what_the_first_returns():
+    assert launch(rank_of, 2, 10) == 10
+
+
+@pytest.mark.slow
+def test_what_a_user_can_put_right_comes_through_as_such():
+    with pytest.raises(UserError, match=r"^training stopped at step 3: loss=nan is not finite$"):
+        launch(fail, 2)

@@ -1,0 +1,114 @@
+"""Action sentences: the same whatever else is encoded, and the motion they bring back."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.sequence import Sequence
+from llmar_pipeline.skeletons.store import StoreWriter
+from llmar_pipeline.skeletons.topology import NTU25
+from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
+from llmar_pipeline.vqvae.model import VQVAE
+from llmar_pipeline.vqvae.tokenize import (
+    codebook_facts,
+    reconstruct_clips,
+    reconstruction_error,
+    tokenize_clips,
+)
+from llmar_pipeline.vqvae.train import part_channels
+
+NAMES = [f"clip {i}" for i in range(9)]
+SPLITS = pd.DataFrame(
+    {"name": NAMES, "split": ["train"] * 4 + ["test"] * 3 + ["val", "unused"], "label": 0, "action": "sit"}
+)
+AUGMENTATION = AugmentationConfig(min_crop=0.5, rotation=0.3, tilt=0.1, scale=0.1, noise=0.01, mirror=True)
+VARIANTS = {
+    "paper": {},
+    "euclidean": {"geometry": "euclidean"},
+    "parts and levels": {"body_parts": True, "residual_levels": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory):
+    """The second person is absent from every other clip."""
+    folder, rng = tmp_path_factory.mktemp("sequences"), np.random.default_rng(0)
+    with StoreWriter(folder, 2, NTU25) as store, store.shard("all") as shard:
+        for number, name in enumerate(NAMES):
+            data = rng.normal(0, 0.1, (2, 20 + number, 25, 3)).cumsum(1).astype(np.float32)
+            data[1] = data[1] if number % 2 else np.nan
+            shard.append(Sequence(name, data))
+    return folder
+
+
+@pytest.fixture(params=VARIANTS)
+def model_folder(request, tmp_path):
+    config = VQVAEConfig(**{"code_dim": 16, "codes": 32, "width": 16, "frames": 16} | VARIANTS[request.param])
+    torch.manual_seed(0)
+    model = VQVAE(config, 150, part_channels(NTU25, 2) if config.body_parts else None)
+    model(torch.randn(8, 16, 150), torch.ones(8, 16, 150, dtype=torch.bool))  # places the codes
+    model.save(tmp_path)
+    return tmp_path
+
+
+def sentences(model_folder, sequences, splits=SPLITS, batch_size=100, readings=2):
+    config = TokenizationConfig(readings=readings, batch_size=batch_size, seed=0)
+    return tokenize_clips(model_folder, sequences, splits, config, AUGMENTATION)
+
+
+def test_every_clip_has_its_sentence_and_training_clips_their_readings(model_folder, sequences):
+    table = sentences(model_folder, sequences)
+    assert list(table.columns) == ["name", "split", "label", "action", "reading", "codes"]
+    counts = table.groupby(["split", "reading"]).size().to_dict()
+    assert counts == {("train", 0): 4, ("train", 1): 4, ("train", 2): 4, ("test", 0): 3, ("val", 0): 1}
+    tokens = VQVAE.load(model_folder).tokens_a_step
+    assert {len(codes) for codes in table["codes"]} == {4 * tokens}
+    first = table[table["name"] == "clip 0"]["codes"].tolist()
+    assert len({tuple(codes) for codes in first}) == 3  # readings differ
+
+
+def test_neither_batch_size_nor_other_clips_change_a_sentence(model_folder, sequences):
+    table = sentences(model_folder, sequences).set_index(["name", "reading"])["codes"]
+    alone = sentences(model_folder, sequences, SPLITS.iloc[[5, 2]].reset_index(drop=True), batch_size=1)
+    for row in alone.itertuples():
+        assert row.codes.tolist() == table[row.name, row.reading].tolist()
+    small = sentences(model_folder, sequences, batch_size=3).set_index(["name", "reading"])["codes"]
+    assert all(small[key].tolist() == codes.tolist() for key, codes in table.items())
+
+
+def test_near_ties_are_decided_alike_alone_and_in_a_batch(model_folder):
+    """Features in the middle between two codes: the last digits of float32 would decide."""
+    model = VQVAE.load(model_folder).double()
+    book = model.quantizer.books[0]
+    features = (book.tangent[:16] + book.tangent[16:]).detach() / 2 * (1 + 1e-9)
+    together = book.nearest(features)
+    assert torch.equal(together, torch.cat([book.nearest(feature[None]) for feature in features]))
+    assert book.distances(features).dtype == torch.float64
+
+
+def test_reconstructions_are_those_of_the_sentences(model_folder, sequences):
+    pairs = list(reconstruct_clips(model_folder, sequences, NAMES, batch_size=4))
+    assert [pair[0].shape for pair in pairs] == [(2, 16, 25, 3)] * 9
+    for original, reconstruction in pairs:
+        assert np.array_equal(np.isnan(original), np.isnan(reconstruction))
+    model, table = VQVAE.load(model_folder), sentences(model_folder, sequences, readings=0)
+    with torch.no_grad():
+        decoded = model.decode(torch.from_numpy(table["codes"][0]).long()[None])[0]
+    values = decoded.view(16, 2, 25, 3)[:, 0].clone()  # joints relative to the root, the root as it is
+    root = values[:, [NTU25.root]].clone()
+    values += root
+    values[:, [NTU25.root]] = root
+    np.testing.assert_allclose(pairs[0][1][0], values.numpy(), rtol=1e-4, atol=1e-4)
+    gaps = [np.linalg.norm(a - b, axis=-1) for a, b in pairs]
+    expected = np.nanmean(np.concatenate([gap.ravel() for gap in gaps]))
+    assert reconstruction_error(iter(pairs)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_codebook_facts(model_folder):
+    facts, model = codebook_facts(model_folder), VQVAE.load(model_folder)
+    assert facts.codes == 32 * facts.books == len(facts.embeddings)
+    assert np.array_equal(facts.embeddings, model.code_embeddings().detach().numpy())
+    assert np.array_equal(facts.partners[facts.partners], np.arange(facts.codes))
+    assert np.array_equal(facts.partners // 32, np.arange(facts.codes) // 32)
