@@ -40,6 +40,7 @@ bench: $(READY)                      ## seconds and memory of each stage of the 
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/ingestion.py
 	$(BIN)/python benchmarks/stage1.py
+	$(BIN)/python benchmarks/stage2.py
 
 viz: $(READY)                        ## the pipelines in the browser
 	$(BIN)/kedro viz run

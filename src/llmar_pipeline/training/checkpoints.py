@@ -21,9 +21,11 @@ FINGERPRINT = "fingerprint.json"
 
 
 def changing_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Trainable parameters and persistent buffers of a model: all that training changes."""
-    frozen = {name for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
-    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if k not in frozen}
+    """Trainable parameters and persistent buffers of a model: all that training changes; tied ones once."""
+    named = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    all_names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    left_out = all_names - named
+    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if k not in left_out}
 
 
 def save_state(model: nn.Module, checkpoint: Path) -> None:

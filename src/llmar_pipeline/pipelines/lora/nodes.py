@@ -22,10 +22,14 @@ def train(
     lora_training: TrainingConfig,
 ) -> tuple[Path, pd.DataFrame]:
     """Fine-tune by LoRA, continuing where a killed run stopped."""
-    from llmar_pipeline.language.lora import train_lora
+    from llmar_pipeline.language.lora import train_and_save
+    from llmar_pipeline.training.launch import launch
     from llmar_pipeline.vqvae.model import VQVAE
 
-    model, history = train_lora(
+    history = launch(
+        train_and_save,
+        lora_training.processes,
+        recognizer_folder,
         action_sentences,
         VQVAE.load(vqvae_model).code_embeddings().detach(),
         llm,
@@ -36,5 +40,4 @@ def train(
         log_live("lora"),
         "recognize_from_list" if class_lists["unseen"] else "recognize",
     )
-    model.save(recognizer_folder)
     return recognizer_folder, pd.DataFrame(history)

@@ -1,0 +1,146 @@
+"""Stage 2 as a whole on the tiny language model: what is trained, saved, continued and shared."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_llm import CLASS_NAMES
+
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.config import AdapterConfig
+from llmar_pipeline.language.lora import train_and_save, train_lora
+from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.launch import launch
+
+
+def schedule(**changes):
+    values = {
+        "max_steps": 6,
+        "batch_size": 12,
+        "micro_batch_size": 12,
+        "learning_rate": 1e-3,
+        "adam_betas": (0.9, 0.999),
+        "weight_decay": 0.01,
+        "warmup_steps": 2,
+        "schedule": "cosine",
+        "step_decay_at": 0,
+        "step_decay_factor": 1.0,
+        "max_gradient_norm": 1.0,
+        "save_every": 2,
+        "log_every": 1,
+        "seed": 0,
+    }
+    return TrainingConfig(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def sentences():
+    """Twelve training clips of two readings, with answers of different lengths."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "name": f"clip{clip:02}",
+            "split": "train",
+            "label": clip % len(CLASS_NAMES),
+            "action": CLASS_NAMES[clip % len(CLASS_NAMES)],
+            "reading": reading,
+            "codes": rng.integers(0, 16, 6).astype(np.int32),
+        }
+        for clip in range(12)
+        for reading in range(2)
+    )
+
+
+@pytest.fixture
+def run(sentences, codebook, tiny_config, tmp_path):
+    """Train and save in a folder; returns the model's folder and the history."""
+
+    def train(name, adapter, training):
+        arguments = (
+            sentences,
+            codebook,
+            tiny_config,
+            tmp_path,
+            adapter,
+            training,
+            tmp_path / f"{name}_steps",
+        )
+        history = launch(train_and_save, training.processes, tmp_path / name, *arguments)
+        return tmp_path / name, pd.DataFrame(history)
+
+    return train
+
+
+def file_bytes(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def stop_after(monkeypatch, passes):
+    """Let the model fail at a forward pass, as if the process had been killed there."""
+    forward, done = ActionLanguageModel.forward, []
+
+    def failing(self, *args, **kwargs):
+        done.append(1)
+        if len(done) > passes:
+            raise KeyboardInterrupt
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(ActionLanguageModel, "forward", failing)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_stopped_training_ends_with_the_same_bytes(run, monkeypatch, method, tiny_llm_folder):
+    base = file_bytes(tiny_llm_folder)
+    adapter = AdapterConfig(method=method, rank=4, action_tokens="trainable")
+    whole, history = run("whole", adapter, schedule())
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            run("stopped", adapter, schedule())
+    stopped, continued = run("stopped", adapter, schedule())
+    assert continued["loss"].tolist() == history["loss"].tolist()
+    assert continued["loss"].iloc[-1] < continued["loss"].iloc[0]
+    for file in whole.glob("*.safetensors"):
+        assert (stopped / file.name).read_bytes() == file.read_bytes(), file.name
+    assert file_bytes(tiny_llm_folder) == base
+
+
+def test_full_tuning_moves_every_weight_and_is_saved_as_a_whole_model(run, tmp_path, tiny_llm_folder):
+    folder, _ = run("full", AdapterConfig(method="full"), schedule())
+    base, tuned = (load_file(path / "model.safetensors") for path in (tiny_llm_folder, folder))
+    assert base.keys() == tuned.keys()
+    assert [name for name in base if torch.equal(base[name], tuned[name])] == []
+    model = ActionLanguageModel.load(folder, tmp_path)
+    assert not model.has_adapters
+    for name, tensor in model.base.state_dict().items():
+        assert torch.equal(tensor, tuned[name]), name
+
+
+def test_full_tuning_computes_in_the_models_precision_on_float32_weights(
+    sentences, codebook, tiny_config, tmp_path
+):
+    config = tiny_config.model_copy(update={"precision": "bfloat16"})
+    training, adapter = schedule(max_steps=2), AdapterConfig(method="full")
+    model, history = train_lora(sentences, codebook, config, tmp_path, adapter, training, tmp_path / "steps")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    exact = tmp_path / "exact"
+    _, expected = train_lora(sentences, codebook, tiny_config, tmp_path, adapter, training, exact)
+    assert history[0]["loss"] != expected[0]["loss"]
+    assert history[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.02)
+
+
+@pytest.mark.slow  # new processes import torch anew
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_two_processes_train_as_one(run, method):
+    """Their halves of a batch hold different numbers of answer tokens."""
+    adapter = AdapterConfig(method=method, rank=4, dropout=0, action_tokens="trainable")
+    alone, history = run("alone", adapter, schedule())
+    together, shared = run("together", adapter, schedule(micro_batch_size=6, processes=2))
+    for column in ("loss", "grad_norm", "learning_rate"):
+        np.testing.assert_allclose(shared[column], history[column], rtol=1e-4, err_msg=column)
+    for file in alone.glob("*.safetensors"):
+        expected, found = load_file(file), load_file(together / file.name)
+        assert expected.keys() == found.keys()
+        for name, value in expected.items():
+            assert (found[name] - value).norm() < 1e-3 * value.norm(), name
