@@ -75,7 +75,7 @@ def test_only_ingestion_and_normalization_change_the_shared_sequences(conf):
     [
         ("nwuclaa", {}, r"unknown environment 'nwuclaa': choose one of custom, demo, .*nwucla"),
         (None, {"size": "lapto"}, r"unknown size 'lapto': choose one of .*laptop"),
-        (None, {"experiment": "euclid"}, r"unknown experiment 'euclid': choose one of .*euclidean, llm_ar"),
+        (None, {"experiment": "euclid"}, r"unknown experiment 'euclid': choose one of .*euclidean, .*llm_ar"),
         (None, {"protocol": "csub"}, r"unknown protocol 'csub': choose one of xsub, xview"),
         (None, {"vqvae": {"widht": 3}}, r"unknown parameter 'vqvae.widht': did you mean 'vqvae.width'\?"),
         (None, {"protocl": "xsub"}, r"unknown parameter 'protocl': did you mean 'protocol'\?"),
