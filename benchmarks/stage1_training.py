@@ -17,7 +17,6 @@ from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
-from llmar_pipeline.skeletons.streams import to_stream
 from llmar_pipeline.skeletons.topology import NTU25
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
@@ -63,7 +62,10 @@ class PlainClips(Dataset[tuple[Tensor, Tensor]]):
         limits = np.array([AUGMENTATION.tilt, AUGMENTATION.rotation, AUGMENTATION.tilt])
         data = transforms.rotate(data, rng.uniform(-limits, limits))
         data = transforms.scale(data, 1 + rng.uniform(-AUGMENTATION.scale, AUGMENTATION.scale))
-        data = to_stream(transforms.resample(data, MODEL.frames), NTU25, MODEL.stream)
+        data = transforms.resample(data, MODEL.frames)
+        root = data[:, :, [NTU25.root]].copy()
+        data = data - np.nan_to_num(root)  # the stream "local"
+        data[:, :, [NTU25.root]] = root
         window = torch.from_numpy(data.transpose(1, 0, 2, 3).reshape(MODEL.frames, -1))
         return window.nan_to_num(), ~window.isnan()
 

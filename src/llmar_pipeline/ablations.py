@@ -1,7 +1,7 @@
 """`kedro ablations`: experiments, each with several seeds, and the table of what came out."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 def _parameters(params: Mapping[str, Any], experiment: str, seed: int) -> dict[str, Any]:
     """Seed 0 is the default, so its runs share their folders with runs made by hand."""
-    chosen = json.loads(json.dumps(dict(params))) | {"experiment": experiment}
+    chosen = deepcopy(dict(params)) | {"experiment": experiment}
     if seed:
         for stage in ("vqvae_training", "lora_training"):
             chosen.setdefault(stage, {})["seed"] = seed
@@ -123,12 +123,10 @@ def _mmd(vqvae: Path, llm: Mapping[str, Any], models: Path) -> float:
     from llmar_pipeline.language.config import LLMConfig
     from llmar_pipeline.language.words import word_embeddings
     from llmar_pipeline.vqvae import losses
-    from llmar_pipeline.vqvae.biases import evenly_spread
+    from llmar_pipeline.vqvae.biases import reference
     from llmar_pipeline.vqvae.tokenize import codebook_facts
 
     facts = codebook_facts(vqvae)
-    words = evenly_spread(word_embeddings(LLMConfig(**llm), models / "llm"))
-    bandwidths = losses.kernel_bandwidths(words)
-    among_words = losses.word_term(words, bandwidths)
+    words, bandwidths, word_term = reference(word_embeddings(LLMConfig(**llm), models / "llm"))
     books = torch.from_numpy(facts.embeddings).chunk(facts.books)
-    return float(torch.stack([losses.mmd(book, words, bandwidths, among_words) for book in books]).mean())
+    return float(torch.stack([losses.mmd(book, words, bandwidths, word_term) for book in books]).mean())

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from kedro.framework.hooks import hook_impl
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io import tracking
+from llmar_pipeline.io.config_loader import leaves
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +65,9 @@ class TrackingHook:
         }
         if parent := os.environ.get("LLMAR_PARENT_RUN"):  # set by `kedro ablations`
             tags["mlflow.parentRunId"] = parent
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or self._config["tracking_uri"]
+        uri = tracking.store_uri(self._config)
         run = tracking.TrackedRun.start(uri, g["dataset"], f"{g['protocol']} {g['run']} {pipelines}", tags)
-        run.log_params(_flatten(self._parameters))
+        run.log_params(leaves(self._parameters))
         tracking.set_current(run)
 
     @hook_impl
@@ -136,13 +136,3 @@ def _check_outputs(pipeline: Any, catalog: Any) -> None:
                 f"cannot write {folder}: {error.strerror}; free some space or choose another output folder "
                 "with --params=data_dir=<folder>"
             ) from error
-
-
-def _flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in parameters.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.io.config_loader import StackedConfigLoader
-from llmar_pipeline.io.tracking import TrackedRun
+from llmar_pipeline.io.config_loader import StackedConfigLoader, leaves
+from llmar_pipeline.io.tracking import TrackedRun, store_uri
 
 
 @contextmanager
@@ -23,8 +23,7 @@ def parent_run(loader: StackedConfigLoader, name: str, tags: Mapping[str, str]) 
         name: what it is called.
         tags: what else it is known by.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or loader["mlflow"]["tracking_uri"]
-    parent = TrackedRun.start(uri, loader["globals"]["dataset"], name, dict(tags))
+    parent = TrackedRun.start(store_uri(loader["mlflow"]), loader["globals"]["dataset"], name, dict(tags))
     try:
         yield parent.run_id
     except BaseException:
@@ -48,7 +47,7 @@ def kedro_run(
     Raises:
         UserError: the run failed; its last lines are shown.
     """
-    joined = ",".join(f"{key}={value}" for key, value in _flat(params).items())
+    joined = ",".join(f"{key}={value}" for key, value in leaves(params).items())
     command = [*(sys.executable, "-m", "kedro", "run"), f"--conf-source={conf_source}"]
     command += [f"--pipelines={pipelines}", f"--params={joined}", *([f"--env={env}"] if env else [])]
     done = subprocess.run(
@@ -79,10 +78,3 @@ def written_numbers(loader: StackedConfigLoader, *files: str) -> dict[str, Any]:
             found = json.loads(file.read_text(encoding="utf-8"))
             numbers |= {key: value for key, value in found.items() if isinstance(value, int | float)}
     return numbers
-
-
-def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in params.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

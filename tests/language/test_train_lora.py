@@ -9,9 +9,9 @@ from tiny_llm import CLASS_NAMES
 
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig
-from llmar_pipeline.language.lora import train_and_save, train_lora
+from llmar_pipeline.language.lora import train_lora
 from llmar_pipeline.training.config import TrainingConfig
-from llmar_pipeline.training.launch import launch
+from llmar_pipeline.training.launch import launch, train_and_save
 
 
 def schedule(**changes):
@@ -66,7 +66,7 @@ def run(sentences, codebook, tiny_config, tmp_path):
             training,
             tmp_path / f"{name}_steps",
         )
-        history = launch(train_and_save, training.processes, tmp_path / name, *arguments)
+        history = launch(train_and_save, training.processes, train_lora, tmp_path / name, *arguments)
         return tmp_path / name, pd.DataFrame(history)
 
     return train

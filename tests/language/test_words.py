@@ -19,7 +19,7 @@ def test_they_are_those_of_the_model(config, tmp_path):
     llm, tokenizer = load_llm(config, tmp_path)
     weight = llm.get_input_embeddings().weight.detach()
     assert torch.equal(word_embeddings(config, tmp_path), weight)
-    texts = class_texts(config, tmp_path, ["sit down", "clapping"])
+    texts = class_texts(weight, config, tmp_path, ["sit down", "clapping"])
     ids = tokenizer(". sit down", add_special_tokens=False)["input_ids"]
     stop = tokenizer(".", add_special_tokens=False)["input_ids"]
     torch.testing.assert_close(texts[0], weight[ids[len(stop) :]].mean(0))

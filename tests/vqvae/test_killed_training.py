@@ -15,8 +15,9 @@ from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
 from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.launch import train_and_save
 from llmar_pipeline.vqvae.config import VQVAEConfig
-from llmar_pipeline.vqvae.train import Language, train_and_save
+from llmar_pipeline.vqvae.train import Language, train_vqvae
 
 TRAINING = {
     **{"max_steps": 120, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-3, "warmup_steps": 5},
@@ -29,6 +30,7 @@ NAMES = [f"clip {i}" for i in range(10)]  # two and a half batches: checkpoints 
 def train_into(folder):
     """Everything random is on: augmentation with noise, Gumbel noise, resets, words drawn for the MMD."""
     train_and_save(
+        train_vqvae,
         folder / "model",
         folder.parent / "store",
         NAMES,

@@ -10,10 +10,10 @@ from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
 from llmar_pipeline.training.config import TrainingConfig
-from llmar_pipeline.training.launch import launch
+from llmar_pipeline.training.launch import launch, train_and_save
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.train import Language, train_and_save
+from llmar_pipeline.vqvae.train import Language, train_vqvae
 
 pytestmark = pytest.mark.slow  # new processes import torch anew
 
@@ -87,7 +87,7 @@ def test_the_same_losses_and_weights(changes, sequences, tmp_path):
     histories, models = [], []
     for count in (1, 2):
         arguments = settings_of(count, config, tmp_path / str(count), sequences)
-        histories.append(pd.DataFrame(launch(train_and_save, count, *arguments)))
+        histories.append(pd.DataFrame(launch(train_and_save, count, train_vqvae, *arguments)))
         models.append(VQVAE.load(arguments[0]))
     alone, together = histories
     assert len(alone) == 8

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import numpy_streams as streams
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,13 +10,13 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.skeletons import streams, transforms
+from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
-from llmar_pipeline.skeletons.streams import Stream
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, LCRNET13, NTU25, Topology
 from llmar_pipeline.vqvae import windows as windows_module
+from llmar_pipeline.vqvae.config import Stream
 from llmar_pipeline.vqvae.windows import Clips, pack, positions
 
 NAN = np.float32(np.nan)

@@ -80,7 +80,7 @@ class StackedConfigLoader(OmegaConfigLoader):
         chosen["run"] = f"{chosen['experiment']}-{chosen['size']}{unseen}" + _short_hash(
             {**self.runtime_params, **own}
         )
-        overrides = _leaves(self._overlay("experiment", chosen["experiment"]), self.runtime_params)
+        overrides = leaves(self._overlay("experiment", chosen["experiment"]), self.runtime_params)
         recordings = "recordings" + _short_hash(
             {k: v for k, v in overrides.items() if k.split(".")[0] in RECORDINGS_PARAMETERS} | own
         )
@@ -151,21 +151,21 @@ def _check_overrides(overrides: Mapping[str, Any], parameters: Any, prefix: str 
             _check_overrides(value, parameters[key], f"{prefix}{key}.")
 
 
-def _leaves(*mappings: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted path -> value of all leaves, later mappings over earlier ones."""
+def leaves(*mappings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings made flat: dotted path -> value of all leaves, later mappings over earlier ones."""
     flat: dict[str, Any] = {}
     for mapping in mappings:
         for key, value in mapping.items():
             if isinstance(value, Mapping):
-                flat |= {f"{key}.{inner}": leaf for inner, leaf in _leaves(value).items()}
+                flat |= {f"{key}.{inner}": leaf for inner, leaf in leaves(value).items()}
             else:
                 flat[str(key)] = value
     return flat
 
 
 def _short_hash(overrides: Mapping[str, Any]) -> str:
-    leaves = {key: value for key, value in _leaves(overrides).items() if key not in NEUTRAL_PARAMETERS}
-    if not leaves:
+    chosen = {key: value for key, value in leaves(overrides).items() if key not in NEUTRAL_PARAMETERS}
+    if not chosen:
         return ""
-    text = json.dumps(leaves, sort_keys=True, default=str)
+    text = json.dumps(chosen, sort_keys=True, default=str)
     return "-" + hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,8 +1,10 @@
 """The MLflow run of the current `kedro run`."""
 
 import logging
+import os
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +66,11 @@ class TrackedRun:
 
 
 _current: TrackedRun | None = None
+
+
+def store_uri(config: Mapping[str, Any]) -> str:
+    """Where runs are tracked: the environment's MLFLOW_TRACKING_URI, or what mlflow.yml says."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or str(config["tracking_uri"])
 
 
 def set_current(run: TrackedRun | None) -> None:

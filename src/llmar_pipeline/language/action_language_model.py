@@ -23,7 +23,7 @@ from llmar_pipeline.language.llm import (
     tokenizer_checksum,
 )
 from llmar_pipeline.language.packing import pack
-from llmar_pipeline.vqvae import processes
+from llmar_pipeline.training import processes
 
 _MANIFEST = "recognizer.json"
 _ACTION_TOKENS = "action_tokens.safetensors"

@@ -1,7 +1,6 @@
 """Stage 2: the large language model learns, by LoRA, to answer an action sentence with the action's name."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
-from llmar_pipeline.vqvae import processes
 
 
 def train_lora(
@@ -107,19 +105,3 @@ def train_lora(
     }
     history = train(model, stream, training, checkpoints, fingerprint, on_log=on_log)
     return model.eval(), history
-
-
-def train_and_save(folder: Path, *arguments: Any) -> list[dict[str, float]]:
-    """`train_lora` in one of possibly several processes; the first one saves the model.
-
-    Args:
-        folder: where the model is written.
-        *arguments: of `train_lora`.
-
-    Returns:
-        The log history.
-    """
-    model, history = train_lora(*arguments)
-    if processes.first():
-        model.save(folder)
-    return history

@@ -6,12 +6,11 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import encode_answer
-from llmar_pipeline.language.llm import ensure_llm
+from llmar_pipeline.language.llm import ensure_llm, load_tokenizer
 
 _NAMES = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # Llama and most others; GPT-2; GPT-NeoX
 
@@ -43,10 +42,11 @@ def word_embeddings(config: LLMConfig, cache: Path) -> Tensor:
     )
 
 
-def class_texts(config: LLMConfig, cache: Path, names: Sequence[str]) -> Tensor:
+def class_texts(words: Tensor, config: LLMConfig, cache: Path, names: Sequence[str]) -> Tensor:
     """What the language model's words say of each class: the mean word embedding of its name.
 
     Args:
+        words: Its input word embeddings, `[vocabulary, du]`.
         config: Which model.
         cache: As in `ensure_llm`.
         names: Class names.
@@ -55,10 +55,9 @@ def class_texts(config: LLMConfig, cache: Path, names: Sequence[str]) -> Tensor:
         `[names, du]`, float32.
 
     Raises:
-        UserError: As `word_embeddings`, or a name that the tokenizer cannot write.
+        UserError: The model is not available, or a name that the tokenizer cannot write.
 
     Source: ours.
     """
-    words = word_embeddings(config, cache)
-    tokenizer = AutoTokenizer.from_pretrained(ensure_llm(config, cache), local_files_only=True)
+    tokenizer = load_tokenizer(config, cache)
     return torch.stack([words[encode_answer(tokenizer, name)[:-1]].mean(0) for name in names])

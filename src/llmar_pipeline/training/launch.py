@@ -1,15 +1,36 @@
 """Several processes, one a GPU (or one a few cores), that train one model together."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.training import processes
 
 
-def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any:
+def train_and_save(
+    train: Callable[..., tuple[Any, list[dict[str, float]]]], folder: Path, *arguments: Any
+) -> list[dict[str, float]]:
+    """Train in one of possibly several processes; the first one saves the model.
+
+    Args:
+        train: returns a model that has `save(folder)`, and the log history.
+        folder: where the model is written.
+        *arguments: of `train`.
+
+    Returns:
+        The log history.
+    """
+    model, history = train(*arguments)
+    if processes.first():
+        model.save(folder)
+    return history
+
+
+def launch(function: Callable[..., Any], number: int, *arguments: Any) -> Any:
     """Call a function in so many new processes of one process group.
 
     Each finds its rank in the environment, where accelerate looks for it. With one process the function is
@@ -17,7 +38,7 @@ def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any
 
     Args:
         function: importable by name; its last act should be to write what it made.
-        processes: how many.
+        number: of processes.
         *arguments: picklable.
 
     Returns:
@@ -29,12 +50,12 @@ def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any
 
     Source: torch's elastic launcher (torchrun).
     """
-    if processes == 1:
+    if number == 1:
         return function(*arguments)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
-        nproc_per_node=processes,
+        nproc_per_node=number,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         run_id="llmar",

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.vqvae import losses, processes
+from llmar_pipeline.training import processes
+from llmar_pipeline.vqvae import losses
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.quantizer import Quantized
 
@@ -40,10 +41,9 @@ class HumanBiases(nn.Module):
                     f"expected words of width vqvae.code_dim={config.code_dim}, saw {self.words.shape[1]}: "
                     "set code_dim to the hidden size of llm.model"
                 )
-            spread = evenly_spread(self.words)
-            bandwidths = losses.kernel_bandwidths(spread)
+            _, bandwidths, word_term = reference(self.words)
             self.register_buffer("bandwidths", bandwidths, False)
-            self.register_buffer("word_term", losses.word_term(spread, bandwidths), False)
+            self.register_buffer("word_term", word_term, False)
 
     def forward(self, made: list[Quantized]) -> dict[str, Tensor]:
         """The terms that are on.
@@ -123,6 +123,18 @@ class AuxiliaryHead(nn.Module):
         return processes.mean(loss, torch.ones_like(labels, dtype=torch.bool))
 
 
-def evenly_spread(words: Tensor) -> Tensor:
-    """Some words from all over the vocabulary, always the same, `[N, du]` to `[4096, du]` at most."""
-    return words[torch.linspace(0, len(words) - 1, min(_WORDS, len(words))).long()]
+def reference(words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What codes are compared with by `losses.mmd`.
+
+    Args:
+        words: All input word embeddings, `[N, du]`.
+
+    Returns:
+        Words from all over the vocabulary, always the same, `[4096, du]` at most; the bandwidths and the word
+        term that they give.
+
+    Source: ours.
+    """
+    some = words[torch.linspace(0, len(words) - 1, min(_WORDS, len(words))).long()]
+    bandwidths = losses.kernel_bandwidths(some)
+    return some, bandwidths, losses.word_term(some, bandwidths)

@@ -7,7 +7,8 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
-from llmar_pipeline.vqvae import ball, processes
+from llmar_pipeline.training import processes
+from llmar_pipeline.vqvae import ball
 from llmar_pipeline.vqvae.losses import zipf_loss
 
 

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llmar_pipeline.skeletons.streams import Stream
+Stream = Literal["joints", "local", "bones", "motion"]  # see vqvae/streams.py
 
 
 class VQVAEConfig(BaseModel):

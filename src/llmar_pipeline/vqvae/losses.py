@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmar_pipeline.vqvae import processes
+from llmar_pipeline.training import processes
 from llmar_pipeline.vqvae.zipf import zipf_target
 
 _BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.vqvae import layers, losses
+from llmar_pipeline.vqvae.ball import at_least_float32
 from llmar_pipeline.vqvae.biases import AuxiliaryHead, HumanBiases
 from llmar_pipeline.vqvae.codebook import Codebook
 from llmar_pipeline.vqvae.config import VQVAEConfig
@@ -129,7 +130,7 @@ class VQVAE(nn.Module):
             for encoder, part in zip(self.encoders, self.parts, strict=True)
         ]
         features = torch.stack(encoded, dim=-1).permute(0, 2, 3, 1)
-        return features.to(torch.promote_types(features.dtype, torch.float32)) * self.feature_scale
+        return at_least_float32(features) * self.feature_scale
 
     def decode(self, sentences: Tensor) -> Tensor:
         """Decode action sentences, or the features that they stand for, to motion.

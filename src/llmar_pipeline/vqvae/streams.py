@@ -1,17 +1,17 @@
-"""Input streams of batches: `skeletons/streams.py` in torch, for the training loop and its gradients.
+"""Input streams: four ways to write one motion as numbers, each with its inverse.
 
 Tensors are `[B, frame, coordinate, person, joint]`, zero where missing; `observed`, which has no coordinate,
-says where they are not.
+says where they are not. What is observed comes back exactly (but for rounding).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmar_pipeline.skeletons.streams import Stream
 from llmar_pipeline.skeletons.topology import Topology
+from llmar_pipeline.vqvae.config import Stream
 
-_STEP_SCALE = 10.0  # as in skeletons/streams.py
+_STEP_SCALE = 10.0  # a person walks some centimetres a frame; limbs reach decimetres
 
 
 def to_stream(points: Tensor, observed: Tensor, topology: Topology, stream: Stream) -> Tensor:
@@ -21,10 +21,16 @@ def to_stream(points: Tensor, observed: Tensor, topology: Topology, stream: Stre
         points: positions, [B, frame, coordinate, person, joint], zero where missing.
         observed: [B, frame, person, joint] bool.
         topology: names root and parents.
-        stream: see `skeletons.streams.to_stream`.
+        stream: `joints`: the positions themselves. `local`: joints relative to their person's root joint in
+            the same frame, the root as it is. `bones`: joints relative to their parents, the tree's top as it
+            is. `motion`: each joint's step since the frame before, times 10; the first observation stands for
+            itself.
 
     Returns:
         A tensor of the same shape; what it says of a missing joint means nothing.
+
+    Source: bones and motion: the field's streams (2s-AGCN, CTR-GCN); local: ours, after the lineage's motion
+        features (HumanML3D), which part the root's path from the pose.
     """
     if stream == "local":
         root = slice(topology.root, topology.root + 1)

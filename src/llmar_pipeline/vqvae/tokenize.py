@@ -11,7 +11,7 @@ import torch
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.vqvae import processes
+from llmar_pipeline.training import processes
 from llmar_pipeline.vqvae.config import TokenizationConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.windows import Clips, pack, positions

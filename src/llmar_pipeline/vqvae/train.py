@@ -14,11 +14,11 @@ from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.parts import body_parts
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.skeletons.topology import Topology
+from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
-from llmar_pipeline.vqvae import processes
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.windows import Clips, Reading, pack, positions
@@ -132,22 +132,6 @@ def train_vqvae(
     }
     history = train(model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log)
     return model.eval().cpu(), history
-
-
-def train_and_save(folder: Path, *arguments: Any) -> list[dict[str, float]]:
-    """`train_vqvae` in one of possibly several processes; the first one saves the model.
-
-    Args:
-        folder: where the model is written.
-        *arguments: of `train_vqvae`.
-
-    Returns:
-        The log history.
-    """
-    model, history = train_vqvae(*arguments)
-    if processes.first():
-        model.save(folder)
-    return history
 
 
 def part_channels(topology: Topology, persons: int) -> list[list[int]]:

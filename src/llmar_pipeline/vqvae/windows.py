@@ -11,8 +11,8 @@ from torch import Tensor
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import Augmentation, AugmentationConfig, draw, plain
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.skeletons.streams import Stream
 from llmar_pipeline.skeletons.topology import Topology
+from llmar_pipeline.vqvae.config import Stream
 from llmar_pipeline.vqvae.streams import from_stream, to_stream
 
 Reading = tuple[int, Augmentation]

@@ -22,13 +22,14 @@ def train(
     lora_training: TrainingConfig,
 ) -> tuple[Path, pd.DataFrame]:
     """Fine-tune by LoRA, continuing where a killed run stopped."""
-    from llmar_pipeline.language.lora import train_and_save
-    from llmar_pipeline.training.launch import launch
+    from llmar_pipeline.language.lora import train_lora
+    from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.model import VQVAE
 
     history = launch(
         train_and_save,
         lora_training.processes,
+        train_lora,
         recognizer_folder,
         action_sentences,
         VQVAE.load(vqvae_model).code_embeddings().detach(),

@@ -24,14 +24,23 @@ def train(
 ) -> tuple[Path, pd.DataFrame]:
     """Train the VQ-VAE on the train split, continuing where a killed run stopped."""
     from llmar_pipeline.language.words import class_texts, word_embeddings
-    from llmar_pipeline.training.launch import launch
-    from llmar_pipeline.vqvae.train import Language, train_and_save
+    from llmar_pipeline.training.launch import launch, train_and_save
+    from llmar_pipeline.vqvae.train import Language, train_vqvae
 
     rows = splits[splits["split"] == "train"]
     classes = rows.drop_duplicates("label").sort_values("label")
+    language = Language()
+    if vqvae.reads_words or vqvae.reads_names:
+        words = word_embeddings(llm, llm_cache)
+        names = classes["action"].tolist()
+        language = Language(
+            words if vqvae.reads_words else None,
+            class_texts(words, llm, llm_cache, names) if vqvae.reads_names else None,
+        )
     history = launch(
         train_and_save,
         vqvae_training.processes,
+        train_vqvae,
         vqvae_folder,
         sequences,
         rows["name"].tolist(),
@@ -40,12 +49,7 @@ def train(
         augmentation,
         vqvae_training,
         vqvae_checkpoints,
-        Language(
-            words=word_embeddings(llm, llm_cache) if vqvae.reads_words else None,
-            class_texts=class_texts(llm, llm_cache, classes["action"].tolist())
-            if vqvae.reads_names
-            else None,
-        ),
+        language,
         log_live("vqvae"),
     )
     return vqvae_folder, pd.DataFrame(history)

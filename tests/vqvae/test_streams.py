@@ -1,12 +1,39 @@
 from typing import get_args
 
 import numpy as np
+import numpy_streams
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmar_pipeline.skeletons.streams import Stream, from_stream, to_stream
 from llmar_pipeline.skeletons.topology import KINECT20, NTU25, Topology
+from llmar_pipeline.vqvae import streams
+from llmar_pipeline.vqvae.config import Stream
+
+
+def with_tensors(function, data, topology, stream):
+    """A function of `vqvae.streams` with arrays as `numpy_streams` has them."""
+    batch = torch.from_numpy(data.transpose(1, 3, 0, 2)).unsqueeze(0)
+    observed = ~batch.isnan().any(dim=2)
+    values = function(batch.nan_to_num(), observed, topology, stream)
+    values = values.where(observed.unsqueeze(2), torch.nan)
+    return values[0].permute(2, 0, 3, 1).numpy()
+
+
+def to_stream(data, topology, stream):
+    """As a stream, written by both implementations, which must agree."""
+    values = with_tensors(streams.to_stream, data, topology, stream)
+    np.testing.assert_allclose(numpy_streams.to_stream(data, topology, stream), values, atol=1e-5)
+    return values
+
+
+def from_stream(values, topology, stream):
+    """Back from a stream, by both implementations, which must agree."""
+    data = with_tensors(streams.from_stream, values, topology, stream)
+    np.testing.assert_allclose(numpy_streams.from_stream(values, topology, stream), data, atol=3e-5)
+    return data
+
 
 STICK = Topology(
     name="stick",

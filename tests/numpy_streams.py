@@ -1,16 +1,13 @@
-"""Input streams: four ways to write one motion as numbers, each with its inverse.
+"""The input streams of `vqvae/streams.py` written once more in numpy, to compare with.
 
 Arrays are `[person, frame, joint, coordinate]`, NaN where missing. Missing stays missing, and what is
 observed comes back exactly (but for rounding).
 """
 
-from typing import Literal
-
 import numpy as np
 
 from llmar_pipeline.skeletons.topology import Topology
-
-Stream = Literal["joints", "local", "bones", "motion"]
+from llmar_pipeline.vqvae.config import Stream
 
 _STEP_SCALE = np.float32(10.0)  # a person walks some centimetres a frame; limbs reach decimetres
 
@@ -21,16 +18,10 @@ def to_stream(data: np.ndarray, topology: Topology, stream: Stream) -> np.ndarra
     Args:
         data: Positions, `[person, frame, joint, coordinate]`, NaN where missing.
         topology: Names root and parents.
-        stream: `joints`: the positions themselves. `local`: joints relative to their person's root joint
-            in the same frame, the root as it is. `bones`: joints relative to their parents, the tree's top
-            as it is. `motion`: each joint's step since the frame before, times 10; the first observation
-            stands for itself.
+        stream: See `vqvae.streams.to_stream`.
 
     Returns:
         An array of the same shape.
-
-    Source: bones and motion: the field's streams (2s-AGCN, CTR-GCN); local: ours, after the lineage's motion
-        features (HumanML3D), which part the root's path from the pose.
     """
     if stream == "local":
         out = data - _held(data[:, :, [topology.root]])
