@@ -103,13 +103,6 @@ def test_what_the_original_lacks_is_not_drawn():
     assert len(frames_of(animation(empty, empty, BONES, "empty", codes=[]))) == 1
 
 
-def test_image_coordinates_are_turned_upright():
-    flipped = walk(4) * np.array([1, -1, 1], dtype=np.float32)
-    upright = animation(walk(4), walk(4), BONES, "")
-    assert animation(flipped, flipped, BONES, "", y_down=True) == upright
-    assert animation(flipped, flipped, BONES, "") != upright
-
-
 def test_a_large_one_leaves_frames_out_and_lasts_as_long():
     chaos = np.random.default_rng(0).normal(size=(2, 64, 60, 3)).astype(np.float32)
     gif = animation(chaos, chaos, [(child, child - 1) for child in range(1, 60)], "chaos")

@@ -55,13 +55,6 @@ def test_missing_joints_are_missing_in_both_rows():
     assert count(png, "#d55e00") > 500
 
 
-def test_image_coordinates_are_turned_upright():
-    flipped = sequence() * np.array([1, -1, 1], dtype=np.float32)
-    upright = film_strip(sequence(), sequence(), BONES, "")
-    assert film_strip(flipped, flipped, BONES, "", y_down=True) == upright
-    assert film_strip(flipped, flipped, BONES, "") != upright
-
-
 @pytest.mark.parametrize("frames", [1, 3])
 def test_short_or_empty_sequences_are_drawn(frames):
     assert film_strip(sequence(frames=frames), sequence(frames=frames), BONES, "short")

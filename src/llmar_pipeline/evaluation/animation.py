@@ -33,7 +33,6 @@ def animation(
     title: str,
     codes: Sequence[int] | None = None,
     mirror: Sequence[int] | None = None,
-    y_down: bool = False,
     books: int = 1,
     n_frames: int = 64,
     milliseconds: int = 60,
@@ -51,7 +50,6 @@ def animation(
         title: Printed above.
         codes: The action sentence, time step by time step, [W * books]. None: no strip of codes.
         mirror: Index of every joint's left-right partner, itself on the body's axis. None: one colour.
-        y_down: The vertical coordinate grows downwards, as in image coordinates.
         books: Number of codes a time step.
         n_frames: Number of frames at most, evenly spaced.
         milliseconds: Duration of a frame; GIF counts in hundredths of a second.
@@ -65,7 +63,7 @@ def animation(
 
     Source: ours.
     """
-    truth, output = seen_from_front(original, reconstruction, y_down)
+    truth, output = seen_from_front(original, reconstruction)
     n = truth.shape[1]
     strip = 0.0 if codes is None else 0.08 + max(0.3, 0.19 * books)
     figure = Figure(figsize=(WIDTH, 0.5 + PANEL_HEIGHT + strip), dpi=DPI, facecolor="white")

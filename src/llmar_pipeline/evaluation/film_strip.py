@@ -29,12 +29,11 @@ def film_strip(
     codes: Sequence[int] | None = None,
     mirror: Sequence[int] | None = None,
     n_frames: int = 8,
-    y_down: bool = False,
     books: int = 1,
 ) -> bytes:
     """Draw one clip as `film_strips` does. Source: ours."""
     clips: dict[str, Clip] = {title: (original, reconstruction, codes)}
-    return film_strips(clips, bones, mirror, n_frames, y_down, books)
+    return film_strips(clips, bones, mirror, n_frames, books)
 
 
 def film_strips(
@@ -42,7 +41,6 @@ def film_strips(
     bones: Sequence[tuple[int, int]],
     mirror: Sequence[int] | None = None,
     n_frames: int = 8,
-    y_down: bool = False,
     books: int = 1,
 ) -> bytes:
     """Draw sequences above their reconstructions as stick figures seen from the front, clip below clip.
@@ -58,7 +56,6 @@ def film_strips(
         bones: (child, parent) joint indices.
         mirror: Index of every joint's left-right partner, itself on the body's axis. None: one colour.
         n_frames: Number of frames, evenly spaced.
-        y_down: The vertical coordinate grows downwards, as in image coordinates.
         books: Number of codes a time step, drawn one below the other.
 
     Returns:
@@ -69,7 +66,7 @@ def film_strips(
     images = [np.full((1, 1600, 4), 255, dtype=np.uint8)]
     for title, (original, reconstruction, codes) in clips.items():
         canvas = FigureCanvasAgg(
-            _draw_clip(original, reconstruction, bones, title, codes, mirror, n_frames, y_down, books)
+            _draw_clip(original, reconstruction, bones, title, codes, mirror, n_frames, books)
         )
         canvas.draw()
         images.append(np.asarray(canvas.buffer_rgba()))
@@ -86,10 +83,9 @@ def _draw_clip(
     codes: Sequence[int] | None,
     mirror: Sequence[int] | None,
     n_frames: int,
-    y_down: bool,
     books: int,
 ) -> Figure:
-    truth, output = seen_from_front(original, reconstruction, y_down)
+    truth, output = seen_from_front(original, reconstruction)
     frames = evenly_spaced(truth.shape[1], n_frames)
     truth, output = truth[:, frames], output[:, frames]
     middle, half, bottom, top = _window(truth)

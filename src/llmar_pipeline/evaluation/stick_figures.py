@@ -14,18 +14,15 @@ Bones = Sequence[tuple[int, int]]
 PANEL = "#f6f8fa"  # background of skeletons
 
 
-def seen_from_front(
-    original: np.ndarray, reconstruction: np.ndarray, y_down: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return both sequences as they are drawn: upright, two coordinates, nothing that the original lacks.
+def seen_from_front(original: np.ndarray, reconstruction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both sequences as they are drawn: two coordinates, nothing that the original lacks.
 
     Args:
-        original: [person, frame, joint, coordinate], NaN where missing.
+        original: [person, frame, joint, coordinate], y up (as every reader makes it), NaN where missing.
         reconstruction: The same shape.
-        y_down: The vertical coordinate grows downwards, as in image coordinates.
 
     Returns:
-        Two arrays [person, frame, joint, 2], float64, y up.
+        Two arrays [person, frame, joint, 2].
 
     Raises:
         ValueError: The shapes differ.
@@ -34,9 +31,7 @@ def seen_from_front(
     """
     if original.shape != reconstruction.shape:
         raise ValueError(f"expected equal shapes, seen {original.shape} and {reconstruction.shape}")
-    view = np.array([1.0, -1.0 if y_down else 1.0])
-    output = np.where(np.isnan(original), np.nan, reconstruction)
-    return original[..., :2] * view, output[..., :2] * view
+    return original[..., :2], np.where(np.isnan(original), np.nan, reconstruction)[..., :2]
 
 
 def evenly_spaced(frames: int, n: int) -> np.ndarray:
