@@ -1,37 +1,21 @@
 """Stage 2 as a whole on the tiny language model: what is trained, saved, continued and shared."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_llm import CLASS_NAMES
+from tiny_training import schedule
 
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.lora import train_lora
-from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.launch import launch, train_and_save
 
-
-def schedule(**changes):
-    values = {
-        "max_steps": 6,
-        "batch_size": 12,
-        "micro_batch_size": 12,
-        "learning_rate": 1e-3,
-        "adam_betas": (0.9, 0.999),
-        "weight_decay": 0.01,
-        "warmup_steps": 2,
-        "schedule": "cosine",
-        "step_decay_at": 0,
-        "step_decay_factor": 1.0,
-        "max_gradient_norm": 1.0,
-        "save_every": 2,
-        "log_every": 1,
-        "seed": 0,
-    }
-    return TrainingConfig(**(values | changes))
+whole_batches = partial(schedule, batch_size=12, micro_batch_size=12)
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +77,12 @@ def stop_after(monkeypatch, passes):
 def test_a_stopped_training_ends_with_the_same_bytes(run, monkeypatch, method, tiny_llm_folder):
     base = file_bytes(tiny_llm_folder)
     adapter = AdapterConfig(method=method, rank=4, action_tokens="trainable")
-    whole, history = run("whole", adapter, schedule())
+    whole, history = run("whole", adapter, whole_batches())
     with monkeypatch.context() as patch:
         stop_after(patch, 5)
         with pytest.raises(KeyboardInterrupt):
-            run("stopped", adapter, schedule())
-    stopped, continued = run("stopped", adapter, schedule())
+            run("stopped", adapter, whole_batches())
+    stopped, continued = run("stopped", adapter, whole_batches())
     assert continued["loss"].tolist() == history["loss"].tolist()
     assert continued["loss"].iloc[-1] < continued["loss"].iloc[0]
     for file in whole.glob("*.safetensors"):
@@ -107,7 +91,7 @@ def test_a_stopped_training_ends_with_the_same_bytes(run, monkeypatch, method, t
 
 
 def test_full_tuning_moves_every_weight_and_is_saved_as_a_whole_model(run, tmp_path, tiny_llm_folder):
-    folder, _ = run("full", AdapterConfig(method="full"), schedule())
+    folder, _ = run("full", AdapterConfig(method="full"), whole_batches())
     base, tuned = (load_file(path / "model.safetensors") for path in (tiny_llm_folder, folder))
     assert base.keys() == tuned.keys()
     assert [name for name in base if torch.equal(base[name], tuned[name])] == []
@@ -121,7 +105,7 @@ def test_full_tuning_computes_in_the_models_precision_on_float32_weights(
     sentences, codebook, tiny_config, tmp_path
 ):
     config = tiny_config.model_copy(update={"precision": "bfloat16"})
-    training, adapter = schedule(max_steps=2), AdapterConfig(method="full")
+    training, adapter = whole_batches(max_steps=2), AdapterConfig(method="full")
     model, history = train_lora(sentences, codebook, config, tmp_path, adapter, training, tmp_path / "steps")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     exact = tmp_path / "exact"
@@ -135,8 +119,8 @@ def test_full_tuning_computes_in_the_models_precision_on_float32_weights(
 def test_two_processes_train_as_one(run, method):
     """Their halves of a batch hold different numbers of answer tokens."""
     adapter = AdapterConfig(method=method, rank=4, dropout=0, action_tokens="trainable")
-    alone, history = run("alone", adapter, schedule())
-    together, shared = run("together", adapter, schedule(micro_batch_size=6, processes=2))
+    alone, history = run("alone", adapter, whole_batches())
+    together, shared = run("together", adapter, whole_batches(micro_batch_size=6, processes=2))
     for column in ("loss", "grad_norm", "learning_rate"):
         np.testing.assert_allclose(shared[column], history[column], rtol=1e-4, err_msg=column)
     for file in alone.glob("*.safetensors"):

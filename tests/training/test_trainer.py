@@ -3,33 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny_training import schedule
 from torch import nn
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.checkpoints import COMPLETE, latest_checkpoint, restore_state, save_state
-from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
-
-
-def config(**changes):
-    values = {
-        "max_steps": 8,
-        "batch_size": 4,
-        "micro_batch_size": 2,
-        "learning_rate": 0.05,
-        "adam_betas": (0.9, 0.99),
-        "weight_decay": 0.01,
-        "warmup_steps": 2,
-        "schedule": "cosine",
-        "step_decay_at": 4,
-        "step_decay_factor": 0.1,
-        "max_gradient_norm": 1.0,
-        "save_every": 3,
-        "log_every": 1,
-        "seed": 0,
-    }
-    return TrainingConfig(**(values | changes))
 
 
 class Regression(nn.Module):
@@ -67,7 +47,7 @@ def weights(model):
 
 @pytest.mark.parametrize("log_every", [1, 2])
 def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(log_every, tmp_path):
-    settings = config(log_every=log_every)
+    settings = schedule(log_every=log_every)
     whole = Regression()
     history = train(whole, stream(settings), settings, tmp_path / "whole", {"a": 1})
 
@@ -88,7 +68,7 @@ def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(log_
 
 
 def test_a_half_written_checkpoint_is_not_continued_from(tmp_path):
-    settings = config()
+    settings = schedule()
     train(Regression(), stream(settings), settings, tmp_path, {})
     newest = latest_checkpoint(tmp_path)
     (newest / COMPLETE).unlink()
@@ -101,7 +81,7 @@ def test_a_half_written_checkpoint_is_not_continued_from(tmp_path):
 
 
 def test_other_data_or_parameters_start_over(tmp_path):
-    settings = config()
+    settings = schedule()
     train(Regression(), stream(settings), settings, tmp_path, {"data": "one"})
     fresh = Regression()
     train(fresh, stream(settings), settings, tmp_path, {"data": "two"})
@@ -109,7 +89,7 @@ def test_other_data_or_parameters_start_over(tmp_path):
 
 
 def test_a_finished_training_is_not_repeated(tmp_path):
-    settings = config()
+    settings = schedule()
     first = Regression()
     history = train(first, stream(settings), settings, tmp_path, {})
     again = Regression()
@@ -121,7 +101,7 @@ def test_a_finished_training_is_not_repeated(tmp_path):
 def test_checkpoints_hold_no_frozen_weight(tmp_path):
     from safetensors.torch import load_file
 
-    settings = config()
+    settings = schedule()
     train(Regression(), stream(settings), settings, tmp_path, {})
     saved = load_file(latest_checkpoint(tmp_path) / "model.safetensors")
     assert sorted(saved) == ["seen", "trained.bias", "trained.weight"]
@@ -138,7 +118,7 @@ def test_tied_weights_are_kept_once(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_term(tmp_path):
-    settings = config()
+    settings = schedule()
     model = Regression()
 
     def read_bad(index, rng):
@@ -165,7 +145,7 @@ class Rooted(Regression):
 def test_a_gradient_that_is_not_finite_stops_with_step_parameter_and_term(tmp_path):
     model = Rooted()
     with pytest.raises(UserError, match=r"step 3.*gradient of trained\.bias.*caused by rooted\)"):
-        train(model, stream(config()), config(save_every=1), tmp_path, {})
+        train(model, stream(schedule()), schedule(save_every=1), tmp_path, {})
     assert latest_checkpoint(tmp_path).name == "checkpoint-2"
 
 
@@ -178,7 +158,7 @@ def test_a_checkpoint_that_is_not_finite_is_not_written(tmp_path):
 
 
 def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, capsys):
-    settings, taken = config(log_every=4), []
+    settings, taken = schedule(log_every=4), []
 
     def measure(batch, outputs):
         taken.append(set(batch))
@@ -203,7 +183,7 @@ def test_the_stream_reads_every_item_once_an_epoch_and_depends_on_position_alone
 
 
 def test_processes_that_nobody_started_are_refused(tmp_path):
-    settings = config(processes=2, micro_batch_size=1)
+    settings = schedule(processes=2, micro_batch_size=1)
     with pytest.raises(UserError, match=r"expected 2 processes.*but 1 run"):
         train(Regression(), stream(settings), settings, tmp_path, {})
 
@@ -214,7 +194,7 @@ def test_no_training_clip_is_a_clear_error():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "step", "factor"),
+    ("kind", "step", "factor"),
     [
         ("constant", 0, 0.5),
         ("constant", 1, 1.0),
@@ -226,13 +206,13 @@ def test_no_training_clip_is_a_clear_error():
         ("cosine", 8, 0.0),
     ],
 )
-def test_learning_rate_schedules(schedule, step, factor):
-    assert config(schedule=schedule).learning_rate_factor(step) == pytest.approx(factor)
+def test_learning_rate_schedules(kind, step, factor):
+    assert schedule(schedule=kind).learning_rate_factor(step) == pytest.approx(factor)
 
 
 def test_live_logs_carry_every_term_and_step(tmp_path):
     records = []
-    settings = config()
+    settings = schedule()
     train(Regression(), stream(settings), settings, tmp_path, {}, on_log=lambda r, s: records.append((s, r)))
     assert [step for step, _ in records] == list(range(1, 9))
     assert all({"loss", "bias", "learning_rate"} <= set(record) for _, record in records)

@@ -1,5 +1,6 @@
 """Stage 1, killed again and again at random moments, ends like a training that was not."""
 
+import os
 import random
 import subprocess
 import sys
@@ -9,21 +10,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_training import schedule
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
-from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.launch import train_and_save
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.train import Language, train_vqvae
 
-TRAINING = {
-    **{"max_steps": 120, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-3, "warmup_steps": 5},
-    **{"adam_betas": (0.9, 0.99), "weight_decay": 0.0, "schedule": "cosine", "step_decay_at": 0},
-    **{"step_decay_factor": 1.0, "max_gradient_norm": 1.0, "save_every": 7, "log_every": 5, "seed": 0},
-}
 NAMES = [f"clip {i}" for i in range(10)]  # two and a half batches: checkpoints lie amid the epochs
 
 
@@ -37,7 +33,7 @@ def train_into(folder):
         [i % 3 for i in range(10)],
         VQVAEConfig(code_dim=16, codes=32, width=16, frames=16, usage_decay=0.5, mmd_words=20),
         AugmentationConfig(min_crop=0.5, rotation=0.3, tilt=0.1, scale=0.1, noise=0.01, mirror=True),
-        TrainingConfig(**TRAINING),
+        schedule(max_steps=120, save_every=7, log_every=5),
         folder / "checkpoints",
         Language(words=torch.randn(50, 16, generator=torch.Generator().manual_seed(0))),
     )
@@ -52,15 +48,15 @@ def test_killed_at_random_moments(tmp_path):
             shard.append(Sequence(name, steps.cumsum(1).astype(np.float32)))
     train_into(tmp_path / "whole")
 
+    command = f"import sys, pathlib, {__name__} as test; test.train_into(pathlib.Path(sys.argv[1]))"
     dice, kills = random.Random(1), 0
     while True:
         process = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(__file__.rsplit('/', 1)[0])!r}); "
-             f"from pathlib import Path; from {__name__.rsplit('.')[-1]} import train_into; "
-             f"train_into(Path({str(tmp_path / 'killed')!r}))"],
+            [sys.executable, "-c", command, tmp_path / "killed"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         started, checkpoints = time.monotonic(), tmp_path / "killed" / "checkpoints"
         before = set(checkpoints.glob("checkpoint-*/complete.json"))
         while process.poll() is None and set(checkpoints.glob("checkpoint-*/complete.json")) <= before:

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_training import schedule
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
-from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.launch import launch, train_and_save
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
@@ -38,22 +38,11 @@ def sequences(tmp_path_factory):
 
 
 def settings_of(number_of_processes, config, folder, sequences):
-    training = TrainingConfig(
-        max_steps=8,
-        batch_size=4,
-        micro_batch_size=4 // number_of_processes,
+    training = schedule(
         learning_rate=1e-4,
-        adam_betas=(0.9, 0.99),
-        weight_decay=0.01,
-        warmup_steps=2,
-        schedule="cosine",
-        step_decay_at=0,
-        step_decay_factor=1.0,
-        max_gradient_norm=1.0,
-        save_every=100,
-        log_every=1,
-        seed=0,
+        micro_batch_size=4 // number_of_processes,
         processes=number_of_processes,
+        save_every=100,
     )
     names, labels = [f"clip{number}" for number in range(CLIPS)], [number % 3 for number in range(CLIPS)]
     words = torch.randn(64, config.code_dim, generator=torch.Generator().manual_seed(0))

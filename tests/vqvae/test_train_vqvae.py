@@ -5,35 +5,20 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tiny_training import schedule
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
-from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.train import Language, train_vqvae
 
 NAMES = [f"clip {i}" for i in range(6)]
 WORDS = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
 LANGUAGE = Language(words=WORDS, class_texts=WORDS[:3])
-TRAINING = TrainingConfig(
-    max_steps=6,
-    batch_size=4,
-    micro_batch_size=4,
-    learning_rate=1e-3,
-    adam_betas=(0.9, 0.99),
-    weight_decay=0.0,
-    warmup_steps=1,
-    schedule="constant",
-    step_decay_at=0,
-    step_decay_factor=1.0,
-    max_gradient_norm=0.0,
-    save_every=6,
-    log_every=3,
-    seed=0,
-)
+TRAINING = schedule(max_steps=6, micro_batch_size=4, save_every=6, log_every=3)
 
 
 @pytest.fixture(scope="module")

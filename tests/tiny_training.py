@@ -1,0 +1,26 @@
+"""A schedule of a few steps, for every test that trains."""
+
+from typing import Any
+
+from llmar_pipeline.training.config import TrainingConfig
+
+
+def schedule(**changes: Any) -> TrainingConfig:
+    """Eight steps of two micro-batches of two, with a checkpoint each third one; but for `changes`."""
+    values: dict[str, Any] = {
+        "max_steps": 8,
+        "batch_size": 4,
+        "micro_batch_size": 2,
+        "learning_rate": 1e-3,
+        "adam_betas": (0.9, 0.99),
+        "weight_decay": 0.01,
+        "warmup_steps": 2,
+        "schedule": "cosine",
+        "step_decay_at": 4,
+        "step_decay_factor": 0.1,
+        "max_gradient_norm": 1.0,
+        "save_every": 3,
+        "log_every": 1,
+        "seed": 0,
+    }
+    return TrainingConfig(**values | changes)
