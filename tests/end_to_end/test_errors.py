@@ -4,11 +4,9 @@ import errno
 import json
 
 import pytest
-from click.testing import CliRunner
-from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
 
-from llmar_pipeline.cli import cli, explain
+from llmar_pipeline.cli import explain
 
 
 def check_one_line(code: int, output: str, *expected: str) -> None:
@@ -19,22 +17,6 @@ def check_one_line(code: int, output: str, *expected: str) -> None:
     assert sum("Error: " in line for line in lines) == 1, output
     for text in expected:
         assert text in lines[-1], output
-
-
-@pytest.fixture
-def kedro(workplace, project, monkeypatch):
-    """`kedro run` in this process, which spares the imports."""
-    monkeypatch.chdir(project)
-    for key, value in workplace.environment().items():
-        monkeypatch.setenv(key, value)
-    bootstrap_project(project)
-
-    def run(*options, data="data", **params):
-        result = CliRunner().invoke(cli, workplace.arguments(*options, data=data, **params))
-        assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
-        return result.exit_code, result.output
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """`kedro unseen`: classes that were not trained, and the runs behind the table."""
 
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -12,17 +10,8 @@ pytestmark = pytest.mark.slow
 
 def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(workplace):
     data = workplace.folder / "data"
-    command = [sys.executable, "-m", "kedro", "unseen", f"--conf-source={workplace.conf}", "--classes=2"]
-    done = subprocess.run(
-        [*command, "--draws=2", f"--params=size=tiny,data_dir={data}"],
-        cwd=workplace.project,
-        env=workplace.environment(),
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "| chance |  |  | 50.0 |" in done.stdout
+    output = workplace.command("unseen", "--classes=2", "--draws=2")
+    assert "| chance |  |  | 50.0 |" in output
     draws = json.loads((data / "08_reporting/demo/xsub/unseen/tiny-2.json").read_text())[0]["draws"]
     assert len({tuple(draw["classes"]) for draw in draws}) == 2
     assert len(pd.read_csv(data / "08_reporting/demo/xsub/unseen/tiny-2.csv")) == 2

@@ -1,0 +1,171 @@
+"""`kedro ablations` over the whole of conf/experiments: the table, and what each experiment changes."""
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
+from safetensors.numpy import load_file
+
+from llmar_pipeline import nested_runs
+from llmar_pipeline.cli import cli
+from llmar_pipeline.io.config_loader import leaves
+
+pytestmark = pytest.mark.slow
+
+FILES = sorted((Path(__file__).parents[2] / "conf" / "experiments").glob("*.yml"))
+EXPERIMENTS = [file.stem for file in FILES]
+TERMS = {"reconstruction", "embedding", "commitment", "zipf", "context", "mmd"}
+STEPS = 16  # W: a quarter of 64 frames
+
+
+@pytest.fixture(scope="module")
+def ablations(kedro):
+    """The command, its runs in this process too: sparing their imports makes a quarter of the time of it."""
+
+    def run(command, env, **_):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LLMAR_PARENT_RUN", env["LLMAR_PARENT_RUN"])
+            result = CliRunner().invoke(cli, command[command.index("kedro") + 1 :])
+        return subprocess.CompletedProcess(command, result.exit_code, result.output)
+
+    with pytest.MonkeyPatch.context() as patch:
+        here = SimpleNamespace(run=run, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
+        patch.setattr(nested_runs, "subprocess", here)
+        yield lambda *options: kedro(*options, command="ablations")
+
+
+@pytest.fixture(scope="module")
+def table(ablations):
+    """What is printed for all experiments."""
+    code, output = ablations(f"--experiments={','.join(EXPERIMENTS)}")
+    assert code == 0, output
+    return output
+
+
+@pytest.fixture
+def written(workplace, table):
+    """The folder of a layer that an experiment wrote; what it left there by name."""
+    return lambda experiment, layer, name: workplace.file(layer, name, run=f"{experiment}-tiny")
+
+
+def nested(workplace, parent):
+    """The MLflow runs in the one of that name."""
+    client = MlflowClient(tracking_uri=workplace.tracking_uri)
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    (outer,) = (run.info.run_id for run in runs if run.info.run_name == parent)
+    return [run for run in runs if run.data.tags.get("mlflow.parentRunId") == outer]
+
+
+def test_the_table_has_a_row_for_each(workplace, table):
+    assert [f"| {name} | 1 | " in table for name in EXPERIMENTS] == [True] * len(EXPERIMENTS)
+    file = workplace.folder / "data" / "08_reporting" / "demo" / "xsub" / "ablations" / "tiny-full.csv"
+    rows = pd.read_csv(file)
+    assert rows["experiment"].tolist() == EXPERIMENTS
+    assert rows["accuracy"].between(0, 1).all()
+
+
+def test_recordings_are_read_and_normalised_once(workplace, table):
+    for layer in ("02_intermediate", "03_primary"):
+        assert len(list((workplace.folder / "data" / layer).rglob("manifest.json"))) == 1, layer
+
+
+def test_each_runs_with_what_its_file_says(workplace, table):
+    params = {
+        run.data.tags["experiment"]: run.data.params for run in nested(workplace, "ablations tiny full")
+    }
+    assert sorted(params) == EXPERIMENTS
+    for file in FILES:
+        asked = {name: str(value) for name, value in leaves(yaml.safe_load(file.read_text())).items()}
+        assert asked.items() <= params[file.stem].items(), file.stem
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_each_ends_with_answers_of_its_own(written, experiment):
+    metrics = json.loads(written(experiment, "08_reporting", "metrics.json").read_text())
+    answers = pd.read_parquet(written(experiment, "07_model_output", "predictions.parquet"))
+    assert metrics["n_test"] == len(answers) == 16
+    assert metrics["accuracy"] == pytest.approx((answers["true"] == answers["predicted"]).mean())
+    probabilities = answers.filter(regex="^p:")
+    assert probabilities.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-4)
+    assert f"{experiment}</dd>" in written(experiment, "08_reporting", "report.html").read_text()
+    if experiment != "llm_ar":
+        method = pd.read_parquet(written("llm_ar", "07_model_output", "predictions.parquet"))
+        assert not method.filter(regex="^p:").equals(probabilities)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "left_out"),
+    [
+        ("llm_ar", set()),
+        ("no_biases", {"zipf", "context", "mmd"}),
+        ("no_zipf", {"zipf"}),
+        ("no_context", {"context"}),
+        ("no_mmd", {"mmd"}),
+    ],
+)
+def test_the_terms_of_the_loss(written, experiment, left_out):
+    history = pd.read_parquet(written(experiment, "06_models", "vqvae_history.parquet"))
+    assert set(history.filter(regex="_loss$").columns.str.removesuffix("_loss")) == TERMS - left_out
+
+
+@pytest.mark.parametrize("experiment", ["supervised", "text_aligned"])
+def test_the_auxiliary_loss(written, experiment):
+    history = pd.read_parquet(written(experiment, "06_models", "vqvae_history.parquet"))
+    assert history["auxiliary_loss"].gt(0).all()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "codes"), [("llm_ar", 1), ("residual_codes", 2), ("body_parts", 5), ("euclidean", 1)]
+)
+def test_the_codes_of_a_time_step(written, experiment, codes):
+    sentences = pd.read_parquet(written(experiment, "04_feature", "action_sentences.parquet"))["codes"]
+    assert set(sentences.map(len)) == {STEPS * codes}
+    tokens = load_file(written(experiment, "06_models", "recognizer/action_tokens.safetensors"))
+    assert {len(rows) for rows in tokens.values()} == {32 * codes}
+    assert sentences.map(max).max() >= 32 * (codes - 1)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "geometry", "plane"),
+    [("llm_ar", "hyperbolic", "Poincaré disc"), ("euclidean", "euclidean", "Euclidean plane")],
+)
+def test_the_geometry_of_the_codes(written, experiment, geometry, plane):
+    settings = json.loads(written(experiment, "06_models", "vqvae/config.json").read_text())
+    assert settings["config"]["geometry"] == geometry
+    drawn = json.loads(written(experiment, "08_reporting", "code_map.json").read_text())
+    assert drawn["layout"]["title"]["text"].startswith(plane)
+
+
+@pytest.mark.parametrize(("experiment", "adapters"), [("llm_ar", True), ("full_tuning", False)])
+def test_what_is_tuned(written, tiny_llm_folder, experiment, adapters):
+    recognizer = written(experiment, "06_models", "recognizer")
+    assert bool(list(recognizer.glob("adapter*"))) == adapters
+    assert (recognizer / "model.safetensors").exists() != adapters
+    if not adapters:
+        base, tuned = (load_file(folder / "model.safetensors") for folder in (tiny_llm_folder, recognizer))
+        assert not any((base[name] == tuned[name]).all() for name in base)
+
+
+def test_an_experiment_with_two_seeds(ablations, workplace):
+    code, output = ablations("--experiments=no_mmd", "--seeds=0,1", "--pipelines=stage1,tokenization")
+    assert code == 0, output
+    assert "| no_mmd | 2 | " in output
+    assert "JS(usage, Zipf), nats" in output
+    folder = workplace.folder / "data" / "08_reporting" / "demo" / "xsub"
+    rows = pd.read_csv(folder / "ablations" / "tiny-stage1-tokenization.csv")
+    assert rows[["experiment", "seed"]].values.tolist() == [["no_mmd", 0], ["no_mmd", 1]]
+    assert rows[["zipf_js", "mmd", "reconstruction_error"]].nunique().tolist() == [2, 2, 2]
+    assert len(nested(workplace, "ablations tiny stage1,tokenization")) == 2
+
+
+def test_a_mistyped_experiment_is_found_before_the_first_run(ablations):
+    code, output = ablations("--experiments=llm_ar,no_zip")
+    assert code == 1
+    assert "unknown experiment 'no_zip'" in output
+    assert "Traceback" not in output
