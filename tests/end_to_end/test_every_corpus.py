@@ -1,4 +1,4 @@
-"""Every corpus through the real command, from raw files to a report."""
+"""Every corpus through `kedro run`, from raw files to a report."""
 
 import csv
 import json
@@ -15,35 +15,40 @@ from llmar_pipeline.corpora.demo_recordings import DemoConfig, generate_recordin
 pytestmark = pytest.mark.slow
 
 
-def finished(workplace, env: str, protocol: str, raw: Path, data: str = "") -> dict:
+@pytest.fixture
+def finished(kedro, workplace):
     """Runs everything and returns the metrics."""
-    data = data or f"data_{env}"
-    code, output = workplace.kedro(
-        "--pipeline=full",
-        f"--env={env}",
-        data=data,
-        size="tiny_raw",
-        protocol=protocol,
-        raw_dir=raw,
-        allow_incomplete="true",
-    )
-    assert code == 0, output
-    reports = workplace.folder / data / "08_reporting" / env / protocol
-    report = next(reports.glob("*/report.html"))
-    assert "</html>" in report.read_text()
-    metrics = json.loads((report.parent / "metrics.json").read_text())
-    assert 0 <= metrics["accuracy"] <= 1
-    return metrics
+
+    def run(env: str, protocol: str, raw: Path, data: str = "") -> dict:
+        data = data or f"data_{env}"
+        code, output = kedro(
+            "--pipeline=full",
+            f"--env={env}",
+            data=data,
+            size="tiny_raw",
+            protocol=protocol,
+            raw_dir=raw,
+            allow_incomplete="true",
+        )
+        assert code == 0, output
+        reports = workplace.folder / data / "08_reporting" / env / protocol
+        report = next(reports.glob("*/report.html"))
+        assert "</html>" in report.read_text()
+        metrics = json.loads((report.parent / "metrics.json").read_text())
+        assert 0 <= metrics["accuracy"] <= 1
+        return metrics
+
+    return run
 
 
 def intermediate(workplace, env: str, name: str) -> pd.DataFrame:
     return pd.read_parquet(workplace.folder / f"data_{env}" / "02_intermediate" / env / "recordings" / name)
 
 
-def test_ntu60_on_made_up_files(workplace, tmp_path):
+def test_ntu60_on_made_up_files(finished, workplace, tmp_path):
     config = DemoConfig(subjects=(1, 2, 4, 3), cameras=(1, 2), actions=(8, 23, 59), damaged_files=0)
     generate_recordings(tmp_path, config)
-    metrics = finished(workplace, "ntu60", "xview", tmp_path)
+    metrics = finished("ntu60", "xview", tmp_path)
     assert metrics["n_test"] == 4 * 3  # camera 1
     bodies = intermediate(workplace, "ntu60", "bodies.parquet")
     assert {"actor 1", "actor 2"} <= set(bodies["decision"])
@@ -52,9 +57,9 @@ def test_ntu60_on_made_up_files(workplace, tmp_path):
 
 
 @pytest.mark.parametrize("env", ["smarthome", "smarthome2d"])
-def test_smarthome_in_its_official_layout(workplace, tmp_path, env):
+def test_smarthome_in_its_official_layout(finished, workplace, tmp_path, env):
     write_smarthome(tmp_path, ["Walk", "Sitdown", "Cutbread", "Laydown"], [3, 4, 10], [1, 2, 5])
-    metrics = finished(workplace, env, "xview1", tmp_path)
+    metrics = finished(env, "xview1", tmp_path)
     assert (metrics["n_test"], metrics["n_val"]) == (9, 9)  # camera 2 and 5; Laydown is no class of X-View
     splits = pd.read_parquet(
         workplace.folder / f"data_{env}/03_primary/{env}/xview1/recordings/splits.parquet"
@@ -64,7 +69,7 @@ def test_smarthome_in_its_official_layout(workplace, tmp_path, env):
 
 
 @pytest.mark.parametrize("kind", ["files", "pickle"])
-def test_recordings_of_a_users_own(workplace, tmp_path, kind):
+def test_recordings_of_a_users_own(finished, tmp_path, kind):
     rng = np.random.default_rng(0)
     clips = {f"clip{i}": (rng.normal(size=(1, 20, 17, 2)) + i % 2).astype(np.float32) for i in range(12)}
     (tmp_path / "corpus.yml").write_text("layout: coco17\nunits: pixels\n")
@@ -84,16 +89,16 @@ def test_recordings_of_a_users_own(workplace, tmp_path, kind):
         (tmp_path / "own.pkl").write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
         with (tmp_path / "corpus.yml").open("a") as file:
             file.write("pickle: own.pkl\nclasses: [wave, clap]\n")
-    metrics = finished(workplace, "custom", "split", tmp_path, data=f"own_{kind}")
+    metrics = finished("custom", "split", tmp_path, data=f"own_{kind}")
     assert metrics["n_test"] == 3
 
 
-def test_uav_human(workplace, shared_data):
-    metrics = finished(workplace, "uav", "csv2", shared_data / "uav_human")
+def test_uav_human(finished, shared_data):
+    metrics = finished("uav", "csv2", shared_data / "uav_human")
     assert metrics["n_test"] == 160
 
 
-def test_utd_mhad(workplace, shared_data):
-    metrics = finished(workplace, "utdmhad", "xsub", shared_data / "utd_mhad")
+def test_utd_mhad(finished, workplace, shared_data):
+    metrics = finished("utdmhad", "xsub", shared_data / "utd_mhad")
     assert metrics["n_test"] == 430
     assert intermediate(workplace, "utdmhad", "clips_amiss.parquet").empty

@@ -1,7 +1,8 @@
-"""What the README and the docs tell a reader to type exists."""
+"""What the README and the docs tell a reader to type exists, and takes the options it is given."""
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,65 +11,143 @@ from kedro.framework.startup import bootstrap_project
 from llmar_pipeline.cli import cli
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.pipeline_registry import register_pipelines
+from llmar_pipeline.protocols import protocol_loaders
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/*.md")))]
+RESULTS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("benchmarks/results/*.md"))]
+BLOCK = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 KEDROS_OWN = {"viz", "registry", "catalog", "ipython", "jupyter", "info"}
 
 
 def commands(text: str, program: str) -> list[list[str]]:
-    """Calls of a program in a Markdown text's code blocks, without comments and prompts."""
-    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    """Calls of a program in a Markdown text's code, without comments and prompts; what is planned is not."""
+    text = re.sub(r"^## Not built yet$.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = "".join(BLOCK.findall(text)).replace("\\\n", " ").splitlines()
+    lines += [span for span in re.findall(r"`([^`\n]+)`", BLOCK.sub("", text)) if span != program]
     parts = [part for line in lines for part in re.split(r"&&|;", line.strip().removeprefix("$ "))]
     starts = re.compile(rf"^\s*(?:\w+=\S+\s+)*(?:\.venv/bin/)?({program}\s.*|{program}$)")
     return [shlex.split(m[1], comments=True)[1:] for part in parts if (m := starts.match(part))]
 
 
-def check_kedro_run(arguments: list[str], project: Path) -> None:
-    """Parse a `kedro run` and load the configuration it asks for."""
-    chosen = cli.commands["run"].make_context("run", list(arguments)).params
+def check_kedro(arguments: list[str], project: Path) -> None:
+    """Parse a command and load every configuration that it asks for."""
+    name, *options = arguments
+    if name in KEDROS_OWN:
+        return
+    chosen = cli.commands[name].make_context(name, options).params
     conf = str(project / "conf")
-    loader = StackedConfigLoader(conf, chosen["env"], dict(chosen["params"]), **CONFIG_LOADER_ARGS)
-    assert loader["parameters"]
-    assert loader["catalog"]
-    names = [chosen["pipeline"]] if chosen["pipeline"] else chosen["pipelines"]
+
+    def load(params):
+        return StackedConfigLoader(conf, chosen["env"], dict(params), **CONFIG_LOADER_ARGS)
+
+    params = dict(chosen["params"])
+    if name == "unseen":
+        classes = chosen["classes"]
+        params["unseen"] = int(classes) if classes.isdecimal() else classes
+    if chosen.get("experiments"):
+        loaders = [load(params | {"experiment": each}) for each in chosen["experiments"].split(",")]
+    elif name == "protocols":
+        loaders = list(protocol_loaders(params, load).values())
+    else:
+        loaders = [load(params)]
+    for loader in loaders:
+        assert loader["parameters"]
+        assert loader["catalog"]
+    pipelines = chosen.get("pipeline") or chosen.get("pipelines") or []
+    names = pipelines.split(",") if isinstance(pipelines, str) else pipelines
     assert set(names) <= set(register_pipelines()), arguments
 
 
 @pytest.fixture(scope="module")
-def readme(project: Path) -> str:
+def text(project: Path):
     bootstrap_project(project)
-    return (project / "README.md").read_text(encoding="utf-8")
+    return lambda document: (project / document).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/data.md"])
-def test_the_kedro_commands(readme, project, document):
-    calls = commands((project / document).read_text(encoding="utf-8"), "kedro")
-    assert calls
+@pytest.mark.parametrize("document", DOCUMENTS + RESULTS)
+def test_the_kedro_commands(text, project, document):
+    for arguments in commands(text(document), "kedro"):
+        check_kedro(arguments, project)
+
+
+def test_the_readme_shows_every_command_of_ours(text):
+    assert {arguments[0] for arguments in commands(text("README.md"), "kedro")} >= set(cli.commands)
+
+
+@pytest.mark.parametrize("folder", ["experiments", "sizes"])
+def test_the_readme_names_every_choice(text, folder):
+    for file in (ROOT / "conf" / folder).glob("*.yml"):
+        assert f"`{file.stem}`" in text("README.md"), file
+
+
+@pytest.mark.parametrize("document", DOCUMENTS + RESULTS)
+def test_the_make_targets(text, project, document):
+    """Make says what it would do, and the scripts among it exist."""
+    calls = commands(text(document), "make")
+    assert calls or document != "README.md"
     for arguments in calls:
-        assert arguments[0] in set(cli.commands) | KEDROS_OWN, arguments
-        if arguments[0] == "run":
-            check_kedro_run(arguments[1:], project)
+        done = subprocess.run(
+            ["make", "--dry-run", *arguments], cwd=project, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        for script in re.findall(r"\S+\.py", done.stdout):
+            assert (project / script).exists(), arguments
 
 
-def test_the_make_targets(readme, project):
-    targets = set(re.findall(r"^([\w-]+):", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    calls = commands(readme, "make")
-    assert calls
-    for arguments in calls:
-        asked = {word for word in arguments if "=" not in word and not word.startswith("-")}
-        assert asked <= targets, arguments
+@pytest.mark.parametrize("document", DOCUMENTS + RESULTS)
+def test_the_scripts(text, project, document):
+    for script, *options in commands(text(document), "python"):
+        source = (project / script).read_text(encoding="utf-8")
+        for option in options:
+            assert not option.startswith("--") or f'"{option}"' in source, (script, option)
 
 
-def test_commands_are_found_in_code_blocks_only():
+def test_make_clean_spares_recordings_environment_and_language_model(project, tmp_path):
+    kept = ["data/01_raw/nwucla/a01.json", "data/06_models/llm/smollm2/config.json", ".venv/bin/python"]
+    gone = [
+        "data/01_raw/demo/a.skeleton",
+        "data/04_feature/x",
+        "data/06_models/demo/y",
+        "mlruns/1",
+        "mlflow.db",
+    ]
+    for name in (*kept, *gone, "Makefile"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "Makefile").write_bytes((project / "Makefile").read_bytes())
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {*kept, "Makefile"}
+
+
+def test_commands_are_found_in_code_only():
     text = (
-        "make no\n```sh\n$ make demo PYTHON=python3.11  # minutes\ncd x && A=1 kedro run \\\n --env=b\n```\n"
+        "make no\n`make lint` and `make`\n```sh\n$ make demo PYTHON=python3.11  # minutes\n"
+        "cd x && A=1 kedro run \\\n --env=b\n```\n## Not built yet\n`kedro fly`\n## More\n`kedro doctor`\n"
     )
-    assert commands(text, "make") == [["demo", "PYTHON=python3.11"]]
-    assert commands(text, "kedro") == [["run", "--env=b"]]
+    assert commands(text, "make") == [["demo", "PYTHON=python3.11"], ["lint"]]
+    assert commands(text, "kedro") == [["run", "--env=b"], ["doctor"]]
 
 
-@pytest.mark.parametrize("argument", ["--env=nowhere", "--params=size=nothing", "--params=vqvae.widht=1"])
-def test_a_command_with_a_wrong_name_is_noticed(project, argument):
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        ("run", "--env=nowhere"),
+        ("run", "--params=size=nothing"),
+        ("doctor", "--params=vqvae.widht=1"),
+        ("ablations", "--experiments=nothing"),
+        ("unseen", "--classes=1-2"),
+        ("protocols", "--env=nowhere"),
+    ],
+)
+def test_a_command_with_a_wrong_name_is_noticed(project, command, argument):
     with pytest.raises(Exception, match="unknown"):
-        check_kedro_run([argument], project)
+        check_kedro([command, argument], project)
+
+
+@pytest.mark.parametrize("command", ["run", "doctor", "ablations", "protocols", "unseen"])
+def test_a_command_with_a_wrong_option_is_noticed(project, command):
+    with pytest.raises(Exception, match="No such option"):
+        check_kedro([command, "--environment=ntu60"], project)
