@@ -29,13 +29,14 @@ def selection(tmp_path: Path) -> dict[str, Any]:
 PARAMETERS = {
     "demo_recordings": None,
     "ingestion": {"max_quarantined_share": 0.1},
+    "unseen": {"classes": "none", "seed": 0},
     "llm": {"model": "/no/such/folder", "precision": "float32"},
     "vqvae": {"code_dim": 576},
 }
 
 
-def examined(selection: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    return {f.subject: (f.state, f.text) for f in examine(selection, PARAMETERS)}
+def examined(selection: dict[str, Any], **changes: Any) -> dict[str, tuple[str, str]]:
+    return {f.subject: (f.state, f.text) for f in examine(selection, PARAMETERS | changes)}
 
 
 def test_every_need_is_looked_at(selection: dict[str, Any]) -> None:
@@ -81,6 +82,26 @@ def test_an_incomplete_corpus_may_be_allowed(selection: dict[str, Any]) -> None:
     state, text = examined(selection | {"allow_incomplete": True})["recordings"]
     assert state == "missing"
     assert "1 of 4 recordings" in text
+
+
+def test_unseen_classes_are_drawn_and_counted_as_the_run_would(selection: dict[str, Any]) -> None:
+    raw = Path(selection["raw_dir"])
+    first = (raw / "a01_s01_e00_v01.json").read_text()
+    for action in (1, 2, 3, 4):
+        for subject, view in ((1, 1), (2, 2), (1, 3)):
+            name = f"a{action:02}_s{subject:02}_e00_v{view:02}.json"
+            (raw / name).write_text(first.replace('"label": 1', f'"label": {action}'))
+    selection = selection | {"allow_incomplete": True}
+    assert examined(selection)["recordings"][1].endswith("xview: 4 train, 4 val, 4 test")
+    found = examined(selection, unseen={"classes": 2, "seed": 0})
+    assert found["recordings"][1].endswith("xview: 2 train, 2 val, 2 test")
+    state, text = found["unseen classes"]
+    assert state == "note"
+    assert text.endswith(": tested alone; 2 others train and validate")
+    assert examined(selection, unseen={"classes": 2, "seed": 1})["unseen classes"] != (state, text)
+    state, text = examined(selection, unseen={"classes": 3, "seed": 0})["recordings"]
+    assert state == "missing"
+    assert "unseen=3: expected at most 2" in text
 
 
 def test_missing_recordings_and_a_full_disk(

@@ -99,12 +99,13 @@ cli.add_command(
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
 @click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
-def doctor(env: str | None, params: dict[str, Any]) -> None:
+@click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
+def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
     """Say what a run would need, what is missing, how large it gets, and what to do."""
     from llmar_pipeline.doctor import examine
 
-    with one_line_errors(), KedroSession.create(env=env, runtime_params=params) as session:
-        loader = session.load_context().config_loader  # type: ignore[attr-defined]
+    with one_line_errors():
+        loader = _loading(env, conf_source)(params)
         states = []
         for finding in examine(dict(loader["globals"]), loader["parameters"]):
             click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")

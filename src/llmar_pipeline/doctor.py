@@ -13,6 +13,7 @@ from llmar_pipeline.corpora.acceptance import accept
 from llmar_pipeline.corpora.demo_recordings import DemoConfig
 from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.corpora.survey import Survey, survey
+from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
 from llmar_pipeline.errors import UserError
 
 STORES = 2  # as read, and normalised
@@ -46,15 +47,16 @@ def examine(selection: dict[str, Any], parameters: dict[str, Any]) -> Iterator[F
             yield Finding("missing", "recordings", error.message)
         else:
             needed = STORES * found.stored_bytes
-            yield from _recordings(found, folder, selection, parameters["ingestion"])
+            yield from _recordings(found, folder, selection, parameters)
     yield _disk(Path(selection["data_dir"]), needed)
     yield _llm(selection, parameters)
 
 
 def _recordings(
-    found: Survey, folder: Path, selection: dict[str, Any], ingestion: dict[str, Any]
+    found: Survey, folder: Path, selection: dict[str, Any], parameters: dict[str, Any]
 ) -> Iterator[Finding]:
     """Whether the run would go on with them: the same checks, but for damage inside the files."""
+    protocol = selection["protocol"]
     text = f"{len(found.clips):,} clips ({_size(found.raw_bytes)}) in {folder}"
     try:
         accept(
@@ -62,14 +64,19 @@ def _recordings(
             found.quarantine,
             found.gaps,
             folder,
-            ingestion["max_quarantined_share"],
+            parameters["ingestion"]["max_quarantined_share"],
             bool(selection["allow_incomplete"]),
-            selection["protocol"],
+            protocol,
             found.facts.protocols,
         )
-        split = split_clips(found.clips, found.facts, selection["protocol"])["split"].value_counts()
+        splits = split_clips(found.clips, found.facts, protocol)
+        splits, classes = hold_out(splits, found.facts, protocol, UnseenConfig(**parameters["unseen"]))
+        split = splits["split"].value_counts()
         parts = ", ".join(f"{split.get(part, 0):,} {part}" for part in ("train", "val", "test"))
-        yield Finding("ok", "recordings", f"{text}; {selection['protocol']}: {parts}")
+        yield Finding("ok", "recordings", f"{text}; {protocol}: {parts}")
+        if classes.unseen:
+            seen = f"{len(classes.seen)} others train and validate"
+            yield Finding("note", "unseen classes", f"{', '.join(classes.unseen)}: tested alone; {seen}")
         if not split.get("val", 0):
             yield Finding(
                 "note", "validation", "no clip validates: with one training subject, none can be spared"

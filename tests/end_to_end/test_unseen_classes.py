@@ -27,6 +27,9 @@ def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(work
         assert set(predictions["predicted"]) <= unseen
         metrics = json.loads(workplace.file("08_reporting", "metrics.json", run=run).read_text())
         assert set(metrics["unseen_classes"]) == unseen
+        assert metrics["class_list"] == "unseen"
+        report = workplace.file("08_reporting", "report.html", run=run).read_text()
+        assert all(f"<em>{name}</em>" in report for name in unseen)
         recognizer = json.loads(
             workplace.file("06_models", "recognizer/recognizer.json", run=run).read_text()
         )

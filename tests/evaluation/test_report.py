@@ -187,6 +187,17 @@ def test_the_headline_is_the_metric_of_the_corpus():
     assert "Accuracy 75.0 %," in text
 
 
+def test_unseen_classes_are_named():
+    context = full()
+    html = render_report(replace(context, metrics={**context.metrics, "unseen_classes": ["sit", EVIL]}))
+    assert parse(html)
+    assert "<script>alert" not in without_plotly(html)
+    text = re.sub(" +", " ", re.sub(r"<[^>]+>|\s", " ", without_plotly(html)))
+    assert "Training had no clip of sit , wave &lt;script&gt;alert(1)&lt;/script&gt; ." in text
+    assert "answered from a list of these alone" in text
+    assert "Unseen" not in render_report(replace(context, metrics={**context.metrics, "unseen_classes": []}))
+
+
 def test_empty_predictions_are_refused():
     context = full()
     with pytest.raises(UserError, match="at least one test clip"):

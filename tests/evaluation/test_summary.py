@@ -57,3 +57,9 @@ def test_accuracy_is_the_headline_otherwise():
     assert "4 test clips, 2 classes" in rows[0]
     assert "3 damaged recordings were left out" in text
     assert text.endswith("Report: report.html")
+
+
+def test_unseen_classes_are_named():
+    assert "Not trained" not in lines(unseen_classes=[])[1]
+    text = lines(unseen_classes=["drop", "throw"])[1]
+    assert "Not trained, and the whole class list of the test: drop, throw." in text

@@ -36,7 +36,7 @@ class ReportContext:
         revision: Git revision of the code.
         date: Date of the run, as it is to be printed.
         synthetic: The recordings are made up; a banner says so.
-        metrics: Content of metrics.json; what is missing or None is left out.
+        metrics: Content of metrics.json; what is missing, None or empty is left out.
         predictions: The predictions table.
         sentences: Clip name to code indices, for the example clips.
         stage1_history: Training history of the VQ-VAE, as `figures.history_figure` takes it.
@@ -64,7 +64,7 @@ class ReportContext:
     revision: str
     date: str
     synthetic: bool = False
-    metrics: Mapping[str, float | int | str | None] | None = None
+    metrics: Mapping[str, Any] | None = None
     predictions: pd.DataFrame | None = None
     sentences: Mapping[str, Sequence[int]] | None = None
     stage1_history: pd.DataFrame | None = None
@@ -115,6 +115,7 @@ def render_report(context: ReportContext) -> str:
         figures=figures,
         plotly_js=Markup(get_plotlyjs()) if any(figures.values()) else None,
         result=None if c.metrics is None else _result(c.metrics),
+        unseen=(c.metrics or {}).get("unseen_classes"),
         calibration_error=None if intervals is None else expected_calibration_error(intervals),
         classes=None if classes is None else _records(classes),
         confused=None if predictions is None else _records(most_confused(predictions, 5)),

@@ -73,6 +73,8 @@ def run_summary(
         cell_width=80,
     )
     notes = ["The recordings are synthetic: made up by a generator."] if run.synthetic else []
+    if unseen := metrics.get("unseen_classes"):
+        notes.append(f"Not trained, and the whole class list of the test: {', '.join(unseen)}.")
     notes += [f"{quarantined} damaged recordings were left out (quarantine.parquet)."] if quarantined else []
     return "\n".join(["", prediction_table(predictions, rows), "", table, "", *notes, f"Report: {report}"])
 

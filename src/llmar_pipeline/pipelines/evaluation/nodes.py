@@ -61,5 +61,6 @@ def score(
         **accuracies(predictions_bag_of_codes, "bag_of_codes_"),
         **accuracies(predictions_val, "val_"),
         "n_val": len(predictions_val),
+        "class_list": "unseen" if class_lists["unseen"] else "trained",  # of the test clips
         "unseen_classes": class_lists["unseen"],
     }
