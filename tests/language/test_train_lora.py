@@ -9,7 +9,8 @@ from tiny_llm import CLASS_NAMES
 
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig
-from llmar_pipeline.language.lora import train_lora
+from llmar_pipeline.language.instructions import encode_prompt
+from llmar_pipeline.language.lora import collate_with_list, train_lora
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.launch import launch, train_and_save
 
@@ -144,3 +145,34 @@ def test_two_processes_train_as_one(run, method):
         assert expected.keys() == found.keys()
         for name, value in expected.items():
             assert (found[name] - value).norm() < 1e-3 * value.norm(), name
+
+
+def test_a_list_holds_the_classes_of_its_clips_and_two_others_in_the_order_drawn():
+    order = torch.tensor([4, 2, 0, 5, 1, 3])
+    samples = [{"label": torch.tensor(x), "order": order, "codes": torch.tensor([x])} for x in (1, 4, 1)]
+    batch = collate_with_list(samples)
+    assert batch["listed"].tolist() == [4, 2, 0, 1]
+    assert batch["codes"].tolist() == [[1], [4], [1]]
+    assert batch.keys() == {"codes", "listed"}
+    everyone = [{"label": torch.tensor(x), "order": order} for x in range(6)]
+    assert collate_with_list(everyone)["listed"].tolist() == order.tolist()
+
+
+def test_training_from_a_list_asks_with_the_list_of_the_batch(
+    sentences, codebook, tiny_config, tmp_path, monkeypatch
+):
+    asked = []
+
+    def listen(tokenizer, instruction, names):
+        asked.append(tuple(names))
+        return encode_prompt(tokenizer, instruction, names)
+
+    monkeypatch.setattr("llmar_pipeline.language.action_language_model.encode_prompt", listen)
+    small = schedule(batch_size=2, micro_batch_size=1, max_steps=3)
+    train_lora(
+        sentences, codebook, tiny_config, tmp_path, AdapterConfig(rank=4), small, tmp_path / "steps",
+        instruction="recognize_from_list",
+    )  # fmt: skip
+    assert {len(names) for names in asked} == {3}
+    assert all(set(names) < set(CLASS_NAMES) for names in asked)
+    assert len({frozenset(names) for names in asked}) > 1

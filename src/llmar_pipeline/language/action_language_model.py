@@ -142,7 +142,12 @@ class ActionLanguageModel(nn.Module):
         return embeddings, mask
 
     def forward(
-        self, codes: Tensor, code_mask: Tensor, answer_ids: Tensor, answer_mask: Tensor
+        self,
+        codes: Tensor,
+        code_mask: Tensor,
+        answer_ids: Tensor,
+        answer_mask: Tensor,
+        listed: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Cross-entropy of the answers.
 
@@ -154,6 +159,8 @@ class ActionLanguageModel(nn.Module):
             code_mask: True where a code is real [B, W], bool.
             answer_ids: Answer tokens with end-of-sequence [B, A], int64, right-padded.
             answer_mask: True where an answer token is real [B, A], bool.
+            listed: Indices of the classes that replace [list] in the instruction, in that order [L], int64;
+                all by default.
 
         Returns:
             "loss": mean over all real answer tokens of the batch, those of other processes included (a long
@@ -163,7 +170,8 @@ class ActionLanguageModel(nn.Module):
         """
         longest = int(answer_mask.sum(dim=1).max())
         answer_ids, answer_mask = answer_ids[:, :longest], answer_mask[:, :longest]
-        before, after = encode_prompt(self.tokenizer, self.instruction, self.class_names)
+        names = self.class_names if listed is None else [self.class_names[index] for index in listed.tolist()]
+        before, after = encode_prompt(self.tokenizer, self.instruction, names)
         rows, prompt = len(codes), codes.shape[1] + len(after)
         text = self.words(torch.tensor(before + after, device=codes.device))
         actions = self.action_embedding(codes).to(text.dtype)
