@@ -1,7 +1,6 @@
 """The large language model that reads action sentences and answers with class names."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -24,6 +23,7 @@ from llmar_pipeline.language.llm import (
 )
 from llmar_pipeline.language.packing import pack
 from llmar_pipeline.training import processes
+from llmar_pipeline.training.checkpoints import write_json
 
 _MANIFEST = "recognizer.json"
 _ACTION_TOKENS = "action_tokens.safetensors"
@@ -223,9 +223,7 @@ class ActionLanguageModel(nn.Module):
             "codebook_sha256": self.codebook_checksum,
             "tokenizer_sha256": tokenizer_checksum(self.tokenizer),
         }
-        temporary = folder / f"{_MANIFEST}.partial"
-        temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, folder / _MANIFEST)
+        write_json(folder / _MANIFEST, manifest)
 
     @classmethod
     def load(
