@@ -1,7 +1,6 @@
 """`kedro unseen`: recognition of classes that were not trained, over several draws of them."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
