@@ -32,7 +32,7 @@ class PreflightHook:
             from llmar_pipeline.vqvae.config import VQVAEConfig
 
             vqvae = VQVAEConfig.model_validate(catalog.load("parameters")["vqvae"])
-            if "params:lora" in pipeline.inputs() or vqvae.reads_words or vqvae.reads_names:
+            if "params:lora_training" in pipeline.inputs() or vqvae.reads_words or vqvae.reads_names:
                 check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), vqvae.code_dim)
 
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_llm import CLASS_NAMES
 
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_prompt
@@ -129,6 +130,43 @@ def test_full_tuning_computes_in_the_models_precision_on_float32_weights(
     _, expected = train_lora(sentences, codebook, tiny_config, tmp_path, adapter, training, exact)
     assert history[0]["loss"] != expected[0]["loss"]
     assert history[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.02)
+
+
+def with_features(sentences, codebook):
+    return sentences.assign(features=[codebook[codes].numpy() for codes in sentences["codes"]])
+
+
+def test_features_that_are_codes_train_as_the_codes(sentences, codebook, tiny_config, tmp_path):
+    sentences = with_features(sentences, codebook)
+    states, losses = [], []
+    for name in ("codes", "features"):
+        adapter = AdapterConfig(input=name, rank=4, word_norm=True)
+        model, history = train_lora(
+            sentences, codebook, tiny_config, tmp_path, adapter, schedule(), tmp_path / name
+        )
+        states.append(model.state_dict())
+        losses.append([record["loss"] for record in history])
+    assert losses[0] == losses[1]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_other_features_start_over(sentences, codebook, tiny_config, tmp_path):
+    adapter, training = AdapterConfig(input="features", rank=4), schedule(max_steps=2)
+
+    def train(scale):
+        table = with_features(sentences, scale * codebook)
+        _, history = train_lora(table, codebook, tiny_config, tmp_path, adapter, training, tmp_path / "steps")
+        return [record["loss"] for record in history]
+
+    first = train(1.0)
+    assert train(1.0) == first
+    assert train(0.5)[0] != first[0]
+
+
+def test_features_that_were_not_made_are_missed(sentences, codebook, tiny_config, tmp_path):
+    adapter = AdapterConfig(input="features")
+    with pytest.raises(UserError, match=r"Expected features .*lora.input=features.*stage2"):
+        train_lora(sentences, codebook, tiny_config, tmp_path, adapter, schedule(), tmp_path / "steps")
 
 
 @pytest.mark.slow  # new processes import torch anew

@@ -27,6 +27,8 @@ class AdapterConfig(BaseModel):
     """How the large language model is adapted: by low-rank adapters (LoRA), or by tuning all its weights.
 
     Attributes:
+        input: What the language model reads of a clip: "codes", its action sentence, or "features", what the
+            encoder made of it, before the codebook. Then `action_tokens` does nothing.
         method: "lora", or "full": all weights are tuned, and the next four settings do nothing.
         rank: Rank of the update matrices.
         alpha: The update is scaled by alpha / rank.
@@ -34,11 +36,13 @@ class AdapterConfig(BaseModel):
         target_modules: Names of the linear layers that are adapted.
         action_tokens: Whether the input embeddings of the action tokens keep the codebook's values or are
             trained too.
-        word_norm: Whether one factor first gives the action tokens the mean norm of the model's words.
+        word_norm: Whether one factor first gives the action tokens the mean norm of the model's words;
+            features are multiplied by the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    input: Literal["codes", "features"] = "codes"  # paper; "features" is the variant of Table 5
     method: Literal["lora", "full"] = "lora"  # paper; "full" is the variant of Table 7
     rank: int = Field(64, ge=1)  # paper
     alpha: float = Field(16, gt=0)  # paper

@@ -9,9 +9,11 @@ from torch.utils.data import default_collate
 from transformers import set_seed
 
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.answer import pad_sentences
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
 from llmar_pipeline.language.llm import attach_lora, load_llm, tensor_checksum
+from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
@@ -36,7 +38,7 @@ def train_lora(
     Every sample is one random reading of a clip. The classes are those of the train split.
 
     Args:
-        sentences: columns name, split, label, action, reading, codes.
+        sentences: columns name, split, label, action, reading, codes; features where the adapter's input is.
         codebook: log-mapped codes [U, du].
         llm_config: which language model.
         llm_cache: folder of converted language models.
@@ -51,14 +53,15 @@ def train_lora(
         (the adapted model, log history).
 
     Raises:
-        UserError: no such language model, a codebook of another width, or a loss that is not finite.
+        UserError: no such language model, a codebook of another width, no features where they are to be read,
+            or a loss that is not finite.
 
     Source: second stage of Sec. 3.2 of the paper, Eq. 13.
     """
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
     readings = [
-        (np.stack(clip["codes"].tolist()), class_names.index(clip["action"].iloc[0]))
+        (read_clips(clip, adapter.input), class_names.index(clip["action"].iloc[0]))
         for _, clip in rows.groupby("name", sort=True)
     ]
 
@@ -81,6 +84,7 @@ def train_lora(
         llm_config,
         adapter.action_tokens,
         adapter.word_norm,
+        adapter.input,
     )
     if training.compile:
         model.decoder.compile(dynamic=True)
@@ -88,11 +92,11 @@ def train_lora(
     from_list = "[list]" in model.instruction
 
     def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        codes, label = readings[index]
-        chosen = torch.from_numpy(codes[rng.integers(len(codes))]).long()
+        clip, label = readings[index]
+        (codes,), (code_mask,) = pad_sentences([clip[rng.integers(len(clip))]])
         sample = {
-            "codes": chosen,
-            "code_mask": torch.ones_like(chosen, dtype=torch.bool),
+            "codes": codes,
+            "code_mask": code_mask,
             "answer_ids": answer_ids[label],
             "answer_mask": answer_mask[label],
         }
@@ -105,7 +109,7 @@ def train_lora(
 
     stream = SampleStream(len(readings), training.max_steps * training.batch_size, training.seed, read)
     fingerprint = {
-        "sentences": int(pd.util.hash_pandas_object(rows["codes"].map(bytes), index=False).sum()),
+        "sentences": sentences_checksum(read_clips(rows, adapter.input)),
         "codebook": tensor_checksum(codebook.float()),
         "classes": class_names,
         "instruction": model.instruction,
