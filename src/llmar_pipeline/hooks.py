@@ -32,8 +32,9 @@ class PreflightHook:
             from llmar_pipeline.vqvae.config import VQVAEConfig
 
             vqvae = VQVAEConfig.model_validate(catalog.load("parameters")["vqvae"])
-            if "params:lora" in pipeline.inputs() or vqvae.reads_words or vqvae.reads_names:
-                check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), vqvae.code_dim)
+            adapter = catalog.load("params:lora") if "params:lora" in pipeline.inputs() else None
+            if adapter is not None or vqvae.reads_words or vqvae.reads_names:
+                check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), vqvae.code_dim, adapter)
 
 
 class TrackingHook:
