@@ -111,8 +111,12 @@ def test_another_class_list_is_for_test_clips_only(recognizer, tmp_path, model, 
     sentences = clips()
     sentences.loc[sentences["split"] == "test", "action"] = "hand"
     asked = ask(recognizer, tmp_path, sentences, names)
+    drawn = answers.content_free_sentences(clips().query("split == 'train'")["codes"].tolist(), 0)
     scores = score_sentences(model, codes, 3, names).astype(np.float64)
-    np.testing.assert_allclose(log_probabilities(asked.test), log_softmax(scores), atol=1e-4)
+    prior = score_sentences(model, drawn, 8, names).astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(log_probabilities(asked.test), log_softmax(scores - prior), atol=1e-4)
+    raw = ask(recognizer, tmp_path, sentences, names, prior_correction="none")
+    np.testing.assert_allclose(log_probabilities(raw.test), log_softmax(scores), atol=1e-4)
     assert asked.val.filter(regex="^p:").shape[1] == len(CLASS_NAMES)
 
 
@@ -127,7 +131,7 @@ def test_corrections_use_the_kept_scores(recognizer, tmp_path, model, codes, mon
     scores = score_sentences(model, codes, 4) / lengths
     np.testing.assert_allclose(log_probabilities(corrected.test), log_softmax(scores), atol=1e-4)
 
-    corrected = ask(recognizer, tmp_path, prior_correction="content_free")
+    corrected = ask(recognizer, tmp_path, prior_correction="always")
     assert sum(asked) == 2 * 32  # for test and for validation clips
     drawn = answers.content_free_sentences(clips().query("split == 'train'")["codes"].tolist(), 0)
     prior = score_sentences(model, drawn, 8).mean(axis=0)
@@ -206,7 +210,7 @@ def test_features_are_answered_and_kept_like_codes(recognizer_of_features, tmp_p
     ask(recognizer_of_features, tmp_path, sentences)
     assert sum(asked) == 15  # the codes are not read
     sentences.at[20, "features"] = sentences.at[20, "features"] + 1e-3
-    ask(recognizer_of_features, tmp_path, sentences, prior_correction="content_free")
+    ask(recognizer_of_features, tmp_path, sentences, prior_correction="always")
     assert sum(asked) == 15 + 11 + 2 * 32  # the test clips, and content-free ones for both splits
 
 

@@ -129,7 +129,10 @@ class _Asking:
         lengths = content_free = None
         if self.config.length_correction == "mean":
             lengths = [len(answer) for answer in classes.answers]
-        if self.config.prior_correction == "content_free":
+        trained = classes.class_names == self.model.class_names
+        if self.config.prior_correction == "always" or (
+            self.config.prior_correction == "unseen" and not trained
+        ):
             drawn = content_free_sentences(self.training_sentences, self.config.seed)
             content_free = self._scores(f"{title}_content_free", drawn, classes)
         return correct_scores(self._scores(title, sentences, classes), lengths, content_free)

@@ -13,14 +13,18 @@ class LLMConfig(BaseModel):
             Hugging Face model, or a hub id.
         precision: Number type of the base weights. LoRA weights stay in float32. Where all weights are tuned,
             they too are float32, and this is the number type that layers compute in.
+        quantization: "nf4" (QLoRA) keeps the weights of the linear layers in 4 bits, for GPUs too small for
+            them in `precision`, which is then the number type that those layers compute in; words, norms and
+            vocabulary projection stay in `precision`. It needs the package bitsandbytes.
 
-    Source: paper (LLaMA-13B) and lineage (bfloat16).
+    Source: paper (LLaMA-13B), lineage (bfloat16), and for nf4: Dettmers et al., QLoRA, NeurIPS 2023.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(min_length=1)
     precision: Literal["float32", "bfloat16"]
+    quantization: Literal["none", "nf4"] = "none"
 
 
 class AdapterConfig(BaseModel):

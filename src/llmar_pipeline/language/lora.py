@@ -13,6 +13,7 @@ from llmar_pipeline.language.answer import pad_sentences
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
 from llmar_pipeline.language.llm import attach_lora, load_llm, tensor_checksum
+from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
@@ -53,11 +54,12 @@ def train_lora(
         (the adapted model, log history).
 
     Raises:
-        UserError: no such language model, a codebook of another width, no features where they are to be read,
-            or a loss that is not finite.
+        UserError: no such language model, one in 4 bits to be tuned in full, a codebook of another width, no
+            features where they are to be read, or a loss that is not finite.
 
     Source: second stage of Sec. 3.2 of the paper, Eq. 13.
     """
+    check_quantization(llm_config, adapter)
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
     readings = [
@@ -113,7 +115,7 @@ def train_lora(
         "codebook": tensor_checksum(codebook.float()),
         "classes": class_names,
         "instruction": model.instruction,
-        "llm": llm_config.model_dump(),
+        "llm": llm_config.model_dump(exclude_defaults=True),  # checkpoints from before a setting still count
         "adapter": adapter.model_dump(),
         "training": training.model_dump(),
     }
