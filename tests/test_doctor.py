@@ -31,6 +31,7 @@ PARAMETERS = {
     "ingestion": {"max_quarantined_share": 0.1},
     "unseen": {"classes": "none", "seed": 0},
     "llm": {"model": "/no/such/folder", "precision": "float32"},
+    "lora": {"method": "lora"},
     "vqvae": {"code_dim": 576},
 }
 
@@ -117,3 +118,13 @@ def test_missing_recordings_and_a_full_disk(
 
 def _length(selection: dict[str, Any]) -> str:
     return f"{next(Path(selection['raw_dir']).iterdir()).stat().st_size / 1000:.3g}"
+
+
+def test_4_bit_weights_that_are_to_be_tuned_are_refused(
+    selection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PARAMETERS, "llm", PARAMETERS["llm"] | {"quantization": "nf4"})
+    monkeypatch.setitem(PARAMETERS, "lora", {"method": "full"})
+    state, text = examined(selection)["language model"]
+    assert state == "missing"
+    assert "llm.quantization=none, or lora.method=lora" in text

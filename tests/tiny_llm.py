@@ -12,14 +12,14 @@ from llmar_pipeline.language.instructions import load_instruction
 CLASS_NAMES = ("throw", "throw up cap/hat", "drink water", "hand waving", "hand")
 
 
-def write_tiny_llm(folder: Path) -> None:
-    """A random Llama of 2 layers, hidden size 32, whose tokenizer writes a begin-of-sequence token."""
+def write_tiny_llm(folder: Path, hidden_size: int = 32) -> None:
+    """A random Llama of 2 layers whose tokenizer writes a begin-of-sequence token."""
     tokenizer = byte_level_tokenizer()
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -10,7 +10,15 @@ import pandas as pd
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.nested_runs import kedro_run, parent_run, written_numbers
 
-TABLES_4_AND_6 = ("llm_ar", "no_biases", "no_zipf", "no_context", "no_mmd", "euclidean")
+TABLES_4_TO_6 = (
+    "llm_ar",
+    "no_biases",
+    "no_zipf",
+    "no_context",
+    "no_mmd",
+    "no_discretization",
+    "euclidean",
+)
 COLUMNS = {
     "accuracy": ("accuracy, %", 100, 1),
     "mean_class_accuracy": ("mean class accuracy, %", 100, 1),

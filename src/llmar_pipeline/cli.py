@@ -117,7 +117,7 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
 @click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
-@click.option("--experiments", help="Files of conf/experiments, comma separated (default: Tables 4 and 6).")
+@click.option("--experiments", help="Files of conf/experiments, comma separated (default: Tables 4 to 6).")
 @click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
 @click.option("--pipelines", default="full", show_default=True, help="As in `kedro run`.")
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
@@ -130,10 +130,10 @@ def ablations(
     conf_source: str,
 ) -> None:
     """Run experiments with several seeds and print the table of what came out."""
-    from llmar_pipeline.ablations import TABLES_4_AND_6, as_markdown, run_ablations
+    from llmar_pipeline.ablations import TABLES_4_TO_6, as_markdown, run_ablations
 
     with one_line_errors():
-        names = experiments.split(",") if experiments else TABLES_4_AND_6
+        names = experiments.split(",") if experiments else TABLES_4_TO_6
         try:
             numbers = [int(seed) for seed in seeds.split(",")]
         except ValueError as error:

@@ -106,12 +106,13 @@ def _disk(folder: Path, needed: int) -> Finding:
 
 
 def _llm(selection: dict[str, Any], parameters: dict[str, Any]) -> Finding:
-    from llmar_pipeline.language.config import LLMConfig
+    from llmar_pipeline.language.config import AdapterConfig, LLMConfig
     from llmar_pipeline.language.llm import check_llm  # imports PyTorch: last, and only here
 
-    config = LLMConfig(**parameters["llm"])
+    config, adapter = LLMConfig(**parameters["llm"]), AdapterConfig(**parameters["lora"])
+    cache = Path(selection["data_dir"]) / "06_models" / "llm"
     try:
-        check_llm(config, Path(selection["data_dir"]) / "06_models" / "llm", parameters["vqvae"]["code_dim"])
+        check_llm(config, cache, parameters["vqvae"]["code_dim"], adapter)
     except UserError as error:
         return Finding("missing", "language model", error.message)
     return Finding("ok", "language model", f"{config.model}, as size {selection['size']} wants it")

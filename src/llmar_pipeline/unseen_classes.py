@@ -1,7 +1,6 @@
 """`kedro unseen`: recognition of classes that were not trained, over several draws of them."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,6 +147,8 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
 
 
 def _write(table: pd.DataFrame, file: Path) -> None:
+    from llmar_pipeline.training.checkpoints import write_json
+
     summary = []
     for experiment, runs in table.groupby("experiment", sort=False):
         mean, low, high = mean_and_interval(runs["accuracy"].tolist())
@@ -157,8 +158,5 @@ def _write(table: pd.DataFrame, file: Path) -> None:
         ]
         interval = None if len(runs) < 2 else [low, high]
         summary.append({"experiment": experiment, "accuracy": mean, "interval": interval, "draws": draws})
-    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file.with_suffix(".json"), summary)
     table.to_csv(file, index=False)
-    temporary = file.with_suffix(".json.partial")
-    temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, file.with_suffix(".json"))

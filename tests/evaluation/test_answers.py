@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_llm import CLASS_NAMES
 
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation import answers
 from llmar_pipeline.evaluation.answers import answer_clips
 from llmar_pipeline.evaluation.config import EvaluationConfig
@@ -110,8 +111,12 @@ def test_another_class_list_is_for_test_clips_only(recognizer, tmp_path, model, 
     sentences = clips()
     sentences.loc[sentences["split"] == "test", "action"] = "hand"
     asked = ask(recognizer, tmp_path, sentences, names)
+    drawn = answers.content_free_sentences(clips().query("split == 'train'")["codes"].tolist(), 0)
     scores = score_sentences(model, codes, 3, names).astype(np.float64)
-    np.testing.assert_allclose(log_probabilities(asked.test), log_softmax(scores), atol=1e-4)
+    prior = score_sentences(model, drawn, 8, names).astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(log_probabilities(asked.test), log_softmax(scores - prior), atol=1e-4)
+    raw = ask(recognizer, tmp_path, sentences, names, prior_correction="none")
+    np.testing.assert_allclose(log_probabilities(raw.test), log_softmax(scores), atol=1e-4)
     assert asked.val.filter(regex="^p:").shape[1] == len(CLASS_NAMES)
 
 
@@ -126,7 +131,7 @@ def test_corrections_use_the_kept_scores(recognizer, tmp_path, model, codes, mon
     scores = score_sentences(model, codes, 4) / lengths
     np.testing.assert_allclose(log_probabilities(corrected.test), log_softmax(scores), atol=1e-4)
 
-    corrected = ask(recognizer, tmp_path, prior_correction="content_free")
+    corrected = ask(recognizer, tmp_path, prior_correction="always")
     assert sum(asked) == 2 * 32  # for test and for validation clips
     drawn = answers.content_free_sentences(clips().query("split == 'train'")["codes"].tolist(), 0)
     prior = score_sentences(model, drawn, 8).mean(axis=0)
@@ -168,6 +173,50 @@ def test_another_sentence_or_model_starts_over(recognizer, tmp_path, monkeypatch
     asked.clear()
     ask(recognizer, tmp_path, sentences)
     assert sum(asked) == 15
+
+
+@pytest.fixture(scope="module")
+def recognizer_of_features(tiny_llm_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recognizer_of_features")
+    config = LLMConfig(model=str(tiny_llm_folder), precision="float32")
+    parts = (
+        *load_llm(config, folder),
+        torch.randn(16, 32),
+        load_instruction("recognize"),
+        CLASS_NAMES,
+        config,
+    )
+    ActionLanguageModel(*parts, word_norm=True, input="features").save(folder / "model")
+    return folder / "model"
+
+
+def clips_with_features():
+    rng = np.random.default_rng(1)
+    return clips().assign(features=lambda table: [rng.normal(size=(len(c), 32)) for c in table["codes"]])
+
+
+def test_features_are_answered_and_kept_like_codes(recognizer_of_features, tmp_path, monkeypatch):
+    sentences = clips_with_features()
+    asked, score_classes = [], answers.score_classes
+    monkeypatch.setattr(answers, "score_classes", lambda *a: asked.append(len(a[1])) or score_classes(*a))
+    first = ask(recognizer_of_features, tmp_path, sentences, generate=True)
+    model = ActionLanguageModel.load(recognizer_of_features, tmp_path, dtype="float32")
+    features = sentences.query("split == 'test'")["features"].tolist()
+    scores = score_sentences(model, features, 4).astype(np.float64)
+    np.testing.assert_allclose(log_probabilities(first.test), log_softmax(scores), atol=1e-4)
+    assert sum(asked) == 15
+
+    sentences["codes"] = [codes[::-1].copy() for codes in sentences["codes"]]
+    ask(recognizer_of_features, tmp_path, sentences)
+    assert sum(asked) == 15  # the codes are not read
+    sentences.at[20, "features"] = sentences.at[20, "features"] + 1e-3
+    ask(recognizer_of_features, tmp_path, sentences, prior_correction="always")
+    assert sum(asked) == 15 + 11 + 2 * 32  # the test clips, and content-free ones for both splits
+
+
+def test_a_recogniser_of_features_misses_them(recognizer_of_features, tmp_path):
+    with pytest.raises(UserError, match="Expected features"):
+        ask(recognizer_of_features, tmp_path)
 
 
 def test_the_order_of_a_set_that_peft_wrote_does_not_matter(model, tmp_path):

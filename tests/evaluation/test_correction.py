@@ -37,5 +37,5 @@ def test_content_free_sentences_keep_frequencies_at_each_place():
 
 
 def test_no_training_sentence_is_refused():
-    with pytest.raises(UserError, match="content_free"):
+    with pytest.raises(UserError, match="prior_correction"):
         content_free_sentences([], 0)

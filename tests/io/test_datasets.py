@@ -64,6 +64,26 @@ def test_action_sentences_preview_as_readable_json(tmp_path):
     assert dataset.load()["codes"].map(list).tolist() == [[3, 500], [1, 2], [7, 7]]
 
 
+def test_features_lie_beside_action_sentences(tmp_path):
+    rng = np.random.default_rng(0)
+    features = [rng.normal(size=(2, 3)).astype(np.float16) for _ in range(3)]
+    table = pd.DataFrame(
+        {"name": list("abc"), "split": "test", "action": "sit", "reading": 0, "codes": [[1, 2]] * 3}
+    )
+    dataset = ActionSentencesDataset(filepath=str(tmp_path / "sentences.parquet"))
+    dataset.save(table.assign(features=features))
+    loaded = dataset.load()
+    assert [f.tolist() for f in loaded["features"]] == [f.tolist() for f in features]
+    assert loaded["features"][1].dtype == np.float16
+    views = loaded["features"].tolist()
+    assert views[0].base is views[2].base  # one mapped file, none of it in memory
+    assert isinstance(views[0].base.base, np.memmap)
+    assert dataset.preview()["columns"] == ["name", "split", "action", "codes"]
+    assert {p.name for p in tmp_path.iterdir()} == {"sentences.parquet", "sentences.features.npy"}
+    dataset.save(table)
+    assert "features" not in dataset.load()
+
+
 def test_kedro_viz_knows_how_to_show_them():
     for dataset, kind in ((ActionSentencesDataset, "TablePreview"), (ImageDataset, "ImagePreview")):
         assert inspect.signature(dataset.preview).return_annotation.__name__ == kind

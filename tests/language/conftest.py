@@ -27,6 +27,7 @@ def build(tiny_config, codebook, tmp_path):
         action_tokens: str = "frozen",
         instruction: str = "recognize",
         word_norm: bool = False,
+        input: str = "codes",
     ) -> ActionLanguageModel:
         torch.manual_seed(2)
         llm, tokenizer = load_llm(tiny_config, tmp_path)
@@ -43,6 +44,7 @@ def build(tiny_config, codebook, tmp_path):
             tiny_config,
             action_tokens,
             word_norm,
+            input,
         ).eval()
 
     return build_model

@@ -91,6 +91,53 @@ def test_action_tokens_may_take_the_mean_norm_of_the_words(build, codebook):
     assert scaled.codebook_checksum == plain.codebook_checksum
 
 
+@pytest.mark.parametrize("word_norm", [False, True])
+def test_features_that_are_codes_give_the_loss_of_the_codes(build, clips, codebook, word_norm):
+    of_codes, of_features = (build(word_norm=word_norm, input=name) for name in ("codes", "features"))
+    codes, code_mask = clips
+    answer = answers(of_codes, torch.tensor([0, 1, 2, 4]))
+    loss = of_codes(codes, code_mask, *answer)["loss"]
+    assert torch.equal(of_features(codebook[codes], code_mask, *answer)["loss"], loss)
+    assert not torch.equal(of_features(1.01 * codebook[codes], code_mask, *answer)["loss"], loss)
+
+
+def test_padding_does_not_change_the_features_of_a_clip(build, codebook):
+    model = build(input="features")
+    features, answer = codebook[None, :3] + 0.1, answers(model, torch.tensor([1]))
+    alone = model(features, torch.ones(1, 3, dtype=torch.bool), *answer)["loss"].item()
+    padded = torch.cat([features, torch.full((1, 5, 32), 9.0)], dim=1)
+    loss = model(padded, torch.arange(8)[None] < 3, *answer)["loss"].item()
+    assert loss == pytest.approx(alone, abs=1e-5)
+
+
+def test_features_train_the_adapters_alone(build, clips, codebook):
+    """They have no rows of their own that `action_tokens="trainable"` could train."""
+    model = build(action_tokens="trainable", input="features").train()
+    codes, code_mask = clips
+    model(codebook[codes], code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))["loss"].backward()
+    with_gradient = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    trainable = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert with_gradient == trainable == {n for n, _ in model.named_parameters() if "lora_" in n}
+
+
+@pytest.mark.parametrize(("input", "seen"), [("codes", "features"), ("features", "codes")])
+def test_features_and_codes_are_not_confused(build, clips, codebook, input, seen):
+    model, (codes, code_mask) = build(input=input), clips
+    given = codebook[codes] if seen == "features" else codes
+    with pytest.raises(UserError, match=f"Expected {input} .*, saw {seen}"):
+        model(given, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))
+
+
+def test_a_saved_model_of_features_keeps_their_factor(build, clips, codebook, tmp_path):
+    model = build(word_norm=True, input="features")
+    model.save(tmp_path / "saved")
+    loaded = ActionLanguageModel.load(tmp_path / "saved", tmp_path, codebook=codebook)
+    codes, code_mask = clips
+    batch = (codebook[codes] + 0.1, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))
+    assert model.word_factor != 1
+    assert torch.equal(loaded(*batch)["loss"], model(*batch)["loss"])
+
+
 def test_training_leaves_every_base_tensor_untouched(build, clips):
     bare = weights_checksum(build(adapters=False).llm)
     model = build(action_tokens="trainable").train()

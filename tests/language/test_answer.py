@@ -113,6 +113,39 @@ def test_ambiguous_class_lists_are_refused(build, names, said):
         LabelTrie(names, build(adapters=False).tokenizer)
 
 
+def test_features_score_as_one_forward_a_name(build):
+    model = build(word_norm=True, input="features")
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(0, 1, (length, 32)).astype(np.float16) for length in (3, 1, 5)]
+    before, after = encode_prompt(model.tokenizer, model.instruction, NAMES)
+    words = model.base.get_input_embeddings()
+    expected = []
+    for features in clips:
+        scaled = torch.from_numpy(features).float() * model.word_factor
+        prompt = torch.cat([words(torch.tensor(before)), scaled, words(torch.tensor(after))])
+        for name in NAMES:
+            answer = encode_answer(model.tokenizer, name)
+            inputs = torch.cat([prompt, words(torch.tensor(answer[:-1]))])
+            with torch.no_grad():
+                logits = model.base(inputs_embeds=inputs[None]).logits[0, len(prompt) - 1 :]
+            expected.append(sum(logits[i].log_softmax(0)[token].item() for i, token in enumerate(answer)))
+    scores = score_sentences(model, clips, 2, NAMES)
+    np.testing.assert_allclose(scores.ravel(), expected, atol=1e-4)
+    assert scores.std(axis=0).min() > 0.1  # clips differ
+
+
+@pytest.mark.parametrize("word_norm", [False, True])
+def test_features_that_are_codes_score_as_the_codes(build, clips, codebook, word_norm):
+    of_codes, of_features = (build(word_norm=word_norm, input=name) for name in ("codes", "features"))
+    codes, mask = clips
+    trie = LabelTrie(NAMES, of_codes.tokenizer)
+    features = codebook[codes]
+    assert torch.equal(
+        score_classes(of_features, features, mask, trie), score_classes(of_codes, codes, mask, trie)
+    )
+    assert generate_names(of_features, features, mask, trie) == generate_names(of_codes, codes, mask, trie)
+
+
 @torch.no_grad()
 def greedy(model, codes, names):
     """Free generation for one unpadded clip, everything recomputed for every token."""

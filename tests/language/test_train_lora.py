@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 from tiny_llm import CLASS_NAMES
 from tiny_training import schedule
 
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig
-from llmar_pipeline.language.lora import train_lora
+from llmar_pipeline.language.instructions import encode_prompt
+from llmar_pipeline.language.lora import collate_with_list, train_lora
 from llmar_pipeline.training.launch import launch, train_and_save
 
 whole_batches = partial(schedule, batch_size=12, micro_batch_size=12)
@@ -114,6 +116,43 @@ def test_full_tuning_computes_in_the_models_precision_on_float32_weights(
     assert history[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.02)
 
 
+def with_features(sentences, codebook):
+    return sentences.assign(features=[codebook[codes].numpy() for codes in sentences["codes"]])
+
+
+def test_features_that_are_codes_train_as_the_codes(sentences, codebook, tiny_config, tmp_path):
+    sentences = with_features(sentences, codebook)
+    states, losses = [], []
+    for name in ("codes", "features"):
+        adapter = AdapterConfig(input=name, rank=4, word_norm=True)
+        model, history = train_lora(
+            sentences, codebook, tiny_config, tmp_path, adapter, whole_batches(), tmp_path / name
+        )
+        states.append(model.state_dict())
+        losses.append([record["loss"] for record in history])
+    assert losses[0] == losses[1]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_other_features_start_over(sentences, codebook, tiny_config, tmp_path):
+    adapter, training = AdapterConfig(input="features", rank=4), whole_batches(max_steps=2)
+
+    def train(scale):
+        table = with_features(sentences, scale * codebook)
+        _, history = train_lora(table, codebook, tiny_config, tmp_path, adapter, training, tmp_path / "steps")
+        return [record["loss"] for record in history]
+
+    first = train(1.0)
+    assert train(1.0) == first
+    assert train(0.5)[0] != first[0]
+
+
+def test_features_that_were_not_made_are_missed(sentences, codebook, tiny_config, tmp_path):
+    adapter = AdapterConfig(input="features")
+    with pytest.raises(UserError, match=r"Expected features .*lora.input=features.*stage2"):
+        train_lora(sentences, codebook, tiny_config, tmp_path, adapter, whole_batches(), tmp_path / "steps")
+
+
 @pytest.mark.slow  # new processes import torch anew
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_two_processes_train_as_one(run, method):
@@ -128,3 +167,34 @@ def test_two_processes_train_as_one(run, method):
         assert expected.keys() == found.keys()
         for name, value in expected.items():
             assert (found[name] - value).norm() < 1e-3 * value.norm(), name
+
+
+def test_a_list_holds_the_classes_of_its_clips_and_two_others_in_the_order_drawn():
+    order = torch.tensor([4, 2, 0, 5, 1, 3])
+    samples = [{"label": torch.tensor(x), "order": order, "codes": torch.tensor([x])} for x in (1, 4, 1)]
+    batch = collate_with_list(samples)
+    assert batch["listed"].tolist() == [4, 2, 0, 1]
+    assert batch["codes"].tolist() == [[1], [4], [1]]
+    assert batch.keys() == {"codes", "listed"}
+    everyone = [{"label": torch.tensor(x), "order": order} for x in range(6)]
+    assert collate_with_list(everyone)["listed"].tolist() == order.tolist()
+
+
+def test_training_from_a_list_asks_with_the_list_of_the_batch(
+    sentences, codebook, tiny_config, tmp_path, monkeypatch
+):
+    asked = []
+
+    def listen(tokenizer, instruction, names):
+        asked.append(tuple(names))
+        return encode_prompt(tokenizer, instruction, names)
+
+    monkeypatch.setattr("llmar_pipeline.language.action_language_model.encode_prompt", listen)
+    small = whole_batches(batch_size=2, micro_batch_size=1, max_steps=3)
+    train_lora(
+        sentences, codebook, tiny_config, tmp_path, AdapterConfig(rank=4), small, tmp_path / "steps",
+        instruction="recognize_from_list",
+    )  # fmt: skip
+    assert {len(names) for names in asked} == {3}
+    assert all(set(names) < set(CLASS_NAMES) for names in asked)
+    assert len({frozenset(names) for names in asked}) > 1

@@ -78,6 +78,23 @@ def test_neither_batch_size_nor_other_clips_change_a_sentence(model_folder, sequ
     assert all(small[key].tolist() == codes.tolist() for key, codes in table.items())
 
 
+def test_features_stand_beside_their_codes(model_folder, sequences):
+    plain = sentences(model_folder, sequences)
+    config = TokenizationConfig(readings=2, batch_size=5, seed=0)
+    table = tokenize_clips(model_folder, sequences, SPLITS, config, AUGMENTATION, features=True)
+    pd.testing.assert_frame_equal(table.drop(columns="features"), plain)
+    model = VQVAE.load(model_folder)
+    parts, levels = len(model.parts), model.settings.residual_levels
+    assert {(f.dtype, f.shape) for f in table["features"]} == {(np.dtype("float16"), (4 * parts, 16))}
+    features = torch.from_numpy(np.stack(table["features"].tolist())).float().unflatten(1, (4, parts))
+    codes = torch.from_numpy(np.stack(table["codes"].tolist())).unflatten(1, (4, parts, levels))
+    for part in range(parts):
+        number = part * levels  # of the first level's codebook
+        nearest = model.quantizer.books[number].nearest(features[:, :, part].flatten(0, 1)) + 32 * number
+        agree = nearest == codes[:, :, part, 0].flatten()
+        assert agree.float().mean() > 0.95  # float16 decides a near tie otherwise
+
+
 def test_near_ties_are_decided_alike_alone_and_in_a_batch(model_folder):
     """Features in the middle between two codes: the last digits of float32 would decide."""
     model = VQVAE.load(model_folder).double()

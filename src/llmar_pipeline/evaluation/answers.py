@@ -18,7 +18,7 @@ from llmar_pipeline.evaluation.metrics import build_predictions
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import LabelTrie, generate_names, pad_sentences, score_classes
 from llmar_pipeline.language.llm import tensor_checksum
-from llmar_pipeline.language.sentence import shuffle_across_clips
+from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
 
 Sentences = Sequence[np.ndarray]
 
@@ -53,7 +53,7 @@ def answer_clips(
 
     Args:
         recognizer: Folder of the trained `ActionLanguageModel`.
-        sentences: Columns name, split, action, codes.
+        sentences: Columns name, split, action, codes; features where the model was trained with them.
         llm_cache: Folder of converted language models.
         folder: Where scores are kept as they come from the model; those of the same model, sentences, classes
             and batch size are not computed again.
@@ -61,26 +61,28 @@ def answer_clips(
         class_names: The class list of the test clips; that of the training by default.
 
     Raises:
-        UserError: The model is incomplete, a code is not in its codebook, or there are fewer than two test
-            clips.
+        UserError: The model is incomplete, a code is not in its codebook, features are missing, or there are
+            fewer than two test clips.
 
     Source: "Testing" of Sec. 3.2 of the paper, scored exactly; the control is ours.
     """
     model = ActionLanguageModel.load(recognizer, llm_cache, dtype="float32")
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     train, val, test = (sentences[sentences["split"] == split] for split in ("train", "val", "test"))
-    asking = _Asking(model, model_fingerprint(recognizer, model), train["codes"].tolist(), folder, config)
+    known = read_clips(train, model.input)
+    asking = _Asking(model, model_fingerprint(recognizer, model), known, folder, config)
     trained = LabelTrie(model.class_names, model.tokenizer)
     asked = trained if class_names is None else LabelTrie(class_names, model.tokenizer)
 
-    codes = test["codes"].tolist()
-    scores = asking.corrected_scores("test", codes, asked)
+    clips = read_clips(test, model.input)
+    scores = asking.corrected_scores("test", clips, asked)
     predictions = _table(test, asked, scores)
     shuffled = _table(test, asked, np.stack(shuffle_across_clips(list(scores), config.seed)))
     if config.generate:
-        predictions.insert(3, "generated", asking.generated("test_generated", codes, asked))
+        predictions.insert(3, "generated", asking.generated("test_generated", clips, asked))
     if len(val):
-        predictions_val = _table(val, trained, asking.corrected_scores("val", val["codes"].tolist(), trained))
+        scores = asking.corrected_scores("val", read_clips(val, model.input), trained)
+        predictions_val = _table(val, trained, scores)
     else:
         predictions_val = predictions[:0]
     return Answers(predictions, predictions_val, shuffled)
@@ -127,7 +129,10 @@ class _Asking:
         lengths = content_free = None
         if self.config.length_correction == "mean":
             lengths = [len(answer) for answer in classes.answers]
-        if self.config.prior_correction == "content_free":
+        trained = classes.class_names == self.model.class_names
+        if self.config.prior_correction == "always" or (
+            self.config.prior_correction == "unseen" and not trained
+        ):
             drawn = content_free_sentences(self.training_sentences, self.config.seed)
             content_free = self._scores(f"{title}_content_free", drawn, classes)
         return correct_scores(self._scores(title, sentences, classes), lengths, content_free)
@@ -149,7 +154,7 @@ class _Asking:
     def _kept(
         self, title: str, sentences: Sentences, classes: LabelTrie, work: Callable[[Sentences], np.ndarray]
     ) -> np.ndarray:
-        digest = hashlib.sha256(json.dumps([codes.tolist() for codes in sentences]).encode()).hexdigest()
+        digest = sentences_checksum(sentences)
         fingerprint = {"model": self.fingerprint, "sentences": digest, "class_names": classes.class_names}
         folder, size = self.folder / title, self.config.batch_size
         return in_kept_batches(sentences, size, work, folder, fingerprint, title.replace("_", " "))

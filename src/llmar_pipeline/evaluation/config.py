@@ -13,7 +13,7 @@ class EvaluationConfig(BaseModel):
     batch_size: int = Field(gt=0)  # clips in one forward pass
     seed: int  # of the shuffled control, the content-free sentences and the bootstrap
     length_correction: Literal["none", "mean"] = "none"
-    prior_correction: Literal["none", "content_free"] = "none"
+    prior_correction: Literal["none", "unseen", "always"] = "unseen"  # by content-free sentences
     generate: bool = False  # answer by free generation too
     table_rows: int = Field(gt=0)  # clips printed in the terminal
     film_strips: int = Field(ge=0)  # clips drawn beside their reconstruction

@@ -14,18 +14,18 @@ def content_free_sentences(
 ) -> list[np.ndarray]:
     """Make sentences that look like action sentences and mean nothing.
 
-    Each code is that of a random training sentence at the same place, so that codes keep their frequencies,
-    and stand where their codebook does. An instruction without any code would be shorter, but no sentence
-    that the model knows is empty; and the mean over training sentences would cost as much as scoring them all
-    and answer what the model has learnt of them by heart.
+    Each code (or feature) is that of a random training sentence at the same place, so that codes keep their
+    frequencies, and stand where their codebook does. An instruction without any code would be shorter, but no
+    sentence that the model knows is empty; and the mean over training sentences would cost as much as scoring
+    them all and answer what the model has learnt of them by heart.
 
     Args:
-        sentences: Codes of the training clips.
+        sentences: Codes of the training clips, or their features.
         seed: Of the draw.
         n: Number of sentences.
 
     Returns:
-        Codes of each sentence.
+        Codes of each sentence, or features.
 
     Raises:
         UserError: There is no training sentence.
@@ -34,8 +34,7 @@ def content_free_sentences(
     """
     if not len(sentences):
         raise UserError(
-            "Expected training sentences for evaluation.prior_correction=content_free, saw none; "
-            "set it to none."
+            "Expected training sentences for evaluation.prior_correction, saw none; set it to none."
         )
     rng = np.random.default_rng(seed)
     drawn = []
@@ -43,7 +42,7 @@ def content_free_sentences(
         length = len(sentences[int(rng.integers(len(sentences)))])
         givers = [codes for codes in sentences if len(codes) >= length]
         chosen = rng.integers(len(givers), size=length)
-        drawn.append(np.array([givers[k][place] for place, k in enumerate(chosen)], dtype=np.int64))
+        drawn.append(np.stack([givers[k][place] for place, k in enumerate(chosen)]))
     return drawn
 
 

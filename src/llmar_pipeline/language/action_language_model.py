@@ -1,7 +1,6 @@
 """The large language model that reads action sentences and answers with class names."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -24,6 +23,7 @@ from llmar_pipeline.language.llm import (
 )
 from llmar_pipeline.language.packing import pack
 from llmar_pipeline.training import processes
+from llmar_pipeline.training.checkpoints import write_json
 
 _MANIFEST = "recognizer.json"
 _ACTION_TOKENS = "action_tokens.safetensors"
@@ -34,9 +34,10 @@ class ActionLanguageModel(nn.Module):
     """A language model whose input is [instruction before | action tokens | instruction after | answer].
 
     Action tokens enter as input embeddings, the log-mapped codebook vectors; the language model's vocabulary
-    keeps its size and values. Padded codes are masked holes: positions count real tokens only, so a padded
-    clip gives the same output as the clip alone. Made for decoder-only models of the Llama kind, whose logits
-    are one linear map of the last hidden state.
+    keeps its size and values. With `input="features"` the encoder's features stand in their place, in the
+    same space and multiplied by the same factor. Padded codes are masked holes: positions count real tokens
+    only, so a padded clip gives the same output as the clip alone. Made for decoder-only models of the Llama
+    kind, whose logits are one linear map of the last hidden state.
 
     Args:
         llm: Causal language model, bare or with adapters.
@@ -45,14 +46,19 @@ class ActionLanguageModel(nn.Module):
         instruction: Text with [tokens], as `load_instruction` gives it.
         class_names: The answers, by class index; they also replace [list] in the instruction.
         config: Where the language model comes from, for `save`.
-        action_tokens: Whether the action tokens' embeddings are trained beside the adapters.
+        action_tokens: Whether the action tokens' embeddings are trained beside the adapters; features have
+            none, so with them this does nothing.
         word_norm: Whether the codebook vectors are multiplied by one factor that gives them the mean norm of
             the language model's words.
+        input: What is read of a clip: "codes", or "features" before the codebook.
+
+    Attributes:
+        word_factor: The factor of `word_norm`, else 1.
 
     Raises:
         UserError: The codebook is not as wide as the language model's word embeddings.
 
-    Source: Sec. 3.2 of the paper; action tokens as input embeddings are ours.
+    Source: Sec. 3.2 of the paper; action tokens as input embeddings are ours. Features: Table 5.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class ActionLanguageModel(nn.Module):
         config: LLMConfig,
         action_tokens: Literal["frozen", "trainable"] = "frozen",
         word_norm: bool = False,
+        input: Literal["codes", "features"] = "codes",
     ):
         super().__init__()
         self.llm: Any = llm
@@ -81,9 +88,14 @@ class ActionLanguageModel(nn.Module):
             )
         self.codebook_checksum = tensor_checksum(codebook.float())
         rows = codebook.detach().float().clone()
+        self.input = input
+        self.word_factor = 1.0
         if word_norm:
-            rows *= self.words.weight.detach().float().norm(dim=1).mean() / rows.norm(dim=1).mean()
-        self.action_embedding = nn.Embedding.from_pretrained(rows, freeze=action_tokens == "frozen")
+            words = self.words.weight.detach().float()
+            self.word_factor = float(words.norm(dim=1).mean() / rows.norm(dim=1).mean())
+            rows *= self.word_factor
+        frozen = action_tokens == "frozen" or input == "features"
+        self.action_embedding = nn.Embedding.from_pretrained(rows, freeze=frozen)
 
     @property
     def has_adapters(self) -> bool:
@@ -115,13 +127,35 @@ class ActionLanguageModel(nn.Module):
         """Where the weights lie."""
         return self.words.weight.device
 
+    def embed_actions(self, codes: Tensor) -> Tensor:
+        """What stands for the clips among the words.
+
+        Args:
+            codes: Codebook indices [B, W], int64, or features [B, W, du], float: as the model's `input` says.
+
+        Returns:
+            Embeddings [B, W, du], float32.
+
+        Raises:
+            UserError: Codes for a model of features, or features for a model of codes.
+
+        Source: ours; features: Table 5 of the paper.
+        """
+        if (self.input == "features") != codes.is_floating_point():
+            seen = "features" if codes.is_floating_point() else "codes"
+            raise UserError(
+                f"Expected {self.input} of clips, as the model was trained with lora.input={self.input}, saw "
+                f"{seen}; run `kedro run --pipeline=stage2` with lora.input={seen}."
+            )
+        return codes.float() * self.word_factor if codes.is_floating_point() else self.action_embedding(codes)
+
     def embed_prompt(
         self, codes: Tensor, code_mask: Tensor, class_names: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
         """Build the input up to the answer.
 
         Args:
-            codes: Codebook indices [B, W], int64; any valid index where padded.
+            codes: Codebook indices [B, W], int64, or features [B, W, du], float; anything valid where padded.
             code_mask: True where a code is real [B, W], bool.
             class_names: Names that replace [list] in the instruction, if it has one.
 
@@ -134,7 +168,7 @@ class ActionLanguageModel(nn.Module):
         before, after = encode_prompt(self.tokenizer, self.instruction, class_names)
         rows = codes.shape[0]
         text = self.words(torch.tensor(before + after, device=codes.device)).expand(rows, -1, -1)
-        actions = self.action_embedding(codes).to(text.dtype)
+        actions = self.embed_actions(codes).to(text.dtype)
         embeddings = torch.cat([text[:, : len(before)], actions, text[:, len(before) :]], dim=1)
         mask = torch.cat(
             [code_mask.new_ones(rows, len(before)), code_mask, code_mask.new_ones(rows, len(after))], dim=1
@@ -142,7 +176,12 @@ class ActionLanguageModel(nn.Module):
         return embeddings, mask
 
     def forward(
-        self, codes: Tensor, code_mask: Tensor, answer_ids: Tensor, answer_mask: Tensor
+        self,
+        codes: Tensor,
+        code_mask: Tensor,
+        answer_ids: Tensor,
+        answer_mask: Tensor,
+        listed: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Cross-entropy of the answers.
 
@@ -150,10 +189,12 @@ class ActionLanguageModel(nn.Module):
         dropout there.
 
         Args:
-            codes: Codebook indices [B, W], int64.
+            codes: Codebook indices [B, W], int64, or features [B, W, du], float.
             code_mask: True where a code is real [B, W], bool.
             answer_ids: Answer tokens with end-of-sequence [B, A], int64, right-padded.
             answer_mask: True where an answer token is real [B, A], bool.
+            listed: Indices of the classes that replace [list] in the instruction, in that order [L], int64;
+                all by default.
 
         Returns:
             "loss": mean over all real answer tokens of the batch, those of other processes included (a long
@@ -163,10 +204,11 @@ class ActionLanguageModel(nn.Module):
         """
         longest = int(answer_mask.sum(dim=1).max())
         answer_ids, answer_mask = answer_ids[:, :longest], answer_mask[:, :longest]
-        before, after = encode_prompt(self.tokenizer, self.instruction, self.class_names)
+        names = self.class_names if listed is None else [self.class_names[index] for index in listed.tolist()]
+        before, after = encode_prompt(self.tokenizer, self.instruction, names)
         rows, prompt = len(codes), codes.shape[1] + len(after)
         text = self.words(torch.tensor(before + after, device=codes.device))
-        actions = self.action_embedding(codes).to(text.dtype)
+        actions = self.embed_actions(codes).to(text.dtype)
         following = text[len(before) :].expand(rows, -1, -1)
         clips = torch.cat([actions, following, self.words(answer_ids[:, :-1])], dim=1)
         mask = torch.cat(
@@ -211,13 +253,13 @@ class ActionLanguageModel(nn.Module):
             "llm": self.llm_config.model_dump(),
             "hidden_size": self.words.embedding_dim,
             "instruction": self.instruction,
+            "input": self.input,
+            "word_factor": self.word_factor,
             "action_tokens": "trainable" if self.action_embedding.weight.requires_grad else "frozen",
             "codebook_sha256": self.codebook_checksum,
             "tokenizer_sha256": tokenizer_checksum(self.tokenizer),
         }
-        temporary = folder / f"{_MANIFEST}.partial"
-        temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, folder / _MANIFEST)
+        write_json(folder / _MANIFEST, manifest)
 
     @classmethod
     def load(
@@ -266,7 +308,16 @@ class ActionLanguageModel(nn.Module):
         else:
             tuned = load_weights(folder, dtype or getattr(torch, config.precision))
         rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]
-        model = cls(tuned, tokenizer, rows, manifest["instruction"], manifest["class_names"], config)
+        model = cls(
+            tuned,
+            tokenizer,
+            rows,
+            manifest["instruction"],
+            manifest["class_names"],
+            config,
+            input=manifest.get("input", "codes"),
+        )
+        model.word_factor = manifest.get("word_factor", 1.0)  # of the rows as saved: it is in them already
         model.codebook_checksum = manifest["codebook_sha256"]
         return model.eval()
 

@@ -82,7 +82,7 @@ def score_sentences(
 
     Args:
         model: The language model.
-        sentences: Codes of each clip.
+        sentences: Codes of each clip [W], or its features [W, du].
         batch_size: Clips in one pass.
         class_names: The class list; that of the training by default.
 
@@ -102,18 +102,22 @@ def pad_sentences(sentences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Stack action sentences of different lengths.
 
     Args:
-        sentences: Codes of each clip.
+        sentences: Codes of each clip [W], or its features [W, du].
 
     Returns:
-        Codes [clips, longest], int64, right-padded with 0, and their mask, bool.
+        Codes [clips, longest], int64, or features [clips, longest, du], float32, right-padded with 0, and
+        their mask [clips, longest], bool.
 
     Source: ours.
     """
     lengths = torch.tensor([len(codes) for codes in sentences], dtype=torch.int64)
     mask = torch.arange(max(map(len, sentences), default=0)) < lengths[:, None]
-    padded = torch.zeros(mask.shape, dtype=torch.int64)
-    if len(sentences):
-        padded[mask] = torch.from_numpy(np.concatenate(sentences)).long()
+    if not len(sentences):
+        return torch.zeros(mask.shape, dtype=torch.int64), mask
+    joined = torch.from_numpy(np.concatenate(sentences))
+    joined = joined.float() if joined.is_floating_point() else joined.long()
+    padded = joined.new_zeros(*mask.shape, *joined.shape[1:])
+    padded[mask] = joined
     return padded, mask
 
 
@@ -129,7 +133,7 @@ def score_classes(
 
     Args:
         model: The language model; load it in float32, bfloat16 sums drift by up to 1 nat.
-        codes: Codebook indices [N, W], int64.
+        codes: Codebook indices [N, W], int64, or features [N, W, du], float.
         code_mask: True where a code is real [N, W], bool.
         trie: The class list; it may differ from the one that the model was trained with.
         batch_size: Clips in one pass.
@@ -143,7 +147,7 @@ def score_classes(
     Source: ours, for the "Testing" paragraph of Sec. 3.2 of the paper.
     """
     known = model.action_embedding.num_embeddings
-    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < known:
+    if model.input == "codes" and codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < known:
         raise UserError(
             f"Expected codes from 0 to {known - 1}, saw {int(codes.min())} to {int(codes.max())} in the "
             "action sentences; tokenise again with the codebook that the language model was trained for."
@@ -200,7 +204,7 @@ def generate_names(
 
     Args:
         model: The language model.
-        codes: Codebook indices [N, W], int64.
+        codes: Codebook indices [N, W], int64, or features [N, W, du], float.
         code_mask: True where a code is real [N, W], bool.
         trie: The class list; its longest answer bounds the length.
         batch_size: Clips in one pass.

@@ -13,20 +13,26 @@ class LLMConfig(BaseModel):
             Hugging Face model, or a hub id.
         precision: Number type of the base weights. LoRA weights stay in float32. Where all weights are tuned,
             they too are float32, and this is the number type that layers compute in.
+        quantization: "nf4" (QLoRA) keeps the weights of the linear layers in 4 bits, for GPUs too small for
+            them in `precision`, which is then the number type that those layers compute in; words, norms and
+            vocabulary projection stay in `precision`. It needs the package bitsandbytes.
 
-    Source: paper (LLaMA-13B) and lineage (bfloat16).
+    Source: paper (LLaMA-13B), lineage (bfloat16), and for nf4: Dettmers et al., QLoRA, NeurIPS 2023.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(min_length=1)
     precision: Literal["float32", "bfloat16"]
+    quantization: Literal["none", "nf4"] = "none"
 
 
 class AdapterConfig(BaseModel):
     """How the large language model is adapted: by low-rank adapters (LoRA), or by tuning all its weights.
 
     Attributes:
+        input: What the language model reads of a clip: "codes", its action sentence, or "features", what the
+            encoder made of it, before the codebook. Then `action_tokens` does nothing.
         method: "lora", or "full": all weights are tuned, and the next four settings do nothing.
         rank: Rank of the update matrices.
         alpha: The update is scaled by alpha / rank.
@@ -34,11 +40,13 @@ class AdapterConfig(BaseModel):
         target_modules: Names of the linear layers that are adapted.
         action_tokens: Whether the input embeddings of the action tokens keep the codebook's values or are
             trained too.
-        word_norm: Whether one factor first gives the action tokens the mean norm of the model's words.
+        word_norm: Whether one factor first gives the action tokens the mean norm of the model's words;
+            features are multiplied by the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    input: Literal["codes", "features"] = "codes"  # paper; "features" is the variant of Table 5
     method: Literal["lora", "full"] = "lora"  # paper; "full" is the variant of Table 7
     rank: int = Field(64, ge=1)  # paper
     alpha: float = Field(16, gt=0)  # paper

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -14,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.bundled_llm import convert_bundled_llm
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.language.quantization import check_quantization, fix_nf4, nf4_settings
 
 _BUNDLED = "smollm2"
 _WHAT_RUNS_HERE = (
@@ -76,19 +78,24 @@ def hidden_size(config: LLMConfig, cache: Path) -> int:
     return size
 
 
-def check_llm(config: LLMConfig, cache: Path, code_dim: int | None = None) -> None:
-    """Find out before any training whether the model can be had and fits the codebook.
+def check_llm(
+    config: LLMConfig, cache: Path, code_dim: int | None = None, adapter: AdapterConfig | None = None
+) -> None:
+    """Find out before any training whether the model can be had, tuned, and fits the codebook.
 
     Args:
         config: Which model.
         cache: As in `ensure_llm`.
         code_dim: Width of the codebook to be trained, if known.
+        adapter: How the model is to be adapted, if it is.
 
     Raises:
-        UserError: The model is not available, or its word embeddings have another width.
+        UserError: The model is not available, its word embeddings have another width, or as in
+            `check_quantization`.
 
     Source: ours.
     """
+    check_quantization(config, adapter)
     width = hidden_size(config, cache)
     if code_dim is not None and code_dim != width:
         raise UserError(
@@ -106,19 +113,30 @@ def load_llm(
         config: Which model.
         cache: As in `ensure_llm`.
         dtype: Number type of the weights; `config.precision` by default. Exact scoring wants float32.
+            Quantised weights stay as they are, and their layers compute in it.
 
     Returns:
-        The causal language model (evaluation mode, scaled-dot-product attention) and the tokenizer.
+        The causal language model (evaluation mode, scaled-dot-product attention; a quantised one on the
+        device that computes) and the tokenizer.
 
     Raises:
-        UserError: The model is not available or cannot be read.
+        UserError: The model is not available, cannot be read, or as in `check_quantization` and `fix_nf4`.
 
     Source: ours.
     """
+    check_quantization(config)
     tokenizer = load_tokenizer(config, cache)
     transformers_logging.disable_progress_bar()
+    precision = getattr(torch, config.precision)
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or precision
     try:
-        llm = load_weights(ensure_llm(config, cache), dtype or getattr(torch, config.precision))
+        folder = ensure_llm(config, cache)
+        if config.quantization == "nf4":
+            # Always quantised from the precision of the training: other roundings are other weights.
+            llm = load_weights(folder, precision, **nf4_settings(dtype))
+            fix_nf4(llm, dtype)
+        else:
+            llm = load_weights(folder, dtype)
     except (OSError, ValueError) as error:
         raise _unavailable(config.model, error) from error
     # Recorded by peft beside the adapter: the name that the user gave, not a path of this machine.
@@ -144,18 +162,24 @@ def load_tokenizer(config: LLMConfig, cache: Path) -> PreTrainedTokenizerBase:
         raise _unavailable(config.model, error) from error
 
 
-def load_weights(folder: Path, dtype: torch.dtype | str) -> PreTrainedModel:
+def load_weights(folder: Path, dtype: torch.dtype | str, **settings: Any) -> PreTrainedModel:
     """Load a causal language model from a folder of safetensors, with all weights frozen.
 
     Args:
         folder: Folder with config.json and model*.safetensors.
         dtype: Number type of the weights.
+        **settings: Further ones of transformers' `from_pretrained`.
 
     Source: ours.
     """
     # Scaled-dot-product attention takes the tree-shaped mask that scoring needs; flash attention does not.
     llm = AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=dtype, attn_implementation="sdpa"
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=dtype,
+        attn_implementation="sdpa",
+        **settings,
     )
     return llm.requires_grad_(False).eval()
 
@@ -198,6 +222,8 @@ def attach_lora(llm: PreTrainedModel, config: AdapterConfig) -> nn.Module:
 
 def weights_checksum(llm: nn.Module) -> dict[str, str]:
     """SHA-256 of every base tensor, equal before and after adapters are attached and trained.
+
+    Of a quantised layer these are the packed weights, the scales of their blocks, and the tables of both.
 
     Args:
         llm: The language model, with or without peft's adapters.

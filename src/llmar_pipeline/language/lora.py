@@ -5,16 +5,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch.utils.data import default_collate
 from transformers import set_seed
 
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.answer import pad_sentences
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
 from llmar_pipeline.language.llm import attach_lora, load_llm, tensor_checksum
+from llmar_pipeline.language.quantization import check_quantization
+from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
+
+OTHER_CLASSES = 2  # so that every list has three names at least, as in Table 8 of the paper
 
 
 def train_lora(
@@ -33,7 +39,7 @@ def train_lora(
     Every sample is one random reading of a clip. The classes are those of the train split.
 
     Args:
-        sentences: columns name, split, label, action, reading, codes.
+        sentences: columns name, split, label, action, reading, codes; features where the adapter's input is.
         codebook: log-mapped codes [U, du].
         llm_config: which language model.
         llm_cache: folder of converted language models.
@@ -41,21 +47,23 @@ def train_lora(
         training: the schedule.
         checkpoints: where they are kept.
         on_log: called with (record, step) at every log.
-        instruction: name of the instruction; "recognize_from_list" lists the classes of the training, so that
-            at test time the list may be another one.
+        instruction: name of the instruction; "recognize_from_list" lists classes, see `collate_with_list`, so
+            that the model learns to choose from a list, which at test time may be another one.
 
     Returns:
         (the adapted model, log history).
 
     Raises:
-        UserError: no such language model, a codebook of another width, or a loss that is not finite.
+        UserError: no such language model, one in 4 bits to be tuned in full, a codebook of another width, no
+            features where they are to be read, or a loss that is not finite.
 
     Source: second stage of Sec. 3.2 of the paper, Eq. 13.
     """
+    check_quantization(llm_config, adapter)
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
     readings = [
-        (np.stack(clip["codes"].tolist()), class_names.index(clip["action"].iloc[0]))
+        (read_clips(clip, adapter.input), class_names.index(clip["action"].iloc[0]))
         for _, clip in rows.groupby("name", sort=True)
     ]
 
@@ -78,30 +86,60 @@ def train_lora(
         llm_config,
         adapter.action_tokens,
         adapter.word_norm,
+        adapter.input,
     )
     if training.compile:
         model.decoder.compile(dynamic=True)
     answer_ids, answer_mask = encode_answers(tokenizer, class_names)
+    from_list = "[list]" in model.instruction
 
     def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        codes, label = readings[index]
-        chosen = torch.from_numpy(codes[rng.integers(len(codes))]).long()
-        return {
-            "codes": chosen,
-            "code_mask": torch.ones_like(chosen, dtype=torch.bool),
+        clip, label = readings[index]
+        (codes,), (code_mask,) = pad_sentences([clip[rng.integers(len(clip))]])
+        sample = {
+            "codes": codes,
+            "code_mask": code_mask,
             "answer_ids": answer_ids[label],
             "answer_mask": answer_mask[label],
         }
+        if from_list:
+            sample |= {
+                "label": torch.tensor(label),
+                "order": torch.from_numpy(rng.permutation(len(class_names))),
+            }
+        return sample
 
     stream = SampleStream(len(readings), training.max_steps * training.batch_size, training.seed, read)
     fingerprint = {
-        "sentences": int(pd.util.hash_pandas_object(rows["codes"].map(bytes), index=False).sum()),
+        "sentences": sentences_checksum(read_clips(rows, adapter.input)),
         "codebook": tensor_checksum(codebook.float()),
         "classes": class_names,
         "instruction": model.instruction,
-        "llm": llm_config.model_dump(),
+        "llm": llm_config.model_dump(exclude_defaults=True),  # checkpoints from before a setting still count
         "adapter": adapter.model_dump(),
         "training": training.model_dump(),
     }
-    history = train(model, stream, training, checkpoints, fingerprint, on_log=on_log)
+    collate = collate_with_list if from_list else None
+    history = train(model, stream, training, checkpoints, fingerprint, collate, on_log=on_log)
     return model.eval(), history
+
+
+def collate_with_list(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """A batch and the list of classes its clips are to choose from: their own and two others.
+
+    With one list all along, the model would learn the classes by heart and never read the list; and a list as
+    long as that of NTU RGB+D 120 would cost ten times the tokens of the clip.
+
+    Args:
+        samples: as `ActionLanguageModel.forward` takes them, without the batch's axis; also `label` [], and
+            `order` [classes], in which classes are drawn and listed (that of the first sample counts).
+
+    Returns:
+        Arguments of `forward`, `listed` among them.
+
+    Source: ours; the paper does not say which list it trains with.
+    """
+    batch = default_collate(samples)
+    present = torch.isin(batch["order"][0], batch.pop("label"))
+    chosen = present | ((~present).cumsum(0) <= OTHER_CLASSES)
+    return batch | {"listed": batch.pop("order")[0][chosen]}

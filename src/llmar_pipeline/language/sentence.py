@@ -1,9 +1,11 @@
-"""Action sentences: the codes of one sequence, as text and as a control."""
+"""Action sentences: the codes of one sequence, as text, as a control, and as what a model reads."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from llmar_pipeline.errors import UserError
 
@@ -73,3 +75,38 @@ def shuffle_across_clips(codes: Sequence[np.ndarray], seed: int) -> list[np.ndar
     for receiver, giver in zip(cycle, np.roll(cycle, -1), strict=True):
         shuffled[receiver] = codes[giver]
     return shuffled
+
+
+def read_clips(sentences: pd.DataFrame, column: str) -> list[np.ndarray]:
+    """What the language model reads of each clip.
+
+    Args:
+        sentences: Action sentences, a row a reading.
+        column: "codes" or "features", as `lora.input` says.
+
+    Returns:
+        Codes [W] or features [W, du] of each row.
+
+    Raises:
+        UserError: The action sentences were made without features.
+
+    Source: ours.
+    """
+    if column not in sentences:
+        raise UserError(
+            f"Expected {column} beside the action sentences, since lora.input={column}, saw none; run "
+            "`kedro run --pipeline=stage2` with the same parameters."
+        )
+    return list(sentences[column])
+
+
+def sentences_checksum(sentences: Sequence[np.ndarray]) -> str:
+    """SHA-256 of what is read of all clips, one after the other.
+
+    Source: ours.
+    """
+    digest = hashlib.sha256()
+    for clip in sentences:
+        digest.update(f"{clip.dtype}{clip.shape}".encode())
+        digest.update(np.ascontiguousarray(clip).data)
+    return digest.hexdigest()

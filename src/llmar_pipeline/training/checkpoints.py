@@ -22,10 +22,10 @@ FINGERPRINT = "fingerprint.json"
 
 def changing_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Trainable parameters and persistent buffers of a model: all that training changes; tied ones once."""
-    named = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    all_names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    left_out = all_names - named
-    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if k not in left_out}
+    changing = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    changing |= {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    # Not simply all but frozen parameters: quantised ones have their scales in the state too.
+    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if k in changing}
 
 
 def save_state(model: nn.Module, checkpoint: Path) -> None:
@@ -86,5 +86,5 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically: under a temporary name first, so that a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)

@@ -156,7 +156,20 @@ class VQVAE(nn.Module):
         Returns:
             Codes, `[B, S]`, int64.
         """
-        features = self.encode(motion)
+        return self.nearest_codes(self.encode(motion))
+
+    @torch.no_grad()
+    def nearest_codes(self, features: Tensor) -> Tensor:
+        """Discretise features into action sentences.
+
+        Args:
+            features: As `encode` returns them, `[B, W, P, du]`.
+
+        Returns:
+            Codes, `[B, S]`, int64.
+
+        Source: Eq. 1 of the paper.
+        """
         everywhere = torch.ones_like(features[..., 0], dtype=torch.bool)
         return self.quantizer.sentences(self.quantizer(features, everywhere))
 

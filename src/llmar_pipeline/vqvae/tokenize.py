@@ -43,6 +43,7 @@ def tokenize_clips(
     splits: pd.DataFrame,
     config: TokenizationConfig,
     augmentation: AugmentationConfig,
+    features: bool = False,
 ) -> pd.DataFrame:
     """Encode whole clips, resampled to V frames; training clips also in random readings.
 
@@ -56,11 +57,15 @@ def tokenize_clips(
         splits: columns name, split, label, action.
         config: number of readings, batch size, seed.
         augmentation: strength of the random readings.
+        features: keep also what the codes were taken from.
 
     Returns:
-        Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]).
+        Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]); with
+        `features` also these: the encoder's output before the codebook, float16 array [W * P, du], time step
+        by time step, part by part. They are tangent vectors at the origin of the ball, as log-mapped codes
+        are.
 
-    Source: "action sentence" of Sec. 3.1 of the paper; readings ours.
+    Source: "action sentence" of Sec. 3.1 of the paper; features: Table 5; readings ours.
     """
     model, store = _load(model_folder), SequenceStore.open(sequences)
     rows = [
@@ -69,6 +74,7 @@ def tokenize_clips(
         for reading in range(1 + (config.readings if row["split"] == "train" else 0))
     ]
     codes: list[np.ndarray] = []
+    encoded: list[np.ndarray] = []
     for start in range(0, len(rows), config.batch_size):
         batch = rows[start : start + config.batch_size]
         names = list(dict.fromkeys(str(row["name"]) for row in batch))
@@ -83,8 +89,13 @@ def tokenize_clips(
             else:
                 readings.append(clips.plain(clip))
         motion, _ = clips.windows(pack(readings), model.settings.frames, model.settings.stream)
-        codes += list(model.tokenize(motion.double()).cpu().numpy().astype(np.int32))
-    return pd.DataFrame(rows).assign(codes=codes)
+        with torch.no_grad():
+            batch_features = model.encode(motion.double())
+        codes += list(model.nearest_codes(batch_features).cpu().numpy().astype(np.int32))
+        if features:
+            encoded += list(batch_features.flatten(1, 2).half().cpu().numpy())
+    table = pd.DataFrame(rows).assign(codes=codes)
+    return table.assign(features=encoded) if features else table
 
 
 def codebook_facts(model_folder: Path) -> CodebookFacts:

@@ -10,6 +10,7 @@ from llmar_pipeline.evaluation.code_figures import code_map_figure, usage_figure
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.evaluation.film_strip import film_strips
 from llmar_pipeline.evaluation.sentences import code_usage, sentence_statistics
+from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.vqvae.config import TokenizationConfig
@@ -23,11 +24,13 @@ def tokenize(
     splits: pd.DataFrame,
     tokenization: TokenizationConfig,
     augmentation: AugmentationConfig,
+    lora: AdapterConfig,
 ) -> pd.DataFrame:
     """Encode the clips of all splits; training clips also in random readings."""
     from llmar_pipeline.vqvae.tokenize import tokenize_clips
 
-    return tokenize_clips(vqvae_model, sequences, splits, tokenization, augmentation)
+    keeps_features = lora.input == "features"
+    return tokenize_clips(vqvae_model, sequences, splits, tokenization, augmentation, keeps_features)
 
 
 def describe_codes(

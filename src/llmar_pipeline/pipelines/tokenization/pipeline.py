@@ -17,6 +17,7 @@ def create_pipeline() -> Pipeline:
                     "splits",
                     "params:tokenization",
                     "params:augmentation",
+                    "params:lora",
                 ],
                 outputs="action_sentences",
                 name="tokenize",

@@ -1,0 +1,88 @@
+"""QLoRA: the weights of the linear layers in 4 bits (nf4, by bitsandbytes), so that they fit smaller GPUs."""
+
+import importlib.util
+from typing import Any
+
+import torch
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.training import processes
+
+_BLOCK = 64  # weights that share a scale
+
+
+def check_quantization(config: LLMConfig, adapter: AdapterConfig | None = None) -> None:
+    """Find out whether the weights can be kept in 4 bits, if they are to be.
+
+    Args:
+        config: Which model.
+        adapter: How the model is to be adapted, if it is.
+
+    Raises:
+        UserError: bitsandbytes is not installed, or all weights are to be tuned.
+
+    Source: ours.
+    """
+    if config.quantization == "none":
+        return
+    if adapter is not None and adapter.method == "full":
+        raise UserError(
+            f"Expected lora.method=lora with llm.quantization={config.quantization}, saw full: weights of 4 "
+            "bits cannot be trained; set llm.quantization=none, or lora.method=lora."
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"Expected the package bitsandbytes for llm.quantization={config.quantization}, which is not "
+            "installed; run `pip install --editable '.[qlora]'`, or set llm.quantization=none."
+        )
+
+
+def nf4_settings(dtype: torch.dtype) -> dict[str, Any]:
+    """Settings of transformers' `from_pretrained` that quantise the linear layers as they are loaded.
+
+    Args:
+        dtype: Number type that the layers compute in.
+
+    Returns:
+        nf4 with doubly quantised scales, on the device that computes.
+
+    Source: Dettmers et al., QLoRA, NeurIPS 2023.
+    """
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": nf4, "device_map": {"": processes.device()}}
+
+
+def fix_nf4(llm: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Make sure that quantised weights stay as they were loaded, and give all others the number type.
+
+    Args:
+        llm: Loaded with `nf4_settings`; changed in place.
+        dtype: Number type of words, norms and vocabulary projection.
+
+    Raises:
+        UserError: A layer is not as wide as a multiple of 64, the block of weights that share a scale.
+
+    Source: ours.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in llm.modules():
+        if isinstance(module, Linear4bit):
+            if module.in_features % _BLOCK:
+                # On a CPU, bitsandbytes would read such rows with the scales of other blocks.
+                raise UserError(
+                    f"Expected layers of width a multiple of {_BLOCK} for llm.quantization=nf4, saw "
+                    f"{module.in_features} in {llm.name_or_path}; set llm.quantization=none."
+                )
+            # On some CPUs it would repack its weights at the first evaluation, with scales in bfloat16.
+            module.support_avx512bf16_for_cpu = False
+    for parameter in llm.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)

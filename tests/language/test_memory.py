@@ -1,0 +1,165 @@
+"""The formulas of docs/memory.md against what PyTorch, peft and bitsandbytes really keep."""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+import torch
+from tiny_llm import CLASS_NAMES, write_tiny_llm
+from torch.autograd.graph import saved_tensors_hooks
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from llmar_pipeline.language.answer import pad_sentences
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.language.instructions import encode_answers
+from llmar_pipeline.language.llm import attach_lora, load_llm
+
+BYTES = {torch.bfloat16: 2, torch.float32: 4}
+NF4 = 1 / 2 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight: 4 bits, and of each block of 64 a scale of 8 bits, of 256 of those one of 32."""
+
+
+@dataclass(frozen=True)
+class Llama:
+    """Sizes by the letters of docs/memory.md: h, f, n, heads, vocabulary."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    vocabulary: int
+
+    @property
+    def linear(self) -> int:
+        return self.layers * (4 * self.hidden**2 + 3 * self.hidden * self.inner)
+
+    @property
+    def rest(self) -> int:
+        return 2 * self.vocabulary * self.hidden + (2 * self.layers + 1) * self.hidden
+
+    def adapters(self, rank: int) -> int:
+        return self.layers * 2 * rank * 2 * self.hidden
+
+    def layer_bytes(self, row: int, rank: int, number: int, dropout_mask: int) -> int:
+        """What one layer keeps for the backward pass, for each token of a row of so many tokens."""
+        norms = 2 * (4 * self.hidden + 4)
+        adapters = 2 * ((4 + dropout_mask) * self.hidden + 4 * rank)
+        attention = number * 4 * self.hidden + 4 * self.heads + number * row
+        return norms + adapters + attention + number * 3 * self.inner
+
+    def build(self) -> LlamaForCausalLM:
+        config = LlamaConfig(
+            hidden_size=self.hidden,
+            intermediate_size=self.inner,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            vocab_size=self.vocabulary,
+            attn_implementation="sdpa",
+        )
+        return LlamaForCausalLM(config)
+
+
+LLAMA_13B = Llama(hidden=5120, inner=13824, layers=40, heads=40, vocabulary=32000)
+
+
+def saved(model, run):
+    """Tensors kept for the backward pass, each once, without parameters and buffers."""
+    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = tensor  # held, so that no other takes its place
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return list(kept.values())
+
+
+def saved_bytes(sizes: Llama, rows: int, row: int, dtype: torch.dtype, rank: int) -> int:
+    torch.manual_seed(0)
+    model = attach_lora(sizes.build().to(dtype).requires_grad_(False), AdapterConfig(rank=rank)).train()
+    visible = torch.ones(row, row, dtype=torch.bool).tril().repeat(rows, 1, 1, 1)
+    embeddings = torch.randn(rows, row, sizes.hidden, dtype=dtype)
+    decoder = model.get_base_model().get_decoder()
+    places = torch.arange(row).expand(rows, -1)
+
+    def run():
+        decoder(
+            inputs_embeds=embeddings, attention_mask=visible, position_ids=places, use_cache=False
+        )  # its output is dropped, but not before the hooks have seen what it keeps
+
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved(model, run))
+
+
+@pytest.mark.parametrize("dtype", BYTES)
+@pytest.mark.parametrize(("hidden", "inner", "rank"), [(64, 160, 8), (192, 500, 4)])
+def test_what_a_layer_keeps(dtype, hidden, inner, rank):
+    rows, row = 2, 60
+    shallow, deep = (Llama(hidden, inner, layers, 4, 50) for layers in (2, 5))
+    a_layer = (saved_bytes(deep, rows, row, dtype, rank) - saved_bytes(shallow, rows, row, dtype, rank)) / 3
+    # A CPU keeps the mask of dropout in float32, a GPU in one byte.
+    assert a_layer == rows * row * deep.layer_bytes(row, rank, BYTES[dtype], dropout_mask=4)
+
+
+def test_parameters_of_llama_13b():
+    with torch.device("meta"):
+        llm = LLAMA_13B.build()
+    sizes = {name: parameter.numel() for name, parameter in llm.named_parameters()}
+    assert sum(size for name, size in sizes.items() if "_proj." in name) == LLAMA_13B.linear
+    assert sum(sizes.values()) == LLAMA_13B.linear + LLAMA_13B.rest == 13_015_864_320
+    tuned = attach_lora(llm.requires_grad_(False), AdapterConfig())
+    assert sum(p.numel() for p in tuned.parameters() if p.requires_grad) == LLAMA_13B.adapters(64)
+
+
+def test_bytes_of_a_quantised_weight(tmp_path):
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes (pip install -e '.[qlora]')")
+    write_tiny_llm(tmp_path, hidden_size=64)
+    config = LLMConfig(model=str(tmp_path), precision="bfloat16", quantization="nf4")
+    weight = load_llm(config, tmp_path)[0].model.layers[0].mlp.up_proj.weight
+    state = weight.quant_state
+    assert weight.nbytes + state.absmax.nbytes == (1 / 2 + 1 / 64) * 128 * 64
+    assert (state.blocksize, state.state2.blocksize, state.state2.absmax.dtype) == (64, 256, torch.float32)
+
+
+def test_logits_are_made_for_answers_only(build):
+    model = build().train()
+    codes, code_mask = pad_sentences([torch.arange(6).numpy()] * len(CLASS_NAMES))
+    answers = encode_answers(model.tokenizer, CLASS_NAMES)
+    vocabulary = model.words.num_embeddings
+    kept = saved(model, lambda: model(codes, code_mask, *answers))
+    sizes = [tensor.numel() for tensor in kept if tensor.shape[-1:] == (vocabulary,)]
+    assert sizes
+    assert set(sizes) == {int(answers[1].sum()) * vocabulary}
+
+
+def test_the_documents_numbers(project):
+    """Every number of the table, in GB; LLaMA-13B, rank 64."""
+    llm, text = LLAMA_13B, (project / "docs" / "memory.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| ([^|]+?) \| (.*) \|$", text, re.MULTILINE))
+
+    def row(name):
+        return [float(cell) for cell in table[name].split(" | ")]
+
+    def gigabytes(*numbers):
+        return [round(number / 1e9, 1) for number in numbers]
+
+    def activations(rows, tokens):
+        return llm.layers * rows * tokens * llm.layer_bytes(tokens, 64, 2, dropout_mask=1)
+
+    quantised = llm.linear * NF4
+    assert row("base weights") == gigabytes((llm.linear + llm.rest) * 2, quantised + llm.rest * 2)
+    assert row("adapters, gradients, Adam") == gigabytes(*[16 * llm.adapters(64)] * 2)
+    four, many, listed = activations(1, 154), activations(8, 302), activations(1, 2442)
+    assert row("activations, 4 clips") == gigabytes(four, four)
+    assert row("activations, 64 clips") == gigabytes(many, many)
+    assert row("activations, 4 clips, classes in the instruction") == gigabytes(listed, listed)
+    one = 154 * llm.layer_bytes(154, 64, 2, dropout_mask=1)
+    kept = llm.layers * 154 * 2 * llm.hidden + one
+    assert row("the same 4 clips with gradient checkpointing (not built)") == gigabytes(kept, kept)
+    assert row("logits, 4 clips") == gigabytes(*[4 * 15 * llm.vocabulary * 16] * 2)
+    assert row("base weights when scored in float32") == gigabytes(
+        (llm.linear + llm.rest) * 4, quantised + llm.rest * 4
+    )
