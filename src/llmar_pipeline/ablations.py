@@ -132,9 +132,9 @@ def _mmd(vqvae: Path, llm: Mapping[str, Any], models: Path) -> float:
     from llmar_pipeline.language.words import word_embeddings
     from llmar_pipeline.vqvae import losses
     from llmar_pipeline.vqvae.biases import reference
-    from llmar_pipeline.vqvae.tokenize import codebook_facts
+    from llmar_pipeline.vqvae.tokenize import codebook_facts, load_vqvae
 
-    facts = codebook_facts(vqvae)
+    facts = codebook_facts(load_vqvae(vqvae))
     words, bandwidths, word_term = reference(word_embeddings(LLMConfig(**llm), models / "llm"))
     books = torch.from_numpy(facts.embeddings).chunk(facts.books)
     return float(torch.stack([losses.mmd(book, words, bandwidths, word_term) for book in books]).mean())

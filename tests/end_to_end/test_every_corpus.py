@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,23 @@ def test_ntu60_on_made_up_files(finished, workplace, tmp_path):
     assert {"actor 1", "actor 2"} <= set(bodies["decision"])
     amiss = intermediate(workplace, "ntu60", "clips_amiss.parquet")
     assert (amiss["problem"] == "missing").sum() > 30_000
+
+
+def test_ntu120_on_made_up_files(finished, tmp_path):
+    config = DemoConfig(subjects=(1, 2, 4, 3), cameras=(1,), actions=(8, 23), damaged_files=0)
+    generate_recordings(tmp_path, config)
+    metrics = finished("ntu120", "xset", tmp_path)
+    assert metrics["n_test"] == 2 * 2  # setup 1: subjects 1 and 3
+
+
+def test_nwucla_on_made_up_files(finished, tmp_path):
+    rng = np.random.default_rng(0)
+    for action, subject, view in product([1, 2, 12], [1, 2, 3], [1, 2, 3]):
+        skeletons = (rng.normal(size=(15, 20, 3)) + action).tolist()
+        content = {"skeletons": skeletons, "label": {1: 1, 2: 2, 12: 10}[action]}
+        (tmp_path / f"a{action:02}_s{subject:02}_e00_v{view:02}.json").write_text(json.dumps(content))
+    metrics = finished("nwucla", "xview", tmp_path)
+    assert metrics["n_test"] == 3 * 3  # view 3
 
 
 @pytest.mark.parametrize("env", ["smarthome", "smarthome2d"])

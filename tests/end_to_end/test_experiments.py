@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -90,6 +91,7 @@ def test_each_ends_with_answers_of_its_own(written, experiment):
     metrics = json.loads(written(experiment, "08_reporting", "metrics.json").read_text())
     answers = pd.read_parquet(written(experiment, "07_model_output", "predictions.parquet"))
     assert metrics["n_test"] == len(answers) == 16
+    assert (metrics["class_list"], metrics["unseen_classes"]) == ("trained", [])
     assert metrics["accuracy"] == pytest.approx((answers["true"] == answers["predicted"]).mean())
     probabilities = answers.filter(regex="^p:")
     assert probabilities.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-4)
@@ -150,6 +152,33 @@ def test_what_is_tuned(written, tiny_llm_folder, experiment, adapters):
     if not adapters:
         base, tuned = (load_file(folder / "model.safetensors") for folder in (tiny_llm_folder, recognizer))
         assert not any((base[name] == tuned[name]).all() for name in base)
+
+
+def test_without_discretization_the_language_model_reads_features(written):
+    sentences = pd.read_parquet(written("no_discretization", "04_feature", "action_sentences.parquet"))
+    features = np.load(written("no_discretization", "04_feature", "action_sentences.features.npy"))
+    assert features.shape == (len(sentences), STEPS, 32)
+    assert features.dtype == np.float16
+    assert np.isfinite(features).all()
+    assert np.unique(features, axis=0).shape == features.shape  # not a few codes again
+    recognizer = json.loads(
+        written("no_discretization", "06_models", "recognizer/recognizer.json").read_text()
+    )
+    assert recognizer["input"] == "features"
+    metrics = json.loads(written("no_discretization", "08_reporting", "metrics.json").read_text())
+    assert {"accuracy", "shuffled_accuracy", "bag_of_codes_accuracy"} <= set(metrics)
+
+
+def test_features_too_are_trained_and_scored_once(kedro, written):
+    scores = written("no_discretization", "07_model_output", "scores")
+    kept = {file: file.stat().st_mtime_ns for file in scores.rglob("*.npy")}
+    assert kept
+    predictions = pd.read_parquet(written("no_discretization", "07_model_output", "predictions.parquet"))
+    code, output = kedro("--pipeline=stage2", experiment="no_discretization")
+    assert code == 0, output
+    assert {file: file.stat().st_mtime_ns for file in scores.rglob("*.npy")} == kept
+    again = pd.read_parquet(written("no_discretization", "07_model_output", "predictions.parquet"))
+    pd.testing.assert_frame_equal(again, predictions)
 
 
 def test_an_experiment_with_two_seeds(ablations, workplace):

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from llmar_pipeline.pipeline_registry import stages
+
 pytestmark = pytest.mark.slow
 
 
@@ -100,3 +102,22 @@ def test_the_stages_one_after_the_other(workplace):
     assert code == 0, output
     assert re.search(r"^accuracy +\d+\.\d %", output, re.MULTILINE)
     assert workplace.file("06_models", "vqvae/model.safetensors", data="staged").read_bytes() == trained
+
+
+def test_each_stage_by_itself(workplace, full_run, kedro):
+    for stage in stages():
+        code, output = kedro(f"--pipeline={stage}", data="seven")
+        assert code == 0, (stage, output)
+    assert re.search(r"^accuracy +\d+\.\d %", output, re.MULTILINE)
+    runs = [workplace.file("08_reporting", "metrics.json", data=data) for data in ("data", "seven")]
+    assert runs[0].read_text() == runs[1].read_text()
+
+
+def test_the_doctor_finds_all_that_the_demo_needs(workplace, kedro):
+    code, output = kedro(command="doctor")
+    assert code == 0, output
+    assert re.search(r"^ok +recordings +48 synthetic ones", output, re.MULTILINE)
+    code, output = kedro("--env=nwucla", command="doctor", size="tiny_raw")
+    assert code == 1
+    assert re.search(r"^missing +recordings +.*01_raw/nwucla: expected nwucla files", output, re.MULTILINE)
+    assert re.search(r"^ok +language model", output, re.MULTILINE)

@@ -27,7 +27,8 @@ def reconstructed(monkeypatch) -> list[list[str]]:
         return [(motion, motion + gap)] * len(names)
 
     facts = tokenize.CodebookFacts(4, 2, np.eye(4), np.array([1, 0, 3, 2]), "hyperbolic", 1.0)
-    monkeypatch.setattr(tokenize, "codebook_facts", lambda folder: facts)
+    monkeypatch.setattr(tokenize, "load_vqvae", lambda folder: None)
+    monkeypatch.setattr(tokenize, "codebook_facts", lambda model: facts)
     monkeypatch.setattr(tokenize, "reconstruct_clips", reconstruct)
     monkeypatch.setattr(
         nodes, "SequenceStore", SimpleNamespace(open=lambda folder: SimpleNamespace(topology=KINECT20))

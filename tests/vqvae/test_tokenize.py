@@ -13,6 +13,7 @@ from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.tokenize import (
     codebook_facts,
+    load_vqvae,
     reconstruct_clips,
     reconstruction_error,
     tokenize_clips,
@@ -106,7 +107,7 @@ def test_near_ties_are_decided_alike_alone_and_in_a_batch(model_folder):
 
 
 def test_reconstructions_are_those_of_the_sentences(model_folder, sequences):
-    pairs = list(reconstruct_clips(model_folder, sequences, NAMES, batch_size=4))
+    pairs = list(reconstruct_clips(load_vqvae(model_folder), sequences, NAMES, batch_size=4))
     assert [pair[0].shape for pair in pairs] == [(2, 16, 25, 3)] * 9
     for original, reconstruction in pairs:
         assert np.array_equal(np.isnan(original), np.isnan(reconstruction))
@@ -124,7 +125,7 @@ def test_reconstructions_are_those_of_the_sentences(model_folder, sequences):
 
 
 def test_codebook_facts(model_folder):
-    facts, model = codebook_facts(model_folder), VQVAE.load(model_folder)
+    facts, model = codebook_facts(load_vqvae(model_folder)), VQVAE.load(model_folder)
     assert facts.codes == 32 * facts.books == len(facts.embeddings)
     assert np.array_equal(facts.embeddings, model.code_embeddings().detach().numpy())
     assert np.array_equal(facts.partners[facts.partners], np.arange(facts.codes))

@@ -67,7 +67,7 @@ def tokenize_clips(
 
     Source: "action sentence" of Sec. 3.1 of the paper; features: Table 5; readings ours.
     """
-    model, store = _load(model_folder), SequenceStore.open(sequences)
+    model, store = load_vqvae(model_folder), SequenceStore.open(sequences)
     rows = [
         {**row, "reading": reading}
         for row in splits[splits["split"] != "unused"].to_dict("records")
@@ -98,25 +98,29 @@ def tokenize_clips(
     return table.assign(features=encoded) if features else table
 
 
-def codebook_facts(model_folder: Path) -> CodebookFacts:
+def load_vqvae(folder: Path) -> VQVAE:
+    """A trained VQ-VAE on the processor that encodes, in float64, in which codes are decided."""
+    return VQVAE.load(folder).double().to(processes.device())
+
+
+def codebook_facts(model: VQVAE) -> CodebookFacts:
     """Describe the codebooks of a trained VQ-VAE."""
-    model = VQVAE.load(model_folder)
     books = model.quantizer.books
     partners = torch.cat([book.partners + k * model.quantizer.codes for k, book in enumerate(books)])
-    embeddings = model.code_embeddings().detach().numpy()
+    embeddings = model.code_embeddings().detach().float().cpu().numpy()
     settings = model.settings
     return CodebookFacts(
-        len(embeddings), len(books), embeddings, partners.numpy(), settings.geometry, settings.curvature
+        len(embeddings), len(books), embeddings, partners.cpu().numpy(), settings.geometry, settings.curvature
     )
 
 
 def reconstruct_clips(
-    model_folder: Path, sequences: Path, names: list[str], batch_size: int = 64
+    model: VQVAE, sequences: Path, names: list[str], batch_size: int = 64
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Motion before and after the codebook, clip by clip.
 
     Args:
-        model_folder: a trained VQ-VAE.
+        model: as `load_vqvae` returns it.
         sequences: folder of the normalised store.
         names: which clips.
         batch_size: clips in one pass.
@@ -124,7 +128,7 @@ def reconstruct_clips(
     Yields:
         (original, reconstruction), both [person, V, joint, coordinate], NaN where the original is.
     """
-    model, store = _load(model_folder), SequenceStore.open(sequences)
+    store = SequenceStore.open(sequences)
     stream = model.settings.stream
     for start in range(0, len(names), batch_size):
         clips = Clips.load(store, names[start : start + batch_size], processes.device())
@@ -154,7 +158,3 @@ def reconstruction_error(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> floa
         total += float(distances[observed].sum(dtype=np.float64))
         joints += int(observed.sum())
     return total / joints if joints else float("nan")
-
-
-def _load(model_folder: Path) -> VQVAE:
-    return VQVAE.load(model_folder).double().to(processes.device())

@@ -40,26 +40,28 @@ def describe_codes(
     evaluation: EvaluationConfig,
 ) -> tuple[dict[str, float | int], go.Figure, go.Figure, bytes, bytes]:
     """How the codebook is used and what it keeps of test clips; statistics of training clips beside it."""
-    from llmar_pipeline.vqvae.tokenize import codebook_facts, reconstruct_clips, reconstruction_error
+    from llmar_pipeline.vqvae.tokenize import (
+        codebook_facts,
+        load_vqvae,
+        reconstruct_clips,
+        reconstruction_error,
+    )
 
-    facts = codebook_facts(vqvae_model)
+    model = load_vqvae(vqvae_model)
+    facts = codebook_facts(model)
     topology = SequenceStore.open(sequences).topology
     plain = action_sentences[action_sentences["reading"] == 0]
+    train, test = (plain[plain["split"] == split] for split in ("train", "test"))
+    sampled = train["name"].tolist()[:: -(-len(train) // TRAINING_CLIPS) or 1]
     statistics: dict[str, float | int] = {}
-    for split, prefix in [("train", "train_"), ("test", "")]:
-        clips = plain[plain["split"] == split]
-        sentences, names = clips["codes"].tolist(), clips["name"].tolist()
-        if split == "train":
-            names = names[:: -(-len(names) // TRAINING_CLIPS) or 1]
-        numbers = sentence_statistics(sentences, facts.codes, facts.partners, facts.books)
-        numbers["reconstruction_error"] = reconstruction_error(
-            reconstruct_clips(vqvae_model, sequences, names)
-        )
+    for clips, names, prefix in [(train, sampled, "train_"), (test, test["name"].tolist(), "")]:
+        numbers = sentence_statistics(clips["codes"].tolist(), facts.codes, facts.partners, facts.books)
+        numbers["reconstruction_error"] = reconstruction_error(reconstruct_clips(model, sequences, names))
         statistics |= {prefix + name: value for name, value in numbers.items()}
 
-    usage = code_usage(sentences, facts.codes)  # of test clips, as is what is drawn
-    drawn = clips.drop_duplicates("action").head(max(evaluation.film_strips, 1))
-    pairs = reconstruct_clips(vqvae_model, sequences, drawn["name"].tolist())
+    usage = code_usage(test["codes"].tolist(), facts.codes)
+    drawn = test.drop_duplicates("action").head(max(evaluation.film_strips, 1))
+    pairs = reconstruct_clips(model, sequences, drawn["name"].tolist())
     shown = {
         f"{row.action} ({row.name})": (*pair, row.codes)
         for row, pair in zip(drawn.itertuples(index=False), pairs, strict=True)
