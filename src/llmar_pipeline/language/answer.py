@@ -1,5 +1,6 @@
 """From the language model's output to a class: exact scoring of the class list, and free generation."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,8 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
-from llmar_pipeline.language.instructions import encode_answer
+from llmar_pipeline.language.instructions import encode_answer, encode_prompt
+from llmar_pipeline.language.packing import additive
 
 
 class LabelTrie:
@@ -156,15 +158,18 @@ def score_classes(
         return torch.empty(0, len(trie.class_names))
     was_training = model.training
     model.eval()
+    shared = _read_beginning(model, trie.class_names)
     batches = [
-        _score_batch(model, batch.to(model.device), mask.to(model.device), trie)
+        _score_batch(model, batch.to(model.device), mask.to(model.device), trie, shared)
         for batch, mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True)
     ]
     model.train(was_training)
     return torch.cat(batches)
 
 
-def _score_batch(model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, trie: LabelTrie) -> Tensor:
+def _score_batch(
+    model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, trie: LabelTrie, shared: DynamicCache
+) -> Tensor:
     prompt, prompt_mask = model.embed_prompt(codes, code_mask, trie.class_names)
     rows, length = prompt_mask.shape
     nodes = model.words(trie.node_tokens.to(codes.device)).expand(rows, -1, -1)
@@ -176,16 +181,16 @@ def _score_batch(model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, t
     visible[:, :, :length] &= prompt_mask[:, None, :]
     # A padded place sees itself: a row that sees nothing would be undefined in the softmax.
     visible |= torch.eye(total, dtype=torch.bool, device=codes.device)
-    mask = torch.zeros(visible.shape, dtype=prompt.dtype, device=codes.device)
-    mask.masked_fill_(~visible, torch.finfo(prompt.dtype).min)
 
     depths = prompt_mask.sum(dim=1, keepdim=True) + trie.node_depths.to(codes.device)
+    known = shared.get_seq_length()
     hidden = model.decoder(
-        inputs_embeds=torch.cat([prompt, nodes], dim=1),
-        attention_mask=mask[:, None],
-        position_ids=torch.cat([positions(prompt_mask), depths], dim=1),
-        use_cache=False,
-    ).last_hidden_state[:, length - 1 :]
+        inputs_embeds=torch.cat([prompt, nodes], dim=1)[:, known:],
+        attention_mask=additive(visible[:, None, known:], prompt.dtype),
+        position_ids=torch.cat([positions(prompt_mask), depths], dim=1)[:, known:],
+        past_key_values=_for_clips(shared, rows),
+        use_cache=True,
+    ).last_hidden_state[:, length - 1 - known :]
     # One clip at a time: logits of a whole batch over the vocabulary would fill gigabytes.
     edges = [
         model.vocabulary_head(states)
@@ -194,6 +199,23 @@ def _score_batch(model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, t
         for states in hidden
     ]
     return torch.stack(edges).cpu() @ trie.class_edges.T
+
+
+def _read_beginning(model: ActionLanguageModel, class_names: Sequence[str]) -> DynamicCache:
+    """Keys and values of the instruction in front of the action tokens, which is the same for every clip."""
+    before, _ = encode_prompt(model.tokenizer, model.instruction, class_names)
+    cache = DynamicCache(config=model.base.config)
+    if before:
+        words = model.words(torch.tensor(before, device=model.device))
+        model.decoder(inputs_embeds=words[None], past_key_values=cache, use_cache=True)
+    return cache
+
+
+def _for_clips(shared: DynamicCache, clips: int) -> DynamicCache:
+    """A cache that holds the same for so many clips; more can be added to it."""
+    cache = copy.deepcopy(shared)
+    cache.batch_repeat_interleave(clips)
+    return cache
 
 
 @torch.no_grad()
@@ -219,9 +241,11 @@ def generate_names(
     was_training = model.training
     model.eval()
     longest = max(len(answer) for answer in trie.answers)
+    shared = _read_beginning(model, trie.class_names)
     names: list[str] = []
     for batch, batch_mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True):
-        tokens = _generate_batch(model, batch.to(model.device), batch_mask.to(model.device), trie, longest)
+        batch, batch_mask = batch.to(model.device), batch_mask.to(model.device)
+        tokens = _generate_batch(model, batch, batch_mask, trie, longest, shared)
         for row in tokens.tolist():
             end = row.index(model.tokenizer.eos_token_id) if model.tokenizer.eos_token_id in row else len(row)
             names.append(str(model.tokenizer.decode(row[:end])).strip())
@@ -230,11 +254,16 @@ def generate_names(
 
 
 def _generate_batch(
-    model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, trie: LabelTrie, longest: int
+    model: ActionLanguageModel,
+    codes: Tensor,
+    code_mask: Tensor,
+    trie: LabelTrie,
+    longest: int,
+    shared: DynamicCache,
 ) -> Tensor:
     embeddings, mask = model.embed_prompt(codes, code_mask, trie.class_names)
-    place = positions(mask)
-    cache = DynamicCache(config=model.base.config)
+    known, cache = shared.get_seq_length(), _for_clips(shared, len(codes))
+    embeddings, place = embeddings[:, known:], positions(mask)[:, known:]
     ended = torch.zeros(len(codes), dtype=torch.bool, device=codes.device)
     tokens: list[Tensor] = []
     while len(tokens) < longest and not ended.all():

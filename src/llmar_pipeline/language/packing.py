@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CLIPS_A_ROW = 8
-"""Attention is over whole rows: with more clips it costs more than the shared tokens save."""
+CLIPS_A_ROW = 4
+"""Attention is over whole rows: with more clips it costs about what the shared tokens save."""
 
 
 class Packed(NamedTuple):
@@ -67,3 +67,20 @@ def pack(shared: Tensor, clips: Tensor, mask: Tensor, clips_a_row: int = CLIPS_A
     visible &= torch.ones(length, length, dtype=torch.bool, device=device).tril()
     embeddings = F.embedding(source, torch.cat([shared, clips.flatten(0, 1)]))
     return Packed(embeddings, visible[:, None], position_ids, places)
+
+
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """An attention mask as every implementation of attention takes it.
+
+    Args:
+        visible: Whether a token sees another, bool.
+        dtype: Number type of the embeddings.
+
+    Returns:
+        0 where it does, the least number where it does not, of the same shape.
+
+    Source: ours.
+    """
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
+        ~visible, torch.finfo(dtype).min
+    )
