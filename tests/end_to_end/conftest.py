@@ -23,7 +23,7 @@ tokenization: {{readings: 1}}
 lora: {{rank: 4}}
 lora_training: {{max_steps: 12, batch_size: 4, micro_batch_size: 4, learning_rate: 1.0e-3,
   warmup_steps: 2, schedule: cosine, save_every: 1, log_every: 2}}
-ingestion: {{max_quarantined_share: 0.5}}
+ingestion: {{workers: {workers}, max_quarantined_share: 0.5}}
 demo_recordings: {demo}
 """
 DEMO = "{subjects: [1, 2, 4, 5, 3, 6], cameras: [1, 2], setups: [2, 1], actions: [8, 9, 23, 27]}"
@@ -102,8 +102,9 @@ def workplace(project: Path, tiny_llm_folder: Path, tmp_path_factory: pytest.Tem
     made = Workplace(project, tmp_path_factory.mktemp("workplace"))
     shutil.copytree(project / "conf", made.conf)
     # Only the demo makes recordings up; elsewhere the size must leave that off.
-    (made.conf / "sizes" / "tiny.yml").write_text(TINY.format(llm=tiny_llm_folder, demo=DEMO))
-    (made.conf / "sizes" / "tiny_raw.yml").write_text(TINY.format(llm=tiny_llm_folder, demo="null"))
+    for size, demo, workers in (("tiny", DEMO, 1), ("tiny_raw", "null", 2)):
+        text = TINY.format(llm=tiny_llm_folder, demo=demo, workers=workers)
+        (made.conf / "sizes" / f"{size}.yml").write_text(text)
     return made
 
 
