@@ -8,22 +8,16 @@ imports once; peak memory is that of the process, as the kernel counts it.
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
-import psutil
-import torch
+from measuring import ROOT, machine
 
-from llmar_pipeline.io.tracking import git_revision
 from llmar_pipeline.pipeline_registry import stages
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -59,20 +53,11 @@ def measure(
     return Measurement(stage, seconds, usage.ru_maxrss * unit / 2**20)
 
 
-def processor() -> str:
-    """Name of the CPU."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def render(measurements: list[Measurement], command: str) -> str:
     """The Markdown page."""
     rows = [f"| {m.stage} | {m.seconds:.1f} | {m.peak_mib:.0f} |" for m in measurements]
     total = sum(m.seconds for m in measurements)
     peak = max(m.peak_mib for m in measurements)
-    memory = psutil.virtual_memory().total / 2**30
     return "\n".join(
         [
             "# The demo, stage by stage",
@@ -82,13 +67,7 @@ def render(measurements: list[Measurement], command: str) -> str:
             *rows,
             f"| all | {total:.1f} | {peak:.0f} |",
             "",
-            f"- command: `{command}`",
-            "- seed: 0 (the default of every stage)",
-            f"- machine: {processor()}, {os.cpu_count()} cores, {memory:.0f} GiB",
-            f"- Python {platform.python_version()}, torch {torch.__version__}, "
-            f"{torch.get_num_threads()} threads",
-            f"- revision {git_revision() or 'unknown'}, {date.today().isoformat()}",
-            "",
+            *machine(command, "0 (the default of every stage)"),
             "Each stage is a process of its own, so its seconds include Python's start and imports.",
             "",
         ]

@@ -8,7 +8,6 @@ on the same files, so that the ratio of the two does not depend on how busy the 
 
 import argparse
 import os
-import platform
 import resource
 import sys
 import tempfile
@@ -16,7 +15,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from itertools import cycle, islice, product
 from multiprocessing import get_context
 from pathlib import Path
@@ -172,9 +170,7 @@ def _store(corpus: Corpus, raw: Path, target: Path, workers: int) -> tuple[float
 
 def render(tables: dict[str, list[Row]], stored: list[Stored], command: str) -> str:
     """The Markdown page."""
-    from demo import processor  # here: it imports torch, whose memory is not to be measured
-
-    from llmar_pipeline.io.tracking import git_revision
+    from measuring import machine  # here: it imports torch, whose memory is not to be measured
 
     lines = ["# Reading recordings", ""]
     for title, rows in tables.items():
@@ -197,16 +193,10 @@ def render(tables: dict[str, list[Row]], stored: list[Stored], command: str) -> 
             for s in stored
         ]
         lines.append("")
-    memory = psutil.virtual_memory().total / 2**30
     return "\n".join(
         [
             *lines,
-            f"- command: `{command}`",
-            "- seed: 0 (of the generated files)",
-            f"- machine: {processor()}, {os.cpu_count()} cores, {memory:.0f} GiB",
-            f"- Python {platform.python_version()}, numpy {np.__version__}",
-            f"- revision {git_revision() or 'unknown'}, {date.today().isoformat()}",
-            "",
+            *machine(command, "0 (of the generated files)", f"numpy {np.__version__}"),
             f"Every reader reads every file {ROUNDS} times, in turns with the others; its best turn counts.",
             "*times* is how many times as fast as the straightforward reader it is. The files lie in the",
             "page cache. Seconds are the processor's (files a second and core), except for all workers",

@@ -8,40 +8,19 @@ processor seconds count, so that the ratios do not depend on how busy the machin
 """
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 
-import psutil
-import torch
-from stage1_quantisation import GPU, quantise
+from measuring import ROOT, machine, one_thread, write_page
+from stage1_quantisation import quantise
 from stage1_training import encode, train
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def machine(command: str) -> list[str]:
-    """What the numbers were measured on."""
-    from demo import processor
-
-    from llmar_pipeline.io.tracking import git_revision
-
-    gpu = f"{torch.cuda.get_device_name()}, " if GPU else ""
-    memory = psutil.virtual_memory().total / 2**30
-    return [
-        f"- command: `{command}`",
-        "- seed: 0",
-        f"- machine: {gpu}{processor()}, {os.cpu_count()} cores, {memory:.0f} GiB",
-        f"- Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
-        f"- revision {git_revision() or 'unknown'}, {date.today().isoformat()}",
-        "",
-        "*times*: time, or speed, relative to the table's first row, at the median of turns in which all",
-        "take part. On a CPU seconds are the processor's: one thread.",
-        "",
-    ]
+TIMES = [
+    "*times*: time, or speed, relative to the table's first row, at the median of turns in which all",
+    "take part. On a CPU seconds are the processor's: one thread.",
+    "",
+]
 
 
 def main() -> None:
@@ -53,8 +32,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile encoder and decoder")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "stage1.md")
     arguments = parser.parse_args()
-    if not GPU:
-        torch.set_num_threads(1)
+    one_thread()
     command = " ".join(["python benchmarks/stage1.py", *sys.argv[1:]])
 
     lines = ["# The first stage", ""]
@@ -66,10 +44,7 @@ def main() -> None:
             lines += train(Path(name), *settings)
         if arguments.only in (None, "encode"):
             lines += encode(Path(name))
-    page = "\n".join([*lines, *machine(command)])
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(page, encoding="utf-8")
-    print(page)
+    write_page(arguments.out, [*lines, *machine(command), *TIMES])
 
 
 if __name__ == "__main__":

@@ -1,44 +1,19 @@
 """The quantisation step against geoopt's broadcast distance and a Euclidean quantiser; see stage1.py."""
 
-import resource
-import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from statistics import median
 
 import torch
 from geoopt.manifolds.stereographic import PoincareBall
+from measuring import DEVICE, in_fresh_process, now, peak, take_turns, times
 from torch import Tensor
 
 from llmar_pipeline.vqvae import ball
 from llmar_pipeline.vqvae.losses import gumbel_noise, token_counts
 
-GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if GPU else "cpu")
 BATCH, TOKENS, CODES, DIMENSIONS = 256, 16, 512, (576, 5120)  # the paper's; 576: the demo's language model
 CHUNK_BYTES, CHUNKS = 64 * 2**20, 4  # of geoopt's [features, codes, d]: size of a chunk, chunks measured
-
-
-def now() -> float:
-    """Seconds: on a GPU of the clock, when all its work is done; else of this process's processor."""
-    if GPU:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()
-
-
-def take_turns(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Each way's results, measured in turns; an unmeasured round comes first."""
-    turns = [{name: way() for name, way in ways.items()} for _ in range(rounds + 1)]
-    return {name: [turn[name] for turn in turns[1:]] for name in ways}
-
-
-def times(results: dict[str, list[float]], name: str, base: str) -> float:
-    """How many times the base's result, at the median turn."""
-    return median(own / other for own, other in zip(results[name], results[base], strict=True))
 
 
 def euclidean(features: Tensor, codes: Tensor) -> Tensor:
@@ -103,16 +78,9 @@ def peak_mib(way: str, dimension: int) -> float:
     """Memory that `distance_step` takes beyond its inputs; to be called in a fresh process."""
     features, codes, gradient = inputs(dimension)
     distance_step(way, features[:16], codes[:16], gradient[:16, :16])  # loads libraries
-    before = _peak()
+    before = peak()
     distance_step(way, features, codes, gradient)
-    return (_peak() - before) / 2**20
-
-
-def _peak() -> int:
-    if GPU:
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return (peak() - before) / 2**20
 
 
 def quantise(rounds: int) -> list[str]:
@@ -120,8 +88,7 @@ def quantise(rounds: int) -> list[str]:
     peaks: dict[tuple[str, int], float] = {}
     for dimension in DIMENSIONS:  # first, since a new process inherits this one's peak
         for way in WAYS:
-            with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                peaks[way, dimension] = process.submit(peak_mib, way, dimension).result()
+            peaks[way, dimension] = in_fresh_process(peak_mib, way, dimension)
     lines = [f"## Quantisation: {BATCH * TOKENS:,} features, {CODES} codes, forward and backward", ""]
     for dimension in DIMENSIONS:
         given = inputs(dimension)

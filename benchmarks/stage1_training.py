@@ -3,12 +3,11 @@
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from stage1_quantisation import DEVICE, GPU, now, take_turns, times
+from measuring import DEVICE, GPU, Precision, matmul_flops, now, schedule, take_turns, times
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,13 +17,10 @@ from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
-from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.tokenize import tokenize_clips
 from llmar_pipeline.vqvae.train import Language, train_vqvae
-
-Precision = Literal["float32", "bfloat16"]
 
 CLIPS, SHORTEST, LONGEST = 200, 50, 150  # clips, frames
 # The paper's sizes on a GPU; on a CPU those of conf/sizes/laptop.yml.
@@ -102,24 +98,7 @@ def plain_training(store: SequenceStore, steps: int, precision: Precision) -> fl
 
 def our_training(store: SequenceStore, steps: int, precision: Precision, compiled: bool) -> float:
     """Clips a second of `train_vqvae` with all its checks and logs, in the second half of its steps."""
-    training = TrainingConfig(
-        max_steps=steps,
-        batch_size=BATCH,
-        micro_batch_size=BATCH,
-        learning_rate=2e-4,
-        adam_betas=(0.9, 0.99),
-        weight_decay=0,
-        warmup_steps=0,
-        schedule="constant",
-        step_decay_at=0,
-        step_decay_factor=1,
-        max_gradient_norm=0,
-        save_every=steps,
-        log_every=steps // 2,
-        seed=0,
-        precision=precision,
-        compile=compiled,
-    )
+    training = schedule(steps, BATCH, precision=precision, compile=compiled)
     logged = []
     with tempfile.TemporaryDirectory(prefix="llmar-bench-") as folder:
         train_vqvae(
@@ -144,18 +123,6 @@ def step_flops(store: SequenceStore) -> int:
     with FlopCounterMode(display=False) as count:
         model(motion.to(DEVICE), mask.to(DEVICE)).loss.backward()
     return count.get_total_flops()
-
-
-def matmul_flops(precision: Precision) -> float:
-    """Flops a second of large square matrix products here, at their best."""
-    size = 8192 if GPU else 2048
-    matrix = torch.randn(size, size, device=DEVICE, dtype=getattr(torch, precision))
-    best = np.inf
-    for _ in range(5):
-        started = now()
-        matrix @ matrix
-        best = min(best, now() - started)
-    return 2 * size**3 / best
 
 
 def train(folder: Path, steps: int, precision: Precision, compiled: bool, rounds: int = 3) -> list[str]:

@@ -1,19 +1,19 @@
 """How fast the second stage is, written to benchmarks/results/stage2.md.
 
-Two parts: training against the plain recipe (peft and Trainer), and scoring a class list against one
-forward pass a class. Ways that are compared take turns, and on a CPU one thread works and its processor
-seconds count, so that the ratios do not depend on how busy the machine is.
+Three parts: training against the plain recipe (peft and Trainer), scoring a class list against one
+forward pass a class, and the way from a raw file to a name. Ways that are compared take turns, and on a
+CPU one thread works and its processor seconds count, so that the ratios depend little on how busy the
+machine is.
 
-    python benchmarks/stage2.py [--only train|score] [--llm smollm2] [--precision float32] [--out F.md]
+    python benchmarks/stage2.py [--only train|score|recognize] [--llm smollm2] [--batches 8 32] [--out F.md]
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-import torch
-from stage1 import ROOT, machine
-from stage1_quantisation import GPU
+from measuring import GPU, ROOT, machine, one_thread, write_page
+from stage2_end_to_end import recognize
 from stage2_scoring import score
 from stage2_training import train
 
@@ -22,32 +22,31 @@ from llmar_pipeline.language.config import LLMConfig
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["train", "score"], help="one part; default: both")
-    parser.add_argument("--steps", type=int, default=20, help="of each training")
+    parser.add_argument("--only", choices=["train", "score", "recognize"], help="one part; default: all")
+    parser.add_argument("--steps", type=int, default=6, help="of each training")
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 32], help="of each training")
     parser.add_argument("--classes", type=int, nargs="+", default=[10, 60, 120], help="that are scored")
-    parser.add_argument("--rounds", type=int, default=3, help="turns that count")
+    parser.add_argument("--rounds", type=int, default=2, help="turns that count; half of them of trainings")
     parser.add_argument("--llm", default="smollm2", help="as llm.model")
     parser.add_argument(
         "--precision", choices=["float32", "bfloat16"], default="bfloat16", help="of training"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "stage2.md")
     arguments = parser.parse_args()
-    if not GPU:
-        torch.set_num_threads(1)
+    one_thread()
     command = " ".join(["python benchmarks/stage2.py", *sys.argv[1:]])
     llm = LLMConfig(model=arguments.llm, precision=arguments.precision)
     cache = ROOT / "data" / "06_models" / "llm"
 
     lines = ["# The second stage", ""]
     if arguments.only in (None, "train"):
-        lines += train(llm, cache, arguments.batches, arguments.steps, arguments.rounds)
+        lines += train(llm, cache, arguments.batches, arguments.steps, max(1, arguments.rounds // 2))
     if arguments.only in (None, "score"):
         lines += score(llm, cache, arguments.classes, arguments.rounds)
-    page = "\n".join([*lines, *machine(command)])
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(page, encoding="utf-8")
-    print(page)
+    if arguments.only in (None, "recognize"):
+        lines += recognize(llm, cache, 1)
+    note = "On a CPU seconds are the processor's: one thread." if not GPU else ""
+    write_page(arguments.out, [*lines, *machine(command), note, ""])
 
 
 if __name__ == "__main__":

@@ -1,30 +1,34 @@
 """Training of the second stage against the plain recipe, peft and Trainer; see stage2.py."""
 
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from measuring import GPU, in_fresh_process, matmul_flops, now, peak, schedule, times
 from peft import LoraConfig, get_peft_model
-from stage1_quantisation import GPU, _peak, now, take_turns, times
-from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
 
 from llmar_pipeline.corpora.ntu import CLASS_NAMES
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, encode_prompt, load_instruction
-from llmar_pipeline.language.llm import hidden_size, load_llm, load_tokenizer
+from llmar_pipeline.language.llm import ensure_llm, hidden_size, load_llm, load_tokenizer
 from llmar_pipeline.language.lora import train_lora
-from llmar_pipeline.training.config import TrainingConfig
 
 CLIPS, TOKENS, CODES = 600, 16, 512  # W and U of the paper
 CLASSES = CLASS_NAMES[:60]
-WAYS = ("plain recipe", "ours")
+WARM_UP = 2  # steps of each training that do not count
 
 
 def sentences() -> pd.DataFrame:
@@ -48,20 +52,61 @@ def codebook(width: int) -> Tensor:
     return 3 / width**0.5 * torch.randn(CODES, width, generator=torch.Generator().manual_seed(0))
 
 
-class Halfway(TrainerCallback):
-    """Notes the time at the half and at the end of a training."""
+class Work(NamedTuple):
+    """What a clip takes: tokens, and products with weights.
 
-    def __init__(self, steps: int) -> None:
-        self.wanted, self.noted = (steps // 2, steps), []
+    Attributes:
+        tokens: Without padding, the answer's included.
+        plain: Flops of a training step that reads the instruction for every clip, answers padded to the
+            longest, and the vocabulary at every position.
+        needed: Flops where the instruction in front is read once a batch, nothing is padded, and the
+            vocabulary is read where an answer is predicted.
+    """
+
+    tokens: float
+    plain: float
+    needed: float
+
+
+def weights(llm_config: LLMConfig, cache: Path) -> tuple[int, int]:
+    """Weights that a token is multiplied with: those of all layers, and those of the vocabulary."""
+    with torch.device("meta"):
+        llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(ensure_llm(llm_config, cache)))
+    layers = sum(m.weight.numel() for m in llm.get_decoder().modules() if isinstance(m, nn.Linear))
+    return layers, llm.get_output_embeddings().weight.numel()
+
+
+def work(llm_config: LLMConfig, cache: Path, batch: int) -> Work:
+    """Of training; without attention and adapters, a few percent.
+
+    A product takes two flops forward and two backward: weights that are frozen have no gradient.
+    """
+    tokenizer = load_tokenizer(llm_config, cache)
+    before, after = map(len, encode_prompt(tokenizer, load_instruction("recognize"), []))
+    masks = encode_answers(tokenizer, CLASSES)[1]
+    answer, longest = masks.sum().item() / len(CLASSES), masks.shape[1]
+    layers, vocabulary = weights(llm_config, cache)
+    padded = before + TOKENS + after + longest
+    return Work(
+        before + TOKENS + after + answer,
+        4 * padded * (layers + vocabulary),
+        4 * ((before / batch + TOKENS + after + answer - 1) * layers + answer * vocabulary),
+    )
+
+
+class Clock(TrainerCallback):
+    """Notes the time at the end of every step."""
+
+    def __init__(self) -> None:
+        self.noted: list[float] = []
 
     def on_step_end(self, args, state, control, **kwargs) -> None:  # type: ignore[no-untyped-def]
         """Note the time."""
-        if state.global_step in self.wanted:
-            self.noted.append(now())
+        self.noted.append(now())
 
 
-def plain_recipe(llm_config: LLMConfig, cache: Path, batch: int, steps: int) -> float:
-    """Clips a second of what scripts of the field do.
+def plain_recipe(llm_config: LLMConfig, cache: Path, batch: int, steps: int) -> list[float]:
+    """When each step of what scripts of the field do ended.
 
     The action tokens are new words of the tokenizer, samples are padded to the longest, labels of the prompt
     are -100, and the model's own loss reads the logits of every position.
@@ -96,7 +141,7 @@ def plain_recipe(llm_config: LLMConfig, cache: Path, batch: int, steps: int) -> 
                 "labels": [*[-100] * len(prompt), *answers[label].masked_fill(~masks[label], -100).tolist()],
             }
         )
-    halfway = Halfway(steps)
+    clock = Clock()
     with tempfile.TemporaryDirectory(prefix="llmar-bench-") as folder:
         arguments = TrainingArguments(
             folder,
@@ -109,29 +154,13 @@ def plain_recipe(llm_config: LLMConfig, cache: Path, batch: int, steps: int) -> 
             logging_strategy="no",
             use_cpu=not GPU,
         )
-        Trainer(model, arguments, default_data_collator, samples, callbacks=[halfway]).train()
-    started, ended = halfway.noted
-    return (steps - steps // 2) * batch / (ended - started)
+        Trainer(model, arguments, default_data_collator, samples, callbacks=[clock]).train()
+    return clock.noted
 
 
-def ours(llm_config: LLMConfig, cache: Path, batch: int, steps: int) -> float:
-    """Clips a second of `train_lora` with all its checks and logs."""
-    training = TrainingConfig(
-        max_steps=steps,
-        batch_size=batch,
-        micro_batch_size=batch,
-        learning_rate=1e-4,
-        adam_betas=(0.9, 0.999),
-        weight_decay=0,
-        warmup_steps=0,
-        schedule="constant",
-        step_decay_at=0,
-        step_decay_factor=1,
-        max_gradient_norm=1,
-        save_every=10 * steps,
-        log_every=steps // 2,
-        seed=0,
-    )
+def ours(llm_config: LLMConfig, cache: Path, batch: int, steps: int) -> list[float]:
+    """When each step of `train_lora`, with all its checks and a log, ended."""
+    training = schedule(steps, batch, learning_rate=1e-4, max_gradient_norm=1, log_every=1)
     noted: list[float] = []
     codes = codebook(hidden_size(llm_config, cache))
     with tempfile.TemporaryDirectory(prefix="llmar-bench-") as folder:
@@ -139,53 +168,63 @@ def ours(llm_config: LLMConfig, cache: Path, batch: int, steps: int) -> float:
             sentences(), codes, llm_config, cache, AdapterConfig(), training, Path(folder),
             lambda record, step: noted.append(now()),
         )  # fmt: skip
-    return (steps - steps // 2) * batch / (noted[1] - noted[0])
+    return noted
 
 
-def peak_mib(way: str, *settings: object) -> float:
-    """The most memory that a process takes in two steps, weights included; to be called in a fresh one."""
-    if not GPU:
-        torch.set_num_threads(1)
-    RECIPES[way](*settings, 2)
-    return _peak() / 2**20
-
-
-RECIPES: dict[str, Callable[..., float]] = {"plain recipe": plain_recipe, "ours": ours}
-
-
-def tokens_a_clip(llm_config: LLMConfig, cache: Path) -> float:
-    """Tokens of a clip alone, its answer's included: those that a recipe without padding would read."""
-    tokenizer = load_tokenizer(llm_config, cache)
-    prompt = sum(map(len, encode_prompt(tokenizer, load_instruction("recognize"), []))) + TOKENS
-    return prompt + encode_answers(tokenizer, CLASSES)[1].sum().item() / len(CLASSES)
+def measure(way: str, llm_config: LLMConfig, cache: Path, batch: int, steps: int) -> tuple[float, float]:
+    """Seconds of a training step, at the median, and peak memory in MiB, weights included."""
+    ended = {"plain recipe": plain_recipe, "ours": ours}[way](llm_config, cache, batch, steps)
+    return median(np.diff(ended[WARM_UP - 1 :])), peak() / 2**20
 
 
 def train(llm_config: LLMConfig, cache: Path, batches: list[int], steps: int, rounds: int) -> list[str]:
     """The Markdown section of training."""
-    tokens = tokens_a_clip(llm_config, cache)
-    lines = [f"## Training: {llm_config.model}, {llm_config.precision}, {tokens:.1f} tokens a clip", ""]
+    float32, same = "plain recipe, float32", f"plain recipe, {llm_config.precision}"  # or one and the same
+    ways = {
+        float32: ("plain recipe", llm_config.model_copy(update={"precision": "float32"})),
+        same: ("plain recipe", llm_config),
+        f"ours, {llm_config.precision}": ("ours", llm_config),
+    }
+    takes = [work(llm_config, cache, batch) for batch in batches]
+    lines = [f"## Training: {llm_config.model}, {takes[0].tokens:.1f} tokens a clip", ""]
     lines += [
-        "| batch | recipe | tokens/s | clips/s | times | peak memory, MiB |",
-        "|---:|---|---:|---:|---:|---:|",
+        f"| batch | recipe | tokens/s | clips/s | times {same.split()[-1]} | times float32 "
+        "| GFLOP a clip | of the peak | peak memory, MiB |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for batch in batches:
-        peaks = {}
-        for way in WAYS:  # first, since a new process inherits this one's peak
-            with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                peaks[way] = process.submit(peak_mib, way, llm_config, cache, batch).result()
-        turns = {way: (lambda way=way: RECIPES[way](llm_config, cache, batch, steps)) for way in WAYS}  # noqa: B023
-        speeds = take_turns(turns, rounds)
-        lines += [
-            f"| {batch} | {way} | {median(speeds[way]) * tokens:,.0f} | {median(speeds[way]):,.2f} | "
-            f"{times(speeds, way, WAYS[0]):.2f} | {peaks[way]:,.0f} |"
-            for way in WAYS
+    peaks = {config.precision: matmul_flops(config.precision) for _, config in ways.values()}
+    for batch, takes_clip in zip(batches, takes, strict=True):
+        turns = [
+            {
+                name: in_fresh_process(measure, way, config, cache, batch, steps)
+                for name, (way, config) in ways.items()
+            }
+            for _ in range(rounds)
         ]
+        speeds = {name: [batch / turn[name][0] for turn in turns] for name in ways}
+        for name, (way, config) in ways.items():
+            speed, flops = median(speeds[name]), takes_clip.needed if way == "ours" else takes_clip.plain
+            lines.append(
+                f"| {batch} | {name} | {speed * takes_clip.tokens:,.0f} | {speed:,.2f} "
+                f"| {times(speeds, name, same):.2f} | {times(speeds, name, float32):.2f} | {flops / 1e9:.1f} "
+                f"| {speed * flops / peaks[config.precision]:.0%} "
+                f"| {median(turn[name][1] for turn in turns):,.0f} |"
+            )
+    limits = ", ".join(
+        f"{takes_clip.plain / takes_clip.needed:.2f} at batch {batch}"
+        for batch, takes_clip in zip(batches, takes, strict=True)
+    )
     lines += [
         "",
-        f"{steps} steps, of which the second half counts. *plain recipe*: peft, Trainer and its default",
-        "collator; action tokens are new words of the vocabulary, samples are padded to the longest answer",
-        "of the corpus, and the loss reads the logits of every position. *tokens*: without padding. *peak",
-        "memory*: of the whole process.",
+        f"{steps} steps, of which the first {WARM_UP} do not count; each training in a process of its own.",
+        "*plain recipe*: peft, Trainer and its default collator; action tokens are new words of the",
+        "vocabulary, samples are padded to the longest answer of the corpus, and the loss reads the logits",
+        "of every position. *times*: faster than the plain recipe in that precision. *tokens*: no padding.",
+        "*GFLOP*: products with weights, forward and backward, without those of attention and adapters.",
+        "*peak*: of a large matrix product, "
+        + ", ".join(f"{flops / 1e9:,.0f} GFLOP/s in {precision}" for precision, flops in peaks.items())
+        + ". *peak memory*: of the whole process.",
+        f"The limit in the same precision, where both recipes reach the same share of the peak: {limits}.",
         "",
     ]
     return lines

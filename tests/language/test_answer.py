@@ -60,6 +60,28 @@ def test_tree_scores_equal_one_forward_a_name(build, clips, instruction):
     torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
 
 
+def test_an_instruction_with_nothing_in_front_is_scored_too(build, clips):
+    model = build()
+    model.instruction = "[tokens] is the action."
+    codes, code_mask = clips
+    scores = score_classes(model, codes, code_mask, LabelTrie(NAMES, model.tokenizer))
+    expected = torch.stack([brute_force(model, c[m], NAMES) for c, m in zip(codes, code_mask, strict=True)])
+    torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
+
+
+def test_the_instruction_in_front_is_read_once(build, clips):
+    model = build()
+    read = []
+    model.decoder.register_forward_pre_hook(
+        lambda _, args, given: read.append(given["inputs_embeds"].shape[:2]), with_kwargs=True
+    )
+    trie = LabelTrie(NAMES, model.tokenizer)
+    score_classes(model, *clips, trie, batch_size=2)
+    before, after = encode_prompt(model.tokenizer, model.instruction, NAMES)
+    own = clips[0].shape[1] + len(after) + len(trie.node_tokens)
+    assert read == [(1, len(before)), (2, own), (2, own)]
+
+
 def test_tree_scores_are_the_training_loss(build, clips):
     model = build()
     codes, code_mask = clips

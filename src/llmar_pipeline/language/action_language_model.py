@@ -305,8 +305,6 @@ class ActionLanguageModel(nn.Module):
             llm, _ = load_llm(config, cache, dtype)
             check("hidden size", manifest["hidden_size"], llm.config.hidden_size)
             tuned = PeftModel.from_pretrained(llm, folder)
-            if llm.dtype == torch.float32 and config.quantization == "none":
-                tuned.merge_adapter()  # a third faster; other number types would round the update away
         else:
             tuned = load_weights(folder, dtype or getattr(torch, config.precision))
         rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]

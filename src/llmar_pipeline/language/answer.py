@@ -131,7 +131,8 @@ def score_classes(
 
     Each answer's value is the sum of log p(token | prompt, earlier answer tokens) over its tokens and
     end-of-sequence. Prompt and tree nodes pass together under a mask that shows each node the prompt and its
-    own beginning only. Softmax over classes gives probabilities.
+    own beginning only; the instruction in front of the action tokens is read once for all clips. Softmax over
+    classes gives probabilities.
 
     Args:
         model: The language model; load it in float32, bfloat16 sums drift by up to 1 nat.
