@@ -147,7 +147,7 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
 
 
 def _write(table: pd.DataFrame, file: Path) -> None:
-    from llmar_pipeline.training.checkpoints import write_json
+    from llmar_pipeline.files import write_json
 
     summary = []
     for experiment, runs in table.groupby("experiment", sort=False):

@@ -9,10 +9,10 @@ from tiny_llm import CLASS_NAMES, write_tiny_llm
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from llmar_pipeline.language.answer import pad_sentences
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers
 from llmar_pipeline.language.llm import attach_lora, load_llm
+from llmar_pipeline.language.packing import pad_sentences
 
 BYTES = {torch.bfloat16: 2, torch.float32: 4}
 NF4 = 1 / 2 + 1 / 64 + 4 / (64 * 256)

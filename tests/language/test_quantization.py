@@ -122,7 +122,7 @@ def test_full_tuning_is_refused(nf4_config, train, tmp_path):
 def test_what_was_made_before_there_was_quantisation_still_counts(train, plain_config, tmp_path):
     model, _ = train("old", ADAPTER, plain_config)
     fingerprint = json.loads((tmp_path / "old_steps" / "fingerprint.json").read_text())
-    assert fingerprint["llm"] == {"model": plain_config.model, "precision": "float32"}
+    assert sorted(fingerprint["llm"]) == ["precision", "tokenizer", "weights"]
     model.save(tmp_path / "model")
     manifest = json.loads((tmp_path / "model" / "recognizer.json").read_text())
     assert manifest["llm"].pop("quantization") == "none"

@@ -27,7 +27,7 @@ CLIPS = [clip("a", 1, 3), clip("b", 2, 7), clip("c", 2, 1)]
 def write(folder: Path, *shards: list[Sequence]) -> None:
     with StoreWriter(folder, 2, STICK) as writer:
         for number, clips in enumerate(shards):
-            with writer.shard(f"key {number}") as shard:
+            with writer.shard({"key": f"key {number}"}) as shard:
                 shard.notes["clips"] = len(clips)
                 for item in clips:
                     shard.append(item)
@@ -96,10 +96,10 @@ def test_an_empty_store_opens(tmp_path: Path) -> None:
 def break_off(folder: Path) -> None:
     """A second shard that is not finished."""
     with StoreWriter(folder, 2, STICK) as writer:
-        if writer.reuse("key 0") is None:
-            with writer.shard("key 0") as shard:
+        if writer.reuse({"key": "key 0"}) is None:
+            with writer.shard({"key": "key 0"}) as shard:
                 shard.append(CLIPS[0])
-        with writer.shard("key 1") as shard:
+        with writer.shard({"key": "key 1"}) as shard:
             shard.append(CLIPS[1])
             raise KeyboardInterrupt
 
@@ -112,9 +112,9 @@ def test_broken_off_writing_leaves_no_store_but_its_shards(tmp_path: Path) -> No
     ):
         SequenceStore.open(tmp_path)
     with StoreWriter(tmp_path, 2, STICK) as writer:
-        assert writer.reuse("key 0") == {}
-        assert writer.reuse("key 1") is None
-        with writer.shard("key 1") as shard:
+        assert writer.reuse({"key": "key 0"}) == {}
+        assert writer.reuse({"key": "key 1"}) is None
+        with writer.shard({"key": "key 1"}) as shard:
             shard.append(CLIPS[2])
     assert SequenceStore.open(tmp_path).names == ["a", "c"]
 
@@ -123,8 +123,7 @@ def test_shards_are_reused_only_where_key_and_size_fit(tmp_path: Path) -> None:
     write(tmp_path, CLIPS[:1], CLIPS[1:])
     inode = (tmp_path / "shard-00000.bin").stat().st_ino
     with StoreWriter(tmp_path, 2, STICK) as writer:
-        assert writer.reuse("another key") is None
-        assert writer.reuse("key 0") == {"clips": 1}
+        assert writer.reuse({"key": "key 0"}) == {"clips": 1}
     assert SequenceStore.open(tmp_path).names == ["a"]
     assert (tmp_path / "shard-00000.bin").stat().st_ino == inode
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -134,7 +133,25 @@ def test_shards_are_reused_only_where_key_and_size_fit(tmp_path: Path) -> None:
     ]
     with (tmp_path / "shard-00000.bin").open("ab") as file:
         file.write(b"more")
-    assert StoreWriter(tmp_path, 2, STICK).reuse("key 0") is None
+    assert StoreWriter(tmp_path, 2, STICK).reuse({"key": "key 0"}) is None
+
+
+def test_shards_of_another_origin_are_set_aside_once_and_the_newest_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "store"
+    for wanted, kept in (("key", []), ("second", ["store.before-1"]), ("third", ["store.before-2"])):
+        caplog.clear()
+        with StoreWriter(folder, 2, STICK) as writer:
+            for number, item in enumerate(CLIPS):
+                assert writer.reuse({"key": f"{wanted} {number}"}) is None
+                with writer.shard({"key": f"{wanted} {number}"}) as shard:
+                    shard.append(item)
+        assert [path.name for path in tmp_path.iterdir() if path != folder] == kept
+        assert len(caplog.messages) == len(kept)
+    aside = tmp_path / "store.before-2"
+    assert SequenceStore.open(aside).names == SequenceStore.open(folder).names  # whole, to be looked at
+    assert "from shard-00000 on: key changed from second 0 to third 0; set aside as " in caplog.text
 
 
 def test_a_changed_shard_takes_the_manifest_away_first(tmp_path: Path) -> None:

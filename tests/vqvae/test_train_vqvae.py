@@ -71,7 +71,7 @@ def test_terms_that_need_the_language_model_say_so(changes, term, sequences, tmp
 def test_other_words_start_over(sequences, tmp_path, caplog):
     run(sequences, tmp_path)
     run(sequences, tmp_path, Language(words=WORDS + 1))
-    assert "starting over" in caplog.text
+    assert "language.words changed" in caplog.text
 
 
 def test_mixed_precision_stays_near_float32(sequences, tmp_path):

@@ -25,6 +25,7 @@ from llmar_pipeline.skeletons.topology import Topology
 _CLIPS_PER_TASK = 32
 _LARGEST_FILE = 64 * 2**20  # bytes; a recording of an hour
 PICKLE = ".pkl"
+_PACKAGE = __name__.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,13 @@ class Corpus:
     class_clips: tuple[int, ...] | None = None
     captured: Callable[[pd.DataFrame], set[str]] | None = None
     excluded: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @property
+    def modules(self) -> list[str]:
+        """Modules of this package that its reader is written in, as `code_of` takes them."""
+        parts = (type(self), *(getattr(part, "func", part) for part in (self.parse, self.parse_name)))
+        own = {part.__module__ for part in parts if part.__module__.startswith(f"{_PACKAGE}.")}
+        return sorted(name.removeprefix(f"{_PACKAGE}.") for name in own)
 
     def open(self, folder: Path) -> "Corpus":
         """The corpus as it lies in a folder: itself, unless the folder says what it is (`custom`)."""

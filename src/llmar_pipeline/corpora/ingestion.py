@@ -1,22 +1,22 @@
 """Reading a folder of recordings once, into one store; what cannot be read is listed, not lost."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence as SequenceOf
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
+from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Reader, Source
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.pyskl import forget
+from llmar_pipeline.files import json_checksum
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
-from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter, code_digest
+from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter
 
 logger = logging.getLogger(__name__)
 
@@ -78,10 +78,10 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
     ):
         for start in range(0, len(sources), CLIPS_PER_SHARD):
             batch = sources[start : start + CLIPS_PER_SHARD]
-            key = _key(corpus, batch, raw)
-            notes = writer.reuse(key)
+            made_from = _made_from(corpus, batch, raw)
+            notes = writer.reuse(made_from)
             if notes is None:
-                with writer.shard(key) as shard:
+                with writer.shard(made_from) as shard:
                     _read_shard(reader, batch, shard, progress)
                 notes = shard.notes
             else:
@@ -113,8 +113,8 @@ def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: t
     shard.notes |= {"clips": clips, "damaged": damaged, "bodies": bodies}
 
 
-def _key(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> str:
-    """What a shard is made from: files by size and time of change, and what their list says of them."""
+def _made_from(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> dict[str, Any]:
+    """What a shard depends on: its files (size, time of change), what their list says of them, and the reader."""
     files: list[object] = []
     for source in sources:
         files += [source.name, source.file(raw), source.member]
@@ -124,5 +124,11 @@ def _key(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> str:
             files.append(corpus.parse_name(source.name))
         except (OSError, SkeletonFileError) as error:
             files.append(str(error))
-    made_from = [code_digest(), corpus.name, corpus.persons, corpus.vertical, asdict(corpus.topology), files]
-    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    return {
+        "corpus": corpus.name,
+        "persons": corpus.persons,
+        "vertical": corpus.vertical,
+        "topology": json_checksum(asdict(corpus.topology)),
+        "files": json_checksum(files),
+        CODE: code_of("corpora.ingestion", *corpus.modules),
+    }

@@ -1,6 +1,5 @@
 """The trained recogniser's answers on validation and test clips, kept batch by batch."""
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,14 +10,19 @@ import numpy as np
 import pandas as pd
 import torch
 
+from llmar_pipeline.code_digest import CODE, code_of
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.evaluation.correction import content_free_sentences, correct_scores
-from llmar_pipeline.evaluation.kept_batches import in_kept_batches
 from llmar_pipeline.evaluation.metrics import build_predictions
+from llmar_pipeline.files import file_checksum
+from llmar_pipeline.kept_batches import in_kept_batches
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import LabelTrie, generate_names, pad_sentences, score_classes
-from llmar_pipeline.language.llm import tensor_checksum
+from llmar_pipeline.language.answer import LabelTrie, generate_names, score_classes
+from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
+from llmar_pipeline.training.digests import tensor_checksum
 
 Sentences = Sequence[np.ndarray]
 
@@ -44,6 +48,7 @@ def answer_clips(
     folder: Path,
     config: EvaluationConfig,
     class_names: Sequence[str] | None = None,
+    llm: LLMConfig | None = None,
 ) -> Answers:
     """Score the class list for every test and validation clip, and for the shuffled control.
 
@@ -59,14 +64,20 @@ def answer_clips(
             and batch size are not computed again.
         config: Batch size, corrections, free generation.
         class_names: The class list of the test clips; that of the training by default.
+        llm: Where the language model may lie by now, if not where it lay in training.
 
     Raises:
-        UserError: The model is incomplete, a code is not in its codebook, features are missing, or there are
-            fewer than two test clips.
+        UserError: The model is incomplete, the sentences are of another codebook, a code is not in it, features
+            are missing, or there are fewer than two test clips.
 
     Source: "Testing" of Sec. 3.2 of the paper, scored exactly; the control is ours.
     """
-    model = ActionLanguageModel.load(recognizer, llm_cache, dtype="float32")
+    model = ActionLanguageModel.load(recognizer, llm_cache, dtype="float32", llm=llm)
+    if sentences.attrs.get("codebook", model.codebook_checksum) != model.codebook_checksum:
+        raise UserError(
+            f"Expected action sentences of the codebook that {recognizer} was trained for, saw those of "
+            "another; run `kedro run --pipeline=stage2` with the same parameters."
+        )
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     train, val, test = (sentences[sentences["split"] == split] for split in ("train", "val", "test"))
     known = read_clips(train, model.input)
@@ -96,17 +107,22 @@ def model_fingerprint(recognizer: Path, model: ActionLanguageModel) -> dict[str,
         model: As it was loaded from there.
 
     Returns:
-        Checksums of its weights, its settings, and the checksum of the word embeddings, which stand for the
-        base model.
+        Checksums of its weights, its settings (that of the base model among them), the checksum of the word
+        embeddings, and the code that scores.
 
     Source: ours.
     """
-    fingerprint: dict[str, Any] = {"words": tensor_checksum(model.words.weight)}
+    fingerprint: dict[str, Any] = {
+        "words": tensor_checksum(model.words.weight),
+        CODE: code_of("language.answer"),
+    }
     for file in recognizer.glob("*.safetensors"):
-        with file.open("rb") as stream:
-            fingerprint[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        fingerprint[file.name] = file_checksum(file)
     for file in recognizer.glob("*.json"):
         content = json.loads(file.read_text(encoding="utf-8"))
+        content.pop("base_model_name_or_path", None)  # the place of a model decides nothing, its weights do
+        if "llm_sha256" in content:
+            content["llm"] = {k: v for k, v in content["llm"].items() if k != "model"}
         # peft writes a set of layers in an order that changes from process to process.
         fingerprint[file.name] = {
             k: sorted(v, key=str) if isinstance(v, list) else v for k, v in content.items()

@@ -25,8 +25,13 @@ SELECTORS = (
 NOT_ENVIRONMENTS = {"base", "local", "sizes", "experiments"}
 RECORDINGS_PARAMETERS = ("ingestion", "normalization", "demo_recordings")
 """What the stored sequences depend on: all else only names a run."""
-NEUTRAL_PARAMETERS = ("ingestion.workers",)
+NEUTRAL_PARAMETERS = (
+    *("ingestion.workers", "evaluation.table_rows"),
+    *(f"{stage}_training.{often}" for stage in ("vqvae", "lora") for often in ("save_every", "log_every")),
+)
 """What no result depends on."""
+PLACES = ("raw_dir", "llm.model")
+"""Parameters that may be folders: the same one under another name is the same."""
 
 
 class StackedConfigLoader(OmegaConfigLoader):
@@ -74,9 +79,11 @@ class StackedConfigLoader(OmegaConfigLoader):
             _check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
         unseen = _unseen(chosen)
         folder = chosen["raw_name"] or chosen["dataset"]
+        usual = f"{chosen['data_dir']}/01_raw/{folder}"
+        chosen["raw_dir"] = chosen["raw_dir"] or usual
         # A user's own corpus is whatever lies in the folder: another folder, another corpus.
-        own = {"raw_dir": chosen["raw_dir"]} if chosen["corpus"] == "custom" and chosen["raw_dir"] else {}
-        chosen["raw_dir"] = chosen["raw_dir"] or f"{chosen['data_dir']}/01_raw/{folder}"
+        elsewhere = chosen["corpus"] == "custom" and _place(chosen["raw_dir"]) != _place(usual)
+        own = {"raw_dir": chosen["raw_dir"]} if elsewhere else {}
         chosen["run"] = f"{chosen['experiment']}-{chosen['size']}{unseen}" + _short_hash(
             {**self.runtime_params, **own}
         )
@@ -163,8 +170,21 @@ def leaves(*mappings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _place(value: Any) -> Any:
+    """A folder under its one full name; anything else as it is."""
+    try:
+        place = Path(str(value)).expanduser()
+        return str(place.resolve()) if place.is_absolute() or place.exists() else value
+    except (OSError, RuntimeError):
+        return value
+
+
 def _short_hash(overrides: Mapping[str, Any]) -> str:
-    chosen = {key: value for key, value in leaves(overrides).items() if key not in NEUTRAL_PARAMETERS}
+    chosen = {
+        key: _place(value) if key in PLACES else value
+        for key, value in leaves(overrides).items()
+        if key not in NEUTRAL_PARAMETERS
+    }
     if not chosen:
         return ""
     text = json.dumps(chosen, sort_keys=True, default=str)

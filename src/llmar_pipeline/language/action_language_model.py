@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import write_json
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import check_instruction, encode_prompt
 from llmar_pipeline.language.llm import (
+    llm_checksum,
     load_llm,
     load_tokenizer,
     load_weights,
-    tensor_checksum,
     tokenizer_checksum,
 )
 from llmar_pipeline.language.packing import additive, pack
 from llmar_pipeline.training import processes
-from llmar_pipeline.training.checkpoints import write_json
+from llmar_pipeline.training.digests import tensor_checksum
 
 _MANIFEST = "recognizer.json"
 _ACTION_TOKENS = "action_tokens.safetensors"
@@ -54,6 +55,7 @@ class ActionLanguageModel(nn.Module):
 
     Attributes:
         word_factor: The factor of `word_norm`, else 1.
+        llm_checksum: Of the base model, as `language.llm.llm_checksum` gives it; None where it is not known.
 
     Raises:
         UserError: The codebook is not as wide as the language model's word embeddings.
@@ -87,6 +89,7 @@ class ActionLanguageModel(nn.Module):
                 "language model that the codebook was trained for."
             )
         self.codebook_checksum = tensor_checksum(codebook.float())
+        self.llm_checksum: str | None = None
         rows = codebook.detach().float().clone()
         self.input = input
         self.word_factor = 1.0
@@ -258,12 +261,18 @@ class ActionLanguageModel(nn.Module):
             "action_tokens": "trainable" if self.action_embedding.weight.requires_grad else "frozen",
             "codebook_sha256": self.codebook_checksum,
             "tokenizer_sha256": tokenizer_checksum(self.tokenizer),
+            "llm_sha256": self.llm_checksum,
         }
         write_json(folder / _MANIFEST, manifest)
 
     @classmethod
     def load(
-        cls, folder: Path, cache: Path, codebook: Tensor | None = None, dtype: torch.dtype | str | None = None
+        cls,
+        folder: Path,
+        cache: Path,
+        codebook: Tensor | None = None,
+        dtype: torch.dtype | str | None = None,
+        llm: LLMConfig | None = None,
     ) -> Self:
         """Read what `save` wrote, for scoring (all weights frozen, evaluation mode).
 
@@ -272,6 +281,7 @@ class ActionLanguageModel(nn.Module):
             cache: Folder of converted language models, as in `ensure_llm`.
             codebook: If given, must be the codebook that the model was trained with [codes, du].
             dtype: Number type of the base weights, or its name; the trained precision by default.
+            llm: Where the language model may lie by now, if not where it lay in training.
 
         Raises:
             UserError: The folder is incomplete, or language model, tokenizer or codebook are not those of the
@@ -285,7 +295,7 @@ class ActionLanguageModel(nn.Module):
                 "`kedro run --pipeline=stage2`."
             )
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        config = LLMConfig(**manifest["llm"])
+        config = _find_llm(LLMConfig(**manifest["llm"]), llm, cache, manifest.get("llm_sha256"), folder)
 
         def check(what: str, expected: object, seen: object) -> None:
             if seen != expected:
@@ -302,9 +312,9 @@ class ActionLanguageModel(nn.Module):
         if (folder / _ADAPTERS).is_file():
             from peft import PeftModel
 
-            llm, _ = load_llm(config, cache, dtype)
-            check("hidden size", manifest["hidden_size"], llm.config.hidden_size)
-            tuned = PeftModel.from_pretrained(llm, folder)
+            base, _ = load_llm(config, cache, dtype)
+            check("hidden size", manifest["hidden_size"], base.config.hidden_size)
+            tuned = PeftModel.from_pretrained(base, folder)
         else:
             tuned = load_weights(folder, dtype or getattr(torch, config.precision))
         rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]
@@ -319,7 +329,30 @@ class ActionLanguageModel(nn.Module):
         )
         model.word_factor = manifest.get("word_factor", 1.0)  # of the rows as saved: it is in them already
         model.codebook_checksum = manifest["codebook_sha256"]
+        model.llm_checksum = manifest.get("llm_sha256")
         return model.eval()
+
+
+def _find_llm(
+    trained: LLMConfig, now: LLMConfig | None, cache: Path, checksum: str | None, folder: Path
+) -> LLMConfig:
+    """Where the language model of the training lies: where it was then, or where it is said to be now."""
+    if checksum is None:
+        return trained
+    places = [trained] if now is None else [trained, trained.model_copy(update={"model": now.model})]
+    missing: UserError | None = None
+    for config in places:
+        try:
+            if llm_checksum(config, cache) == checksum:
+                return config
+        except UserError as error:
+            missing = missing or error
+    if missing is not None:
+        raise missing
+    raise UserError(
+        f"Expected the language model that {folder} was trained with, saw other weights (another checksum) "
+        f"at llm.model={places[-1].model}; restore them, or run `kedro run --pipeline=stage2`."
+    )
 
 
 def positions(mask: Tensor) -> Tensor:

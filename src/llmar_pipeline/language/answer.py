@@ -11,7 +11,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
 from llmar_pipeline.language.instructions import encode_answer, encode_prompt
-from llmar_pipeline.language.packing import additive
+from llmar_pipeline.language.packing import additive, pad_sentences
 
 
 class LabelTrie:
@@ -98,29 +98,6 @@ def score_sentences(
     """
     trie = LabelTrie(model.class_names if class_names is None else class_names, model.tokenizer)
     return score_classes(model, *pad_sentences(sentences), trie, batch_size).numpy()
-
-
-def pad_sentences(sentences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Stack action sentences of different lengths.
-
-    Args:
-        sentences: Codes of each clip [W], or its features [W, du].
-
-    Returns:
-        Codes [clips, longest], int64, or features [clips, longest, du], float32, right-padded with 0, and
-        their mask [clips, longest], bool.
-
-    Source: ours.
-    """
-    lengths = torch.tensor([len(codes) for codes in sentences], dtype=torch.int64)
-    mask = torch.arange(max(map(len, sentences), default=0)) < lengths[:, None]
-    if not len(sentences):
-        return torch.zeros(mask.shape, dtype=torch.int64), mask
-    joined = torch.from_numpy(np.concatenate(sentences))
-    joined = joined.float() if joined.is_floating_point() else joined.long()
-    padded = joined.new_zeros(*mask.shape, *joined.shape[1:])
-    padded[mask] = joined
-    return padded, mask
 
 
 @torch.no_grad()

@@ -13,9 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import file_checksum, json_checksum
 from llmar_pipeline.language.bundled_llm import convert_bundled_llm
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.quantization import check_quantization, fix_nf4, nf4_settings
+from llmar_pipeline.training.digests import tensor_checksum
 
 _BUNDLED = "smollm2"
 _WHAT_RUNS_HERE = (
@@ -241,13 +243,27 @@ def weights_checksum(llm: nn.Module) -> dict[str, str]:
     return checksums
 
 
-def tensor_checksum(tensor: torch.Tensor) -> str:
-    """SHA-256 of a tensor's bytes.
+def llm_checksum(config: LLMConfig, cache: Path) -> str:
+    """SHA-256 of what the model is: its configuration and weights, wherever their folder lies.
+
+    Args:
+        config: Which model.
+        cache: As in `ensure_llm`.
+
+    Raises:
+        UserError: The model is not available, or has no weights.
 
     Source: ours.
     """
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()
+    folder = ensure_llm(config, cache)
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        weights = [[file.name, file_checksum(file)] for file in sorted(folder.glob("*.safetensors"))]
+    except (OSError, ValueError) as error:
+        raise _unavailable(config.model, error) from error
+    for key in ("transformers_version", "_name_or_path"):  # of the program and the place that wrote it
+        settings.pop(key, None)
+    return json_checksum([settings, weights])
 
 
 def tokenizer_checksum(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -8,15 +8,18 @@ import torch
 from torch.utils.data import default_collate
 from transformers import set_seed
 
+from llmar_pipeline.code_digest import CODE, code_of
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import pad_sentences
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
-from llmar_pipeline.language.llm import attach_lora, load_llm, tensor_checksum
+from llmar_pipeline.language.llm import attach_lora, llm_checksum, load_llm, tokenizer_checksum
+from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 
@@ -33,6 +36,7 @@ def train_lora(
     checkpoints: Path,
     on_log: LogFunction | None = None,
     instruction: str = "recognize",
+    model_folder: Path | None = None,
 ) -> tuple[ActionLanguageModel, list[dict[str, float]]]:
     """Fine-tune on the train split, continuing from the newest checkpoint.
 
@@ -49,17 +53,23 @@ def train_lora(
         on_log: called with (record, step) at every log.
         instruction: name of the instruction; "recognize_from_list" lists classes, see `collate_with_list`, so
             that the model learns to choose from a list, which at test time may be another one.
+        model_folder: where the model will be saved, if it will; an earlier one there is set aside.
 
     Returns:
         (the adapted model, log history).
 
     Raises:
-        UserError: no such language model, one in 4 bits to be tuned in full, a codebook of another width, no
-            features where they are to be read, or a loss that is not finite.
+        UserError: no such language model, one in 4 bits to be tuned in full, a codebook of another width or
+            not that of the sentences, no features where they are to be read, or a loss that is not finite.
 
     Source: second stage of Sec. 3.2 of the paper, Eq. 13.
     """
     check_quantization(llm_config, adapter)
+    if sentences.attrs.get("codebook", seen := tensor_checksum(codebook.float())) != seen:
+        raise UserError(
+            "Expected action sentences of the VQ-VAE that lies there, saw those of an earlier one; run "
+            "`kedro run --pipeline=stage2` with the same parameters."
+        )
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
     readings = [
@@ -113,17 +123,25 @@ def train_lora(
         return sample
 
     stream = SampleStream(len(readings), training.max_steps * training.batch_size, training.seed, read)
+    model.llm_checksum = llm_checksum(llm_config, llm_cache)
     fingerprint = {
         "sentences": sentences_checksum(read_clips(rows, adapter.input)),
-        "codebook": tensor_checksum(codebook.float()),
+        "codebook": model.codebook_checksum,
         "classes": class_names,
         "instruction": model.instruction,
-        "llm": llm_config.model_dump(exclude_defaults=True),  # checkpoints from before a setting still count
+        "llm": {
+            # Wherever it lies; and checkpoints from before there was a setting still count.
+            **llm_config.model_dump(exclude_defaults=True, exclude={"model"}),
+            "weights": model.llm_checksum,
+            "tokenizer": tokenizer_checksum(tokenizer),
+        },
         "adapter": adapter.model_dump(),
-        "training": training.model_dump(),
+        CODE: code_of("language.lora"),
     }
     collate = collate_with_list if from_list else None
-    history = train(model, stream, training, checkpoints, fingerprint, collate, on_log=on_log)
+    history = train(
+        model, stream, training, checkpoints, fingerprint, collate, on_log=on_log, model_folder=model_folder
+    )
     return model.eval(), history
 
 

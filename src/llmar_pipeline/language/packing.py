@@ -1,7 +1,9 @@
 """Several clips in one row behind one instruction, so that it is computed once and no place is padding."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,6 +28,29 @@ class Packed(NamedTuple):
     visible: Tensor
     position_ids: Tensor
     places: Tensor
+
+
+def pad_sentences(sentences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Stack action sentences of different lengths.
+
+    Args:
+        sentences: Codes of each clip [W], or its features [W, du].
+
+    Returns:
+        Codes [clips, longest], int64, or features [clips, longest, du], float32, right-padded with 0, and
+        their mask [clips, longest], bool.
+
+    Source: ours.
+    """
+    lengths = torch.tensor([len(codes) for codes in sentences], dtype=torch.int64)
+    mask = torch.arange(max(map(len, sentences), default=0)) < lengths[:, None]
+    if not len(sentences):
+        return torch.zeros(mask.shape, dtype=torch.int64), mask
+    joined = torch.from_numpy(np.concatenate(sentences))
+    joined = joined.float() if joined.is_floating_point() else joined.long()
+    padded = joined.new_zeros(*mask.shape, *joined.shape[1:])
+    padded[mask] = joined
+    return padded, mask
 
 
 def pack(shared: Tensor, clips: Tensor, mask: Tensor, clips_a_row: int = CLIPS_A_ROW) -> Packed:

@@ -1,16 +1,16 @@
 """From recorded coordinates to the form every later stage reads."""
 
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from llmar_pipeline.code_digest import CODE, code_of
+from llmar_pipeline.files import json_checksum
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, SequenceStore, StoreWriter, code_digest
+from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, SequenceStore, StoreWriter
 from llmar_pipeline.skeletons.topology import Topology
 
 
@@ -64,20 +64,20 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
         `target`.
     """
     recorded = SequenceStore.open(source)
-    made_from = [
-        code_digest(),
-        recorded.digest,
-        asdict(recorded.topology),
-        config.model_dump(),
-    ]
+    made_from = {
+        "recordings": recorded.digest,
+        "topology": json_checksum(asdict(recorded.topology)),
+        "normalization": config.model_dump(),
+        CODE: code_of("skeletons.normalization"),
+    }
     with StoreWriter(target, recorded.persons, recorded.topology) as writer:
         for start in range(0, len(recorded), CLIPS_PER_SHARD):
             clips = range(start, min(start + CLIPS_PER_SHARD, len(recorded)))
             names_and_lengths = [(recorded.names[clip], recorded.lengths[clip]) for clip in clips]
-            key = hashlib.sha256(json.dumps([*made_from, start, names_and_lengths]).encode()).hexdigest()
-            if writer.reuse(key) is not None:
+            these = {**made_from, "clips": json_checksum([start, names_and_lengths])}
+            if writer.reuse(these) is not None:
                 continue
-            with writer.shard(key) as shard:
+            with writer.shard(these) as shard:
                 for clip in clips:
                     sequence = recorded[clip]
                     data = _without_absent(sequence.data)

@@ -7,9 +7,10 @@ Shard number k is `shard-k.bin`, little-endian float32, all clips one after the 
 
 import hashlib
 import json
+import logging
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import accumulate
@@ -21,8 +22,11 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import differences, folder_aside, write_json
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.topology import Topology
+
+logger = logging.getLogger(__name__)
 
 CLIPS_PER_SHARD = 1000
 
@@ -30,13 +34,6 @@ _FORMAT = 2
 _MAPPED_SHARDS = 16
 _DTYPE = np.dtype("<f4")
 _MANIFEST = "manifest.json"
-
-
-def code_digest() -> str:
-    """SHA-256 of the code that reads and changes sequences: what other code has written is written again."""
-    package = Path(__file__).parents[1]
-    files = sorted(path for part in ("skeletons", "corpora") for path in (package / part).glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 class Shard:
@@ -76,9 +73,10 @@ class Shard:
 class StoreWriter:
     """Writes sequences to a folder, shard by shard, in constant memory; a killed writing continues.
 
-    Use it as a context manager. Every shard has a key that says what it was made from. `reuse` takes a
-    shard of that key over from an earlier, possibly broken-off writing; `shard` writes it anew. Leaving the
-    context completes the store; leaving it by an exception keeps the finished shards for the next time.
+    Use it as a context manager. Every shard says what it was made from, as `files.differences` takes it.
+    `reuse` takes a shard made from the same over from an earlier, possibly broken-off writing; `shard` writes
+    it anew. Shards made from something else are set aside, in a folder beside the store. Leaving the context
+    completes the store; leaving it by an exception keeps the finished shards for the next time.
 
     Args:
         folder: Where to write; made if need be.
@@ -90,13 +88,17 @@ class StoreWriter:
         self.folder = Path(folder)
         self._persons, self._topology = persons, topology
         self._shards: list[dict[str, Any]] = []
+        self._aside: Path | None = None
 
     def __enter__(self) -> "StoreWriter":
         self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def reuse(self, key: str) -> dict[str, Any] | None:
+    def reuse(self, made_from: Mapping[str, Any]) -> dict[str, Any] | None:
         """Takes the next shard over if it was made from the same.
+
+        Args:
+            made_from: What it should be made from; JSON-able.
 
         Returns:
             Its notes; None where there is no such shard.
@@ -104,17 +106,31 @@ class StoreWriter:
         path = self._path("json")
         try:
             shard: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if (shard["format"], shard["key"]) != (_FORMAT, key):
+            known = shard.get("made_from") if shard["format"] == _FORMAT else None
+            changes = ["of unknown origin"] if known is None else differences(known, made_from)
+            if changes:
+                self._set_aside(path.stem, "; ".join(changes))
                 return None
             if path.with_suffix(".bin").stat().st_size != shard["bytes"]:
                 return None
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, AttributeError):
             return None
         self._shards.append(shard)
         return dict(shard["notes"])
 
+    def _set_aside(self, stem: str, why: str) -> None:
+        """Moves a shard out of the way; the manifest first, which lies beside its own data or nowhere."""
+        if self._aside is None:
+            self._aside = folder_aside(self.folder)
+            logger.warning(
+                "sequences from %s on: %s; set aside as %s, made again", stem, why, self._aside
+            )  # fmt: skip
+        for name in (_MANIFEST, f"{stem}.json", f"{stem}.bin"):
+            if (self.folder / name).exists():
+                os.replace(self.folder / name, self._aside / name)
+
     @contextmanager
-    def shard(self, key: str) -> Iterator[Shard]:
+    def shard(self, made_from: Mapping[str, Any]) -> Iterator[Shard]:
         """Writes the next shard; it is complete when the context is left without an exception."""
         # At no time does a manifest lie beside data that are not its own.
         (self.folder / _MANIFEST).unlink(missing_ok=True)
@@ -125,14 +141,14 @@ class StoreWriter:
             size = file.tell()
         shard = {
             "format": _FORMAT,
-            "key": key,
+            "made_from": made_from,
             "bytes": size,
             "sha256": written.hash.hexdigest(),
             "names": written.names,
             "shapes": written.shapes,
             "notes": written.notes,
         }
-        _write_json(self._path("json"), shard)
+        write_json(self._path("json"), shard, indent=None)
         self._shards.append(shard)
 
     def __exit__(
@@ -145,9 +161,9 @@ class StoreWriter:
             twice = next(name for i, name in enumerate(names) if name in names[:i])
             raise UserError(f"Store {self.folder}: expected unique names, saw {twice!r} twice; rename one.")
         kept = {f"shard-{number:05}" for number in range(len(self._shards))}
-        for path in self.folder.glob("shard-*"):
-            if path.stem not in kept:
-                path.unlink()
+        for path in sorted(self.folder.glob("shard-*")):
+            if path.stem not in kept and path.exists():
+                self._set_aside(path.stem, "no clips are left for them")
         manifest = {
             "format": _FORMAT,
             "persons": self._persons,
@@ -157,7 +173,7 @@ class StoreWriter:
             "names": names,
             "shapes": [shape for shard in self._shards for shape in shard["shapes"]],
         }
-        _write_json(self.folder / _MANIFEST, manifest)
+        write_json(self.folder / _MANIFEST, manifest, indent=None)
 
     def _path(self, suffix: str) -> Path:
         return self.folder / f"shard-{len(self._shards):05}.{suffix}"
@@ -269,9 +285,3 @@ def _check_size(path: Path, expected: int) -> None:
         raise UserError(
             f"{path}: expected {expected} bytes as its manifest says, saw {size}; write the store again."
         )
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(part, path)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from transformers import ProgressCallback, TrainerCallback
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.training.checkpoints import COMPLETE, write_json
+from llmar_pipeline.files import write_json
+from llmar_pipeline.training.checkpoints import COMPLETE
 
 LogFunction = Callable[[dict[str, float], int], None]
 
@@ -36,6 +37,10 @@ class LiveProgressBar(ProgressCallback):
 
 class Checkpoints(TrainerCallback):
     """Marks a checkpoint complete once all its files are written, and logs before it is."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Save and log as often as is asked for now, not as the checkpoint's own training did."""
+        state.compute_steps(args, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start a new average at a checkpoint, so that a resumed training logs what it would have."""

@@ -1,8 +1,6 @@
 """Checkpoints from which a killed training goes on: what they hold, and which of them count."""
 
-import json
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import claim, set_aside
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 COMPLETE = "complete.json"
-FINGERPRINT = "fingerprint.json"
 
 
 def changing_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -64,27 +62,42 @@ def restore_state(model: nn.Module, checkpoint: Path) -> None:
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint of a folder, or None."""
     complete = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+    return max(complete, key=_step, default=None)
 
 
-def prepare_folder(folder: Path, fingerprint: dict[str, Any]) -> Path | None:
-    """Remove half-written checkpoints and those of another fingerprint; return the one to continue from."""
-    known = folder / FINGERPRINT
-    fingerprint = json.loads(json.dumps(fingerprint))
-    if known.exists() and json.loads(known.read_text()) != fingerprint:
-        logger.warning("data or parameters changed since the checkpoints in %s: starting over", folder)
-        shutil.rmtree(folder)
-    write_json(known, fingerprint)
+def prepare_folder(
+    folder: Path, fingerprint: dict[str, Any], max_steps: int, model_folder: Path | None = None
+) -> Path | None:
+    """Find the checkpoint to continue from; set aside what is not of this training.
+
+    Args:
+        folder: Of the checkpoints.
+        fingerprint: What the weights depend on, as `files.claim` takes it.
+        max_steps: At which the training ends; a checkpoint beyond it is of a longer one.
+        model_folder: Where the trained model will lie. One that lies there already counts only where no step
+            is left to train.
+
+    Returns:
+        The newest complete checkpoint; None: the training starts at its beginning.
+    """
+    claim(folder, fingerprint, "checkpoints")
     resume = latest_checkpoint(folder)
+    if resume is not None and _step(resume) > max_steps:
+        aside = set_aside(folder)
+        logger.warning(
+            "checkpoints: they go to step %d, max_steps is %d; set aside as %s, made again",
+            _step(resume), max_steps, aside,
+        )  # fmt: skip
+        resume = None
+        claim(folder, fingerprint, "checkpoints")
     for path in folder.glob("checkpoint-*"):
         if not (path / COMPLETE).exists():
             shutil.rmtree(path)
+    unfinished = resume is None or _step(resume) < max_steps
+    if model_folder is not None and unfinished and model_folder.is_dir():
+        logger.warning("the model of an earlier training is set aside as %s", set_aside(model_folder))
     return resume
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically: under a temporary name first, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])

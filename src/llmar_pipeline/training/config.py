@@ -1,7 +1,7 @@
 """How long and how fast a stage trains."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,19 @@ class TrainingConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: mixed
     compile: bool = False
     processes: int = Field(default=1, gt=0)  # which share each batch
+
+    def identity(self) -> dict[str, Any]:
+        """What the trained weights depend on, JSON-able.
+
+        How often something is saved or logged is not in it, and the number of steps only where the schedule
+        stretches over it: elsewhere a longer training begins as a shorter one does.
+        """
+        neutral = {"save_every", "log_every"}
+        if self.schedule != "cosine":
+            neutral.add("max_steps")
+        if self.schedule != "step":
+            neutral |= {"step_decay_at", "step_decay_factor"}
+        return self.model_dump(mode="json", exclude=neutral)
 
     def learning_rate_factor(self, step: int) -> float:
         """Multiplier of the learning rate at a step: linear warm-up, then the schedule.

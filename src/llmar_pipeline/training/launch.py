@@ -17,14 +17,15 @@ def train_and_save(
     """Train in one of possibly several processes; the first one saves the model.
 
     Args:
-        train: returns a model that has `save(folder)`, and the log history.
+        train: takes `model_folder` beside the arguments; returns a model that has `save(folder)`, and the log
+            history.
         folder: where the model is written.
         *arguments: of `train`.
 
     Returns:
         The log history.
     """
-    model, history = train(*arguments)
+    model, history = train(*arguments, model_folder=folder)
     if processes.first():
         model.save(folder)
     return history

@@ -120,6 +120,7 @@ def train(
     prepare: Callable[[Batch], Batch] | None = None,
     measure: Callable[[Batch, Batch], dict[str, Tensor]] | None = None,
     on_log: LogFunction | None = None,
+    model_folder: Path | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
@@ -130,13 +131,14 @@ def train(
         stream: `config.max_steps * config.batch_size` positions.
         config: the schedule.
         folder: where checkpoints are written.
-        fingerprint: what the result depends on (configuration, data digest), JSON-able. Checkpoints of
-            another fingerprint are discarded, so that a run never continues on changed data.
+        fingerprint: what the result depends on beside the schedule (data, settings, code), JSON-able.
+            Checkpoints of another one are set aside, so that a run never continues on changed data.
         collate: list of items -> batch; None for torch's default.
         prepare: batch on the device -> arguments of the model; None: the batch itself.
         measure: (arguments, outputs) -> further numbers, `[]` each, computed at steps that are logged: every
             `log_every` steps and at every checkpoint, so that no average spans one.
         on_log: called with (record, step) at every log.
+        model_folder: where the trained model will be written, if it will.
 
     Returns:
         The log history, one record (loss terms, learning_rate, step) a log, from step 1 even when resumed.
@@ -184,7 +186,8 @@ def train(
             f"but {arguments.world_size} run; start them through training/launch.py, as the pipelines do"
         )
     with arguments.main_process_first(local=False):
-        resume = prepare_folder(folder, fingerprint)
+        whole = {**fingerprint, "training": config.identity()}
+        resume = prepare_folder(folder, whole, config.max_steps, model_folder)
     if resume is not None:
         logger.info("continuing from %s", resume.name)
     trainer = ResumableTrainer(

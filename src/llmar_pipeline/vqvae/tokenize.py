@@ -1,17 +1,22 @@
 """Every clip's action sentence, and the motion that a sentence brings back."""
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
+from llmar_pipeline.code_digest import CODE, code_of
+from llmar_pipeline.files import file_checksum, json_checksum
+from llmar_pipeline.kept_batches import in_kept_batches
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
+from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.vqvae.config import TokenizationConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.windows import Clips, pack, positions
@@ -44,6 +49,7 @@ def tokenize_clips(
     config: TokenizationConfig,
     augmentation: AugmentationConfig,
     features: bool = False,
+    kept: Path | None = None,
 ) -> pd.DataFrame:
     """Encode whole clips, resampled to V frames; training clips also in random readings.
 
@@ -58,12 +64,14 @@ def tokenize_clips(
         config: number of readings, batch size, seed.
         augmentation: strength of the random readings.
         features: keep also what the codes were taken from.
+        kept: folder in which codes are kept batch by batch, so that a killed run goes on; those of the same
+            model, clips, settings and code are not made again.
 
     Returns:
         Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]); with
         `features` also these: the encoder's output before the codebook, float16 array [W * P, du], time step
         by time step, part by part. They are tangent vectors at the origin of the ball, as log-mapped codes
-        are.
+        are. `attrs["codebook"]` is the checksum of the log-mapped codes.
 
     Source: "action sentence" of Sec. 3.1 of the paper; features: Table 5; readings ours.
     """
@@ -73,10 +81,9 @@ def tokenize_clips(
         for row in splits[splits["split"] != "unused"].to_dict("records")
         for reading in range(1 + (config.readings if row["split"] == "train" else 0))
     ]
-    codes: list[np.ndarray] = []
     encoded: list[np.ndarray] = []
-    for start in range(0, len(rows), config.batch_size):
-        batch = rows[start : start + config.batch_size]
+
+    def encode(batch: SequenceOf[dict[Hashable, Any]]) -> np.ndarray:
         names = list(dict.fromkeys(str(row["name"]) for row in batch))
         number = {name: index for index, name in enumerate(names)}
         clips = Clips.load(store, names, processes.device())
@@ -91,11 +98,27 @@ def tokenize_clips(
         motion, _ = clips.windows(pack(readings), model.settings.frames, model.settings.stream)
         with torch.no_grad():
             batch_features = model.encode(motion.double())
-        codes += list(model.nearest_codes(batch_features).cpu().numpy().astype(np.int32))
         if features:
-            encoded += list(batch_features.flatten(1, 2).half().cpu().numpy())
-    table = pd.DataFrame(rows).assign(codes=codes)
-    return table.assign(features=encoded) if features else table
+            encoded.extend(batch_features.flatten(1, 2).half().cpu().numpy())
+        return model.nearest_codes(batch_features).cpu().numpy().astype(np.int32)
+
+    codebook = tensor_checksum(model.code_embeddings().float())
+    fingerprint = {
+        "vqvae": [file_checksum(model_folder / name) for name in ("config.json", "model.safetensors")],
+        "sequences": store.digest,
+        "clips": json_checksum([[row["name"], row["reading"]] for row in rows]),
+        "tokenization": config.model_dump(mode="json"),
+        "augmentation": augmentation.model_dump(mode="json"),
+        CODE: code_of("vqvae.tokenize"),
+    }
+    # Features are large and made beside the codes, so where they are wanted nothing is kept.
+    folder = None if features else kept
+    codes = in_kept_batches(rows, config.batch_size, encode, folder, fingerprint, "action sentences")
+    table = pd.DataFrame(rows).assign(codes=list(codes))
+    if features:
+        table = table.assign(features=encoded)
+    table.attrs["codebook"] = codebook
+    return table
 
 
 def load_vqvae(folder: Path) -> VQVAE:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import set_seed
 
+from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.parts import body_parts
@@ -49,6 +50,7 @@ def train_vqvae(
     checkpoints: Path,
     language: Language = NO_LANGUAGE,
     on_log: LogFunction | None = None,
+    model_folder: Path | None = None,
 ) -> tuple[VQVAE, list[dict[str, float]]]:
     """Train on random readings of the named sequences, continuing from the newest checkpoint.
 
@@ -62,6 +64,7 @@ def train_vqvae(
         checkpoints: where they are kept.
         language: words of the language model; without them the MMD is left out.
         on_log: called with (record, step) at every log.
+        model_folder: where the model will be saved, if it will; an earlier one there is set aside.
 
     Returns:
         (the trained model in evaluation mode on the CPU, log history). Besides the loss terms the history has
@@ -125,12 +128,14 @@ def train_vqvae(
         "data": store.digest,
         "clips": names,
         "model": config.model_dump(),
-        "language": [_digest(tensor) for tensor in language],
+        "language": {name: _digest(tensor) for name, tensor in language._asdict().items()},
         "labels": labels if config.auxiliary != "none" else [],
         "augmentation": augmentation.model_dump(),
-        "training": training.model_dump(),
+        CODE: code_of("vqvae.train"),
     }
-    history = train(model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log)
+    history = train(
+        model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log, model_folder
+    )
     return model.eval().cpu(), history
 
 

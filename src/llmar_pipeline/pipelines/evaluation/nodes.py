@@ -8,6 +8,7 @@ import pandas as pd
 from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.evaluation.metrics import accuracies, class_list, metrics
+from llmar_pipeline.language.config import LLMConfig
 
 
 def predict(
@@ -17,13 +18,14 @@ def predict(
     llm_cache: Path,
     evaluation_scores: Path,
     evaluation: EvaluationConfig,
+    llm: LLMConfig,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Score the class list for test and validation clips and the shuffled control; go on where killed."""
     from llmar_pipeline.evaluation.answers import answer_clips
 
     unseen = class_lists["unseen"] or None
     answers = answer_clips(
-        recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, unseen
+        recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, unseen, llm
     )
     return answers.test, answers.val, answers.shuffled
 

@@ -18,6 +18,7 @@ def create_pipeline() -> Pipeline:
                     "llm_cache",
                     "evaluation_scores",
                     "params:evaluation",
+                    "params:llm",
                 ],
                 outputs=["predictions", "predictions_val", "predictions_shuffled"],
                 name="predict",

@@ -25,12 +25,20 @@ def tokenize(
     tokenization: TokenizationConfig,
     augmentation: AugmentationConfig,
     lora: AdapterConfig,
+    kept_sentences: Path,
 ) -> pd.DataFrame:
     """Encode the clips of all splits; training clips also in random readings."""
     from llmar_pipeline.vqvae.tokenize import tokenize_clips
 
-    keeps_features = lora.input == "features"
-    return tokenize_clips(vqvae_model, sequences, splits, tokenization, augmentation, keeps_features)
+    return tokenize_clips(
+        vqvae_model,
+        sequences,
+        splits,
+        tokenization,
+        augmentation,
+        features=lora.input == "features",
+        kept=kept_sentences,
+    )
 
 
 def describe_codes(

@@ -18,6 +18,7 @@ def create_pipeline() -> Pipeline:
                     "params:tokenization",
                     "params:augmentation",
                     "params:lora",
+                    "kept_sentences",
                 ],
                 outputs="action_sentences",
                 name="tokenize",

@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from llmar_pipeline.evaluation.kept_batches import in_kept_batches
+from llmar_pipeline.kept_batches import in_kept_batches
 
 
 class Squares:
@@ -47,7 +47,7 @@ def test_results_of_another_fingerprint_are_discarded(tmp_path, changed, caplog)
     with caplog.at_level(logging.WARNING):
         assert run(tmp_path / "kept", again, **changed).tolist() == EXPECTED
     assert sum(map(len, again.batches)) == 7
-    assert "starting over" in caplog.text
+    assert "set aside as" in caplog.text
 
 
 def test_a_half_written_file_and_one_of_unknown_origin_do_not_count(tmp_path):

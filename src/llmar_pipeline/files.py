@@ -1,0 +1,168 @@
+"""Files that are whole or not there, and folders that say what they were made from."""
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from llmar_pipeline.code_digest import CODE, changed_modules
+
+logger = logging.getLogger(__name__)
+
+FINGERPRINT = "fingerprint.json"
+_LONGEST = 60  # characters of a value that a message quotes
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file under a temporary name first, so that a reader never sees half of it.
+
+    Args:
+        path: Its folder is made where it does not exist.
+
+    Yields:
+        A stream; the file has its name once the context is left without an exception.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+    """Write a JSON file, whole; indented to be read, unless it is large."""
+    with whole_file(path) as stream:
+        stream.write((json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode())
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file's content; remembered while its size and time of change stay."""
+    stat = path.stat()
+    return _file_checksum(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _file_checksum(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def json_checksum(content: Any) -> str:
+    """SHA-256 of what can be written as JSON."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def read_fingerprint(folder: Path) -> dict[str, Any] | None:
+    """What a folder was made from; None where it does not say, or not in words that can be read."""
+    try:
+        known = json.loads((folder / FINGERPRINT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return known if isinstance(known, dict) else None
+
+
+def claim(folder: Path, fingerprint: Mapping[str, Any], what: str) -> bool:
+    """Make a folder one of this fingerprint: keep what was made from the same, set aside all else.
+
+    The old folder leaves by one renaming, before anything new is written: at no moment do results lie beside
+    the fingerprint of others.
+
+    Args:
+        folder: What is kept there was made from what its `fingerprint.json` says.
+        fingerprint: What it should be made from, JSON-able. Under the key "code": digests of `code_of`.
+        what: What the folder holds, in the plural, for the message.
+
+    Returns:
+        Whether something of this fingerprint may lie there.
+    """
+    wanted = json.loads(json.dumps(fingerprint))
+    known = read_fingerprint(folder)
+    changes = ["of unknown origin"] if known is None else differences(known, wanted)
+    if known is not None and not changes:
+        return True
+    if folder.is_dir() and any(folder.iterdir()):
+        aside = set_aside(folder)
+        logger.warning("%s: %s; set aside as %s, made again", what, "; ".join(changes), aside)
+    write_json(folder / FINGERPRINT, wanted)
+    return False
+
+
+def differences(known: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Which keys of a fingerprint changed, from what to what; of code, which modules.
+
+    Args:
+        known: The old one.
+        wanted: The new one.
+        prefix: Of the keys.
+    """
+    found = []
+    for key in dict.fromkeys([*known, *wanted]):
+        old, new = known.get(key), wanted.get(key)
+        if key == CODE and isinstance(old, Mapping) and isinstance(new, Mapping):
+            if modules := changed_modules(old, new):
+                found.append(f"the code of {', '.join(modules)} changed")
+        elif isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} changed from {_quote(old)} to {_quote(new)}")
+    return found
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file or folder that no longer counts to `<name>.before-<n>`, and remove earlier such ones.
+
+    Args:
+        path: Of what exists.
+
+    Returns:
+        Where it lies now. Nothing reads it; a user may.
+    """
+    aside, earlier = _next_aside(path)
+    os.rename(path, aside)
+    _remove(earlier)
+    return aside
+
+
+def folder_aside(folder: Path) -> Path:
+    """Make an empty `<name>.before-<n>` for parts of a folder that no longer count; remove earlier ones."""
+    aside, earlier = _next_aside(folder)
+    aside.mkdir()
+    _remove(earlier)
+    return aside
+
+
+def _next_aside(path: Path) -> tuple[Path, list[Path]]:
+    pattern = re.compile(re.escape(path.name) + r"\.before-(\d+)")
+    named = ((pattern.fullmatch(other.name), other) for other in path.parent.iterdir())
+    earlier = {int(match[1]): other for match, other in named if match}
+    return path.with_name(f"{path.name}.before-{1 + max(earlier, default=0)}"), list(earlier.values())
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _quote(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, list) and len(str(value)) > _LONGEST:
+        return f"a list of {len(value)}"
+    text = str(value)
+    if re.fullmatch(r"[0-9a-f]{16,}", text):  # a checksum tells nobody anything but that it is another
+        return f"{text[:8]}..."
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -1,0 +1,57 @@
+"""Work on many clips whose results are kept batch by batch, so that a killed run goes on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from llmar_pipeline.files import claim, whole_file
+
+Item = TypeVar("Item")
+
+
+def in_kept_batches(
+    items: Sequence[Item],
+    batch_size: int,
+    work: Callable[[Sequence[Item]], np.ndarray],
+    folder: Path | None,
+    fingerprint: Mapping[str, Any],
+    title: str,
+) -> np.ndarray:
+    """Apply `work` to batches of items, except where its result is already on disk.
+
+    Batches are those of an uninterrupted run, so the result is the same to the last bit.
+
+    Args:
+        items: At least one.
+        batch_size: Items in a batch.
+        work: Items of a batch to an array with a row each; numbers or text.
+        folder: One file a batch, each under its name only once it is whole; None: nothing is kept.
+        fingerprint: What the results depend on, as `files.claim` takes it; results of another are set aside.
+        title: Of the progress bar.
+
+    Returns:
+        The rows of all items, in their order.
+
+    Source: ours.
+    """
+    if folder is not None:
+        claim(folder, {**fingerprint, "batch_size": batch_size}, f"results of '{title}'")
+    results = []
+    with tqdm(total=len(items), desc=title, unit=" clips", mininterval=1.0) as progress:
+        for start in range(0, len(items), batch_size):
+            batch = items[start : start + batch_size]
+            file = folder / f"from_{start:07d}.npy" if folder is not None else None
+            if file is not None and file.exists():
+                result = np.load(file, allow_pickle=False)
+                progress.initial += len(batch)  # its time is not that of this run
+            else:
+                result = work(batch)
+                if file is not None:
+                    with whole_file(file) as stream:
+                        np.save(stream, result, allow_pickle=False)
+            progress.update(len(batch))
+            results.append(result)
+    return np.concatenate(results)
