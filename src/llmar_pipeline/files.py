@@ -112,6 +112,8 @@ def differences(known: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
         if key == CODE and isinstance(old, Mapping) and isinstance(new, Mapping):
             if modules := changed_modules(old, new):
                 found.append(f"the code of {', '.join(modules)} changed")
+        elif key == CODE and old != new:
+            found.append("the code that made it was not recorded")
         elif isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, f"{prefix}{key}.")
         elif old != new:

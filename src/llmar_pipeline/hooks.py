@@ -8,7 +8,9 @@ from typing import Any
 import click
 from kedro.framework.hooks import hook_impl
 
+from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import read_fingerprint
 from llmar_pipeline.io import tracking
 from llmar_pipeline.io.config_loader import leaves
 
@@ -27,6 +29,8 @@ class PreflightHook:
         """
         _check_inputs(pipeline, catalog)
         _check_outputs(pipeline, catalog)
+        _tell_of_new_recordings(pipeline, catalog)
+        _tell_of_other_code(pipeline, catalog)
         if "params:llm" in pipeline.inputs():
             from llmar_pipeline.language.llm import check_llm
             from llmar_pipeline.vqvae.config import VQVAEConfig
@@ -108,6 +112,33 @@ class TrackingHook:
         if run is not None:
             run.end(status)
         tracking.set_current(None)
+
+
+def _tell_of_new_recordings(pipeline: Any, catalog: Any) -> None:
+    """Say it where all is read anew beside what was read before: nobody expects it after a renaming."""
+    if "recordings_folder" not in pipeline.inputs():
+        return
+    folder = catalog.load("recordings_folder").parent
+    others = sorted(path.name for path in folder.parent.glob("recordings*") if path.is_dir())
+    if others and folder.name not in others:
+        logger.warning(
+            "other recordings, or other settings of their reading, than in %s: all is made again, in folders "
+            "of their own (%s)", ", ".join(others), folder.name,
+        )  # fmt: skip
+
+
+def _tell_of_other_code(pipeline: Any, catalog: Any) -> None:
+    """Say it where a model that is only read here was trained by other code than that of today."""
+    for model, checkpoints, module, stage in (
+        ("vqvae_model", "vqvae_checkpoints", "vqvae.train", "stage1"),
+        ("recognizer_model", "lora_checkpoints", "language.lora", "lora"),
+    ):
+        known = read_fingerprint(catalog.load(checkpoints)) if model in pipeline.inputs() else None
+        if known and (changed := changed_modules(known.get(CODE, {}), code_of(module))):
+            logger.warning(
+                "%s was trained by other code (%s); `kedro run --pipeline=%s` trains it again",
+                model, ", ".join(changed), stage,
+            )  # fmt: skip
 
 
 def _check_inputs(pipeline: Any, catalog: Any) -> None:

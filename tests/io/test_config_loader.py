@@ -97,8 +97,36 @@ def test_another_folder_is_another_custom_corpus_but_the_same_official_one(conf)
     assert names("nwucla", raw_dir="/a") == names("nwucla")
 
 
-def test_results_do_not_depend_on_the_number_of_workers(conf):
-    assert load(conf, ingestion={"workers": 7})["globals"] == load(conf)["globals"]
+@pytest.mark.parametrize(
+    "neutral",
+    [
+        {"ingestion": {"workers": 7}},
+        {"vqvae_training": {"save_every": 3, "log_every": 3}},
+        {"lora_training": {"save_every": 3, "log_every": 3}},
+        {"evaluation": {"table_rows": 3}},
+    ],
+)
+def test_what_no_result_depends_on_gives_no_folder_of_its_own(conf, neutral):
+    assert load(conf, **neutral)["globals"] == load(conf)["globals"]
+    with_another = load(conf, **neutral, vqvae={"width": 64})["globals"]
+    assert with_another == load(conf, vqvae={"width": 64})["globals"]
+
+
+def test_one_folder_under_several_names_is_one_folder(conf, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+
+    def names(raw_dir, env="custom", **others):
+        loaded = load(conf, env, size="laptop", raw_dir=raw_dir, **others)["globals"]
+        return loaded["run_folder"], loaded["recordings_folder"]
+
+    spellings = [tmp_path / "own", f"{tmp_path}/own/", "own", "./own/", "link", tmp_path / "x" / ".." / "own"]
+    assert len({names(str(spelling)) for spelling in spellings}) == 1
+    assert names("data/01_raw/custom") == ("custom/split/llm_ar-laptop", "custom/recordings")
+    models = ["own", f"{tmp_path}/own/"]
+    assert len({names("own", "nwucla", llm={"model": model}) for model in models}) == 1
+    assert names("own", "nwucla", llm={"model": "a/hub-id"}) != names("own", "nwucla", llm={"model": "own"})
 
 
 def test_two_environments_may_share_their_raw_files(conf):

@@ -6,7 +6,6 @@ spurious bodies, CRLF line ends, a few damaged files), so the ordinary NTU reade
 """
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -15,13 +14,14 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from scipy.spatial.transform import Rotation
 
+from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.corpora.demo_sensor import TOWARD, record
 from llmar_pipeline.corpora.ntu import NTU60
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import differences, write_json
 from llmar_pipeline.skeletons.kinematics import Performer
 from llmar_pipeline.skeletons.movements import ACTIONS, perform
 
-GENERATOR = 1  # raise it when the files change: existing folders are then written anew
 DAMAGE = ("truncated", "joint count", "text in a number", "empty")
 TRAINING_SUBJECTS = NTU60.protocols["xsub"].train
 README = """SYNTHETIC RECORDINGS. Nobody was recorded, and nothing here is part of the NTU RGB+D dataset.
@@ -119,14 +119,14 @@ def generate_recordings(folder: Path, config: DemoConfig) -> pd.DataFrame:
     files = [{"name": n, "damaged": n in damage, "damage": damage.get(n, "")} for n in config.names]
     wanted = {
         "synthetic": True,
-        "generator": GENERATOR,
+        CODE: code_of("corpora.demo_recordings"),
         "config": config.model_dump(mode="json"),
         "files": files,
     }
     manifest, readme = folder / "manifest.json", folder / "README.txt"
     found = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
     present = {path.stem for path in folder.glob("*.skeleton")}
-    if found == wanted and present == set(config.names):
+    if not differences(found, wanted) and present == set(config.names):
         return pd.DataFrame(files)
 
     ours: set[str] = set()
@@ -147,9 +147,7 @@ def generate_recordings(folder: Path, config: DemoConfig) -> pd.DataFrame:
         if name in damage:
             text = _damaged(text, damage[name])
         (folder / f"{name}.skeleton").write_bytes(text.encode("ascii"))
-    unfinished = folder / "manifest.json.tmp"
-    unfinished.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, manifest)
+    write_json(manifest, wanted)
     return pd.DataFrame(files)
 
 

@@ -114,7 +114,7 @@ def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: t
 
 
 def _made_from(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> dict[str, Any]:
-    """What a shard depends on: its files (size, time of change), what their list says of them, and the reader."""
+    """What a shard depends on: its files (size, time of change), what is listed of them, and the reader."""
     files: list[object] = []
     for source in sources:
         files += [source.name, source.file(raw), source.member]

@@ -67,8 +67,8 @@ def answer_clips(
         llm: Where the language model may lie by now, if not where it lay in training.
 
     Raises:
-        UserError: The model is incomplete, the sentences are of another codebook, a code is not in it, features
-            are missing, or there are fewer than two test clips.
+        UserError: The model is incomplete, the sentences are of another codebook, a code is not in it,
+            features are missing, or there are fewer than two test clips.
 
     Source: "Testing" of Sec. 3.2 of the paper, scored exactly; the control is ours.
     """

@@ -1,5 +1,6 @@
 """Checkpoints from which a killed training goes on: what they hold, and which of them count."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -10,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import claim, set_aside
+from llmar_pipeline.files import claim, set_aside, write_json
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 COMPLETE = "complete.json"
+_MACHINE = "machine.json"
 
 
 def changing_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -97,6 +99,19 @@ def prepare_folder(
     if model_folder is not None and unfinished and model_folder.is_dir():
         logger.warning("the model of an earlier training is set aside as %s", set_aside(model_folder))
     return resume
+
+
+def keep_threads(folder: Path) -> None:
+    """Compute with as many threads as the training began with: their number may change the last bits."""
+    file = folder / _MACHINE
+    try:
+        threads = int(json.loads(file.read_text(encoding="utf-8"))["threads"])
+    except (OSError, ValueError, KeyError, TypeError):
+        write_json(file, {"threads": torch.get_num_threads()})
+        return
+    if threads != torch.get_num_threads():
+        logger.info("going on with %d threads, as the training began", threads)
+        torch.set_num_threads(threads)
 
 
 def _step(checkpoint: Path) -> int:

@@ -20,7 +20,7 @@ from llmar_pipeline.training.callbacks import (
     check_gradients,
     check_terms,
 )
-from llmar_pipeline.training.checkpoints import prepare_folder, restore_state, save_state
+from llmar_pipeline.training.checkpoints import keep_threads, prepare_folder, restore_state, save_state
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
 
@@ -188,6 +188,7 @@ def train(
     with arguments.main_process_first(local=False):
         whole = {**fingerprint, "training": config.identity()}
         resume = prepare_folder(folder, whole, config.max_steps, model_folder)
+        keep_threads(folder)
     if resume is not None:
         logger.info("continuing from %s", resume.name)
     trainer = ResumableTrainer(
