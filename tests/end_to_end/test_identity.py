@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from workplaces import DEMO, TINY, Workplace
 
 from llmar_pipeline import code_digest
 from llmar_pipeline.language import instructions
@@ -234,3 +236,35 @@ def test_a_longer_training_goes_on_where_the_schedule_allows_and_a_shorter_one_s
     output = place.run()
     assert "they go to step 14, max_steps is 12; set aside" in output
     assert not longer.exists()
+
+
+def test_a_loss_that_is_really_edited_trains_as_in_a_fresh_folder(project, tiny_llm_folder, tmp_path):
+    copy = tmp_path / "project"
+    for name in ("src", "conf"):
+        shutil.copytree(
+            project / name, copy / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__")
+        )
+    shutil.copy(project / "pyproject.toml", copy)
+    text = TINY.format(llm=tiny_llm_folder, demo=DEMO, workers=1)
+    (copy / "conf" / "sizes" / "tiny.yml").write_text(text)
+    edited = Workplace(copy, copy)
+
+    def stage1(data: str) -> tuple[dict[str, torch.Tensor], str]:
+        code, output = edited.kedro("--pipeline=stage1", data=data)
+        assert code == 0, output
+        return load_file(edited.file("06_models", "vqvae/model.safetensors", data)), output
+
+    before, _ = stage1("data")
+    losses = copy / "src" / "llmar_pipeline" / "vqvae" / "losses.py"
+    code = losses.read_text()
+    losses.write_text(
+        f"{code}\n\n_whole = total_loss\n\n\ndef total_loss(*terms):\n    return 2 * _whole(*terms)\n"
+    )
+    again, output = stage1("data")
+    fresh, _ = stage1("fresh")
+    assert "the code of vqvae/losses.py changed" in output
+    assert any((before[name] != value).any() for name, value in again.items())
+    assert again.keys() == fresh.keys()
+    assert all((again[name] == value).all() for name, value in fresh.items())
+    aside = edited.file("06_models", "vqvae.before-1/model.safetensors")
+    assert all((before[name] == value).all() for name, value in load_file(aside).items())
