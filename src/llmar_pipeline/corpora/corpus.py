@@ -68,7 +68,7 @@ class Corpus:
         vertical: Where y points in keypoint files made of it; what is read always has y up.
         metric: The number that its publications report: "accuracy" or "mean_class_accuracy".
         clips: Official number of clips, excluded ones not counted; None where it is unknown.
-        class_clips: The same of each class, in label order.
+        class_clips: The same of each class, in label order; 0 where it has none.
         captured: From an index, the names of all clips that the recording sessions in it must have, as far as
             the corpus's plan tells; None where it followed no plan.
         excluded: Names that `read` passes over: the authors ask everyone to leave them out.

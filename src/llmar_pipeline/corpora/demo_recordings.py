@@ -8,6 +8,8 @@ spurious bodies, CRLF line ends, a few damaged files), so the ordinary NTU reade
 import json
 import os
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from scipy.spatial.transform import Rotation
 
+from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.demo_sensor import TOWARD, record
 from llmar_pipeline.corpora.ntu import NTU60
 from llmar_pipeline.errors import UserError
@@ -151,6 +154,36 @@ def generate_recordings(folder: Path, config: DemoConfig) -> pd.DataFrame:
     unfinished.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
     os.replace(unfinished, manifest)
     return pd.DataFrame(files)
+
+
+def demo_corpus(config: DemoConfig) -> Corpus:
+    """NTU RGB+D with the numbers of the made-up recordings, for `completeness.compare`.
+
+    Args:
+        config: What was generated. Files damaged on purpose belong into the quarantine: they do not count.
+
+    Source: ours.
+    """
+    whole = sorted(set(config.names) - set(config.damage))
+    index = pd.DataFrame([{"name": name, **NTU60.parse_name(name)} for name in whole])
+    clips = Counter(index["action"])
+    protocols = {}
+    for name, protocol in NTU60.protocols.items():
+        counts = protocol(index, val_share=0).value_counts()
+        protocols[name] = replace(
+            protocol,
+            train=protocol.train & frozenset(index[protocol.by]),
+            counts=(int(counts.get("train", 0)), int(counts.get("test", 0))),
+        )
+    return replace(
+        NTU60,
+        name="demo",
+        protocols=protocols,
+        clips=len(whole),
+        class_clips=tuple(clips[label] for label in range(len(NTU60.class_names))),
+        captured=lambda _: set(whole),
+        excluded=frozenset(),
+    )
 
 
 def _recording(name: str, config: DemoConfig) -> str:
