@@ -108,8 +108,8 @@ def class_notes(metrics: Mapping[str, Any]) -> list[str]:
         )
     if untrained := metrics.get("untrained_classes"):
         notes.append(
-            f"Tested but never trained, so that no answer can be right: {_names(untrained)}; their clips count "
-            "as wrong."
+            f"Tested but never trained, so that no answer can be right: {_names(untrained)}; "
+            "their clips count as wrong."
         )
     return notes
 
