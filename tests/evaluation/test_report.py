@@ -210,7 +210,7 @@ def test_classes_without_clips_are_named_and_top_5_where_it_says_something():
     more = {"top5": 0.9, "untested_classes": ["jump"], "untrained_classes": [EVIL], "n_classes": 7}
     html = render_report(replace(context, metrics={**context.metrics, **more}))
     text = " ".join(without_plotly(html).split())
-    assert "Mean class accuracy 75.0\u202f%, top-5 accuracy 90.0\u202f%." in text
+    assert "Mean class accuracy 75.0 %, top-5 accuracy 90.0 %." in text
     assert "1 of 7 classes have no test clip: jump; mean class accuracy is over the other 6" in text
     assert "Tested but never trained" in text
     assert EVIL not in text

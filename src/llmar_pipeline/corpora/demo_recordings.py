@@ -21,6 +21,7 @@ from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.demo_sensor import TOWARD, record
 from llmar_pipeline.corpora.ntu import NTU60
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.kinematics import Performer
 from llmar_pipeline.skeletons.movements import ACTIONS, perform
 
@@ -145,11 +146,12 @@ def generate_recordings(folder: Path, config: DemoConfig) -> pd.DataFrame:
         (folder / f"{name}.skeleton").unlink()
     folder.mkdir(parents=True, exist_ok=True)
     readme.write_text(README, encoding="utf-8")
-    for name in config.names:
-        text = _recording(name, config)
-        if name in damage:
-            text = _damaged(text, damage[name])
-        (folder / f"{name}.skeleton").write_bytes(text.encode("ascii"))
+    with Progress(config.names, title="making recordings up") as names:
+        for name in names:
+            text = _recording(name, config)
+            if name in damage:
+                text = _damaged(text, damage[name])
+            (folder / f"{name}.skeleton").write_bytes(text.encode("ascii"))
     unfinished = folder / "manifest.json.tmp"
     unfinished.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
     os.replace(unfinished, manifest)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
+from llmar_pipeline.progress import Progress
 from llmar_pipeline.training.checkpoints import FINGERPRINT, write_json
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def in_kept_batches(
     """
     _prepare(folder, json.loads(json.dumps({**fingerprint, "batch_size": batch_size})))
     results = []
-    with tqdm(total=len(items), desc=title, unit=" clips", mininterval=1.0) as progress:
+    with Progress(total=len(items), title=title) as progress:
         for start in range(0, len(items), batch_size):
             batch, file = items[start : start + batch_size], folder / f"from_{start:07d}.npy"
             if file.exists():

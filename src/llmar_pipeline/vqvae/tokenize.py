@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
@@ -75,25 +76,27 @@ def tokenize_clips(
     ]
     codes: list[np.ndarray] = []
     encoded: list[np.ndarray] = []
-    for start in range(0, len(rows), config.batch_size):
-        batch = rows[start : start + config.batch_size]
-        names = list(dict.fromkeys(str(row["name"]) for row in batch))
-        number = {name: index for index, name in enumerate(names)}
-        clips = Clips.load(store, names, processes.device())
-        readings = []
-        for row in batch:
-            clip = number[str(row["name"])]
-            if row["reading"]:
-                seed = [config.seed, zlib.crc32(str(row["name"]).encode()), int(row["reading"])]
-                readings.append(clips.random(clip, augmentation, np.random.default_rng(seed)))
-            else:
-                readings.append(clips.plain(clip))
-        motion, _ = clips.windows(pack(readings), model.settings.frames, model.settings.stream)
-        with torch.no_grad():
-            batch_features = model.encode(motion.double())
-        codes += list(model.nearest_codes(batch_features).cpu().numpy().astype(np.int32))
-        if features:
-            encoded += list(batch_features.flatten(1, 2).half().cpu().numpy())
+    with Progress(total=len(rows), title="writing action sentences") as progress:
+        for start in range(0, len(rows), config.batch_size):
+            batch = rows[start : start + config.batch_size]
+            names = list(dict.fromkeys(str(row["name"]) for row in batch))
+            number = {name: index for index, name in enumerate(names)}
+            clips = Clips.load(store, names, processes.device())
+            readings = []
+            for row in batch:
+                clip = number[str(row["name"])]
+                if row["reading"]:
+                    seed = [config.seed, zlib.crc32(str(row["name"]).encode()), int(row["reading"])]
+                    readings.append(clips.random(clip, augmentation, np.random.default_rng(seed)))
+                else:
+                    readings.append(clips.plain(clip))
+            motion, _ = clips.windows(pack(readings), model.settings.frames, model.settings.stream)
+            with torch.no_grad():
+                batch_features = model.encode(motion.double())
+            codes += list(model.nearest_codes(batch_features).cpu().numpy().astype(np.int32))
+            if features:
+                encoded += list(batch_features.flatten(1, 2).half().cpu().numpy())
+            progress.update(len(batch))
     table = pd.DataFrame(rows).assign(codes=codes)
     return table.assign(features=encoded) if features else table
 
@@ -130,17 +133,19 @@ def reconstruct_clips(
     """
     store = SequenceStore.open(sequences)
     stream = model.settings.stream
-    for start in range(0, len(names), batch_size):
-        clips = Clips.load(store, names[start : start + batch_size], processes.device())
-        readings = pack([clips.plain(clip) for clip in range(len(clips))])
-        motion, mask = clips.windows(readings, model.settings.frames, stream)
-        with torch.no_grad():
-            decoded = model.decode(model.tokenize(motion.double()))
-        before, after = (
-            positions(values.float(), mask, store.topology, stream).cpu().numpy()
-            for values in (motion, decoded)
-        )
-        yield from zip(before, after, strict=True)
+    with Progress(total=len(names), title="reconstructing") as progress:
+        for start in range(0, len(names), batch_size):
+            clips = Clips.load(store, names[start : start + batch_size], processes.device())
+            readings = pack([clips.plain(clip) for clip in range(len(clips))])
+            motion, mask = clips.windows(readings, model.settings.frames, stream)
+            with torch.no_grad():
+                decoded = model.decode(model.tokenize(motion.double()))
+            before, after = (
+                positions(values.float(), mask, store.topology, stream).cpu().numpy()
+                for values in (motion, decoded)
+            )
+            yield from zip(before, after, strict=True)
+            progress.update(len(clips))
 
 
 def reconstruction_error(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
