@@ -164,13 +164,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", fake := Terminal())
-    return fake
-
-
-def test_the_bar_stands_on_a_line_of_its_own_when_a_training_stops(tmp_path, terminal):
+def test_the_bar_stands_on_a_line_of_its_own_when_a_training_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with pytest.raises(UserError, match="step 3"):
         train(Rooted(), stream(schedule()), schedule(save_every=1), tmp_path, {})
     assert terminal.getvalue().endswith("\n")
@@ -186,7 +181,8 @@ def test_a_training_through_a_pipe_leaves_no_bar(tmp_path, monkeypatch):
     assert log.getvalue() == ""
 
 
-def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, terminal):
+def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     settings, taken = schedule(log_every=4), []
 
     def measure(batch, outputs):
