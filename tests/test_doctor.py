@@ -20,6 +20,7 @@ def selection(tmp_path: Path) -> dict[str, Any]:
         "corpus": "nwucla",
         "raw_dir": str(raw),
         "data_dir": str(tmp_path / "data"),
+        "llm_cache": str(tmp_path / "llm"),
         "allow_incomplete": False,
         "protocol": "xview",
         "size": "laptop",

@@ -110,7 +110,7 @@ def _llm(selection: dict[str, Any], parameters: dict[str, Any]) -> Finding:
     from llmar_pipeline.language.llm import check_llm  # imports PyTorch: last, and only here
 
     config, adapter = LLMConfig(**parameters["llm"]), AdapterConfig(**parameters["lora"])
-    cache = Path(selection["data_dir"]) / "06_models" / "llm"
+    cache = Path(selection["llm_cache"])
     try:
         check_llm(config, cache, parameters["vqvae"]["code_dim"], adapter)
     except UserError as error:
