@@ -105,7 +105,8 @@ def _disk(folder: Path, store: int | None, whose: str) -> Finding:
         unknown = "how much the sequences need is not known before one of them can be read"
         return Finding("note", "disk", f"{unknown}; {_size(free)} free at {there}")
     needed = STORES * store
-    text = f"about {_size(needed)} for the sequences{whose}, as read and normalised; {_size(free)} free at {there}"
+    text = f"about {_size(needed)} for the sequences{whose}, as read and normalised"
+    text += f"; {_size(free)} free at {there}"
     if needed > free:
         return Finding("missing", "disk", f"{text}: free some space, or --params=data_dir=<folder>")
     return Finding("ok", "disk", text)
