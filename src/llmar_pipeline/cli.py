@@ -16,6 +16,7 @@ from kedro.framework.cli.utils import _split_params
 from kedro.framework.session import KedroSession
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.progress import quiet_other_bars
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -86,6 +87,7 @@ def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> An
     warnings.filterwarnings(
         "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
     )  # transformers' own
+    quiet_other_bars()
     names = [pipeline] if pipeline else list(pipelines)
     with one_line_errors():
         return kedro_run.callback(pipeline=None, pipelines=names, **options)  # type: ignore[misc]
@@ -104,6 +106,7 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
     """Say what a run would need, what is missing, how large it gets, and what to do."""
     from llmar_pipeline.doctor import examine
 
+    quiet_other_bars()
     with one_line_errors():
         loader = _loading(env, conf_source)(params)
         states = []
@@ -132,6 +135,7 @@ def ablations(
     """Run experiments with several seeds and print the table of what came out."""
     from llmar_pipeline.ablations import TABLES_4_TO_6, as_markdown, run_ablations
 
+    quiet_other_bars()
     with one_line_errors():
         names = experiments.split(",") if experiments else TABLES_4_TO_6
         try:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.acceptance import accept
-from llmar_pipeline.corpora.demo_recordings import DemoConfig
+from llmar_pipeline.corpora.demo_recordings import DemoConfig, demo_corpus
 from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.corpora.survey import Survey, survey
 from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
@@ -35,20 +35,22 @@ def examine(selection: dict[str, Any], parameters: dict[str, Any]) -> Iterator[F
         selection: The configuration's globals, selectors resolved.
         parameters: The merged parameters.
     """
-    needed = 0
+    needed: int | None
     if parameters["demo_recordings"] is not None:
         demo = DemoConfig(**parameters["demo_recordings"])
+        needed, whose = demo_corpus(demo).stored_bytes, ""
         yield Finding("ok", "recordings", f"{len(demo.names)} synthetic ones are made up by the run")
     else:
         corpus, folder = CORPORA[selection["corpus"]], Path(selection["raw_dir"])
         try:
             found = survey(corpus, folder)
         except UserError as error:
+            needed, whose = corpus.stored_bytes, f" of {corpus.clips or 0:,} clips, the official number"
             yield Finding("missing", "recordings", error.message)
         else:
-            needed = STORES * found.stored_bytes
+            needed, whose = found.stored_bytes or None, ""
             yield from _recordings(found, folder, selection, parameters)
-    yield _disk(Path(selection["data_dir"]), needed)
+    yield _disk(Path(selection["data_dir"]), needed, whose)
     yield _llm(selection, parameters)
 
 
@@ -96,10 +98,15 @@ def _recordings(
         )
 
 
-def _disk(folder: Path, needed: int) -> Finding:
+def _disk(folder: Path, store: int | None, whose: str) -> Finding:
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
-    text = f"{_size(needed)} for the sequences, as read and normalised; {_size(free)} free at {there}"
+    if store is None:
+        unknown = "how much the sequences need is not known before one of them can be read"
+        return Finding("note", "disk", f"{unknown}; {_size(free)} free at {there}")
+    needed = STORES * store
+    text = f"about {_size(needed)} for the sequences{whose}, as read and normalised"
+    text += f"; {_size(free)} free at {there}"
     if needed > free:
         return Finding("missing", "disk", f"{text}: free some space, or --params=data_dir=<folder>")
     return Finding("ok", "disk", text)
@@ -110,7 +117,7 @@ def _llm(selection: dict[str, Any], parameters: dict[str, Any]) -> Finding:
     from llmar_pipeline.language.llm import check_llm  # imports PyTorch: last, and only here
 
     config, adapter = LLMConfig(**parameters["llm"]), AdapterConfig(**parameters["lora"])
-    cache = Path(selection["data_dir"]) / "06_models" / "llm"
+    cache = Path(selection["llm_cache"])
     try:
         check_llm(config, cache, parameters["vqvae"]["code_dim"], adapter)
     except UserError as error:

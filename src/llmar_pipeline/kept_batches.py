@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from llmar_pipeline.files import claim, whole_file
+from llmar_pipeline.progress import Progress
 
 Item = TypeVar("Item")
 
@@ -40,7 +40,7 @@ def in_kept_batches(
     if folder is not None:
         claim(folder, {**fingerprint, "batch_size": batch_size}, f"results of '{title}'")
     results = []
-    with tqdm(total=len(items), desc=title, unit=" clips", mininterval=1.0) as progress:
+    with Progress(total=len(items), title=title) as progress:
         for start in range(0, len(items), batch_size):
             batch = items[start : start + batch_size]
             file = folder / f"from_{start:07d}.npy" if folder is not None else None

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from llmar_pipeline.corpora.demo_recordings import DemoConfig
 from llmar_pipeline.io.config_loader import NOT_ENVIRONMENTS, StackedConfigLoader
 from llmar_pipeline.language.config import AdapterConfig
+from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.pipeline_registry import register_pipelines, stages
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
@@ -126,7 +127,11 @@ def test_every_experiment_is_in_the_table_and_departs_from_the_papers_value():
 
 
 def test_every_dataset_lies_in_the_folder_of_its_layer():
-    for name, entry in load("demo")["catalog"].items():
+    catalog = load("demo")["catalog"]
+    assert catalog.pop("llm_cache")["filepath"] == str(
+        llm_cache("data")
+    )  # once a machine, not once a project
+    for name, entry in catalog.items():
         folder = Path(entry["filepath"]).parts[1]
         layer = entry["metadata"]["kedro-viz"]["layer"]  # models_vqvae and models_llm share a folder
         assert folder[2:] == "_" + layer.removesuffix("_vqvae").removesuffix("_llm"), name

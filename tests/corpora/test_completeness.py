@@ -6,6 +6,7 @@ import pytest
 
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.completeness import compare
+from llmar_pipeline.corpora.demo_recordings import DemoConfig, demo_corpus
 from llmar_pipeline.corpora.ntu import MISSING_60
 
 NTU60 = CORPORA["ntu60"]
@@ -98,3 +99,47 @@ def test_the_plan_of_ntu_has_as_many_recordings_as_were_captured(name: str, grou
     assert corpus.clips is not None
     assert groups * 360 == corpus.clips + len(corpus.excluded)
     assert corpus.clips == sum(corpus.protocols["xsub"].counts or ())
+
+
+DEMO = DemoConfig(subjects=(1, 2, 3), cameras=(1, 2), actions=(8, 9, 23), damaged_files=2)
+WHOLE = [name for name in DEMO.names if name not in DEMO.damage]
+
+
+@pytest.mark.parametrize(
+    "config", [DEMO, DemoConfig(), DemoConfig(replications=2, subjects=(3, 7), damaged_files=0)]
+)
+def test_the_whole_demo_lacks_nothing(config: DemoConfig) -> None:
+    whole = [name for name in config.names if name not in config.damage]
+    gaps, amiss = compare(index_of(whole), pd.DataFrame({"name": sorted(config.damage)}), demo_corpus(config))
+    assert gaps == ""
+    assert amiss.empty
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "end"),
+    [
+        (
+            WHOLE[1:],
+            "demo is not complete: expected 16 clips, saw 15 (1 missing);",
+            f"1 missing by name: {WHOLE[0]}.",
+        ),
+        (
+            [*WHOLE, "S001C001P015R001A008"],
+            "saw 17 (1 too many)",
+            "1 too many by name: S001C001P015R001A008.",
+        ),
+        ([name for name in WHOLE if "A023" not in name], "1 of 3 classes have no clip", "."),
+    ],
+)
+def test_the_demo_has_numbers_of_its_own(names: list[str], expected: str, end: str) -> None:
+    gaps, _ = compare(index_of(names), pd.DataFrame({"name": sorted(DEMO.damage)}), demo_corpus(DEMO))
+    assert expected in gaps
+    assert gaps.endswith(end)
+    assert "56," not in gaps
+
+
+def test_a_file_of_the_demo_that_was_spoilt_afterwards_is_named() -> None:
+    damaged = pd.DataFrame({"name": [*DEMO.damage, WHOLE[3]]})
+    gaps, amiss = compare(index_of(WHOLE[:3] + WHOLE[4:]), damaged, demo_corpus(DEMO))
+    assert "saw 15 (1 missing)" in gaps
+    assert list(amiss.itertuples(index=False, name=None)) == [(WHOLE[3], "quarantined")]

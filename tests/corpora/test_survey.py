@@ -37,3 +37,11 @@ def test_a_folder_of_another_corpus(tmp_path: Path) -> None:
 def test_an_empty_folder_says_where_to_get_the_data(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Request the NTU"):
         survey(NTU60, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("nwucla", "nw_ucla"), ("utdmhad", "utd_mhad")])
+def test_what_the_facts_say_of_the_size_is_what_real_recordings_need(
+    name: str, folder: str, shared_data: Path
+) -> None:
+    found = survey(CORPORA[name], shared_data / folder, sample=200)
+    assert CORPORA[name].stored_bytes == pytest.approx(found.stored_bytes, rel=0.1)

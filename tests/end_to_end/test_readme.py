@@ -122,6 +122,54 @@ def test_make_clean_spares_recordings_environment_and_language_model(project, tm
     assert left == {*kept, "Makefile"}
 
 
+@pytest.mark.parametrize("target", ["demo", "test", "docs", "clean"])
+def test_a_program_that_does_not_exist_is_named_in_one_line(project, tmp_path, target):
+    """Whether the environment is there or not, and nothing is removed or installed."""
+    (tmp_path / "Makefile").write_bytes((project / "Makefile").read_bytes())
+    (tmp_path / "mlflow.db").touch()
+    done = subprocess.run(
+        ["make", target, "PYTHON=no-such-python"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert "there is no program 'no-such-python': install Python 3.11 or newer, or name one: make " in line
+    assert {path.name for path in tmp_path.iterdir()} == {"Makefile", "mlflow.db"}
+
+
+@pytest.mark.parametrize(("version", "seen"), [("3.10", "is 3.10:"), (None, "is no Python that runs:")])
+def test_a_program_that_is_no_new_python_is_named(project, tmp_path, version, seen):
+    for file in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / file).write_bytes((project / file).read_bytes())
+    old = tmp_path / "python-of-old"
+    old.write_text(f"#!/bin/sh\necho {version}\nexit 1\n" if version else "#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert f"Python 3.11 or newer is needed, '{old}' {seen} make PYTHON=" in done.stdout
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "extras"),
+    [("demo", set()), ("setup", set()), ("test", {"qlora,dev"}), ("lint", {"qlora,dev"}), ("viz", {"viz"})],
+)
+def test_each_target_installs_what_it_needs(project, tmp_path, target, extras):
+    for file in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / file).write_bytes((project / file).read_bytes())
+    done = subprocess.run(
+        ["make", "--dry-run", target, "TORCH_INDEX=https://example.org/cpu"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(re.findall(r"--editable '\.\[(.*)\]'", done.stdout)) == extras
+    assert done.stdout.count("--editable .\n") == 1
+    assert "--extra-index-url https://example.org/cpu torch\n" in done.stdout
+
+
 def test_commands_are_found_in_code_only():
     text = (
         "make no\n`make lint` and `make`\n```sh\n$ make demo PYTHON=python3.11  # minutes\n"

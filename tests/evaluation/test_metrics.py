@@ -51,7 +51,8 @@ def test_metrics_of_five_clips():
     values = metrics(table(), majority_class="sit")
     assert values["accuracy"] == pytest.approx(3 / 5)
     assert values["mean_class_accuracy"] == pytest.approx((1 / 3 + 1 + 1) / 3)
-    assert values["top5"] == 1  # three classes: all of them
+    assert "top5" not in values  # three classes: it would be 1
+    assert (values["untested_classes"], values["untrained_classes"]) == ([], [])
     assert values["majority_accuracy"] == pytest.approx(3 / 5)
     assert values["majority_mean_class_accuracy"] == pytest.approx(1 / 3)
     assert values["chance"] == pytest.approx(1 / 3)
@@ -67,9 +68,33 @@ def test_top5_counts_the_sixth_class_as_wrong():
     )
 
 
+@pytest.mark.parametrize(("n", "there"), [(5, False), (6, True)])
+def test_no_top_5_of_five_classes(n, there):
+    classes = list("abcdef")[:n]
+    predictions = build_predictions(["x"], ["a"], classes, np.zeros((1, n)))
+    assert ("top5" in metrics(predictions)) == there
+
+
 def test_mean_class_accuracy_leaves_out_classes_without_clips():
-    predictions = table()[lambda t: t["true"] != "stand"]
-    assert metrics(predictions)["mean_class_accuracy"] == pytest.approx((1 / 3 + 1) / 2)
+    values = metrics(table()[lambda t: t["true"] != "stand"])
+    assert values["mean_class_accuracy"] == pytest.approx((1 / 3 + 1) / 2)
+    assert values["untested_classes"] == ["stand"]
+    assert values["chance"] == pytest.approx(1 / 3)
+
+
+def test_a_class_that_was_tested_only_counts_as_wrong_and_is_named():
+    predictions = table()
+    predictions.loc[predictions["true"] == "stand", "true"] = "fly"
+    values = metrics(predictions)
+    assert values["untrained_classes"] == ["fly"]
+    assert values["untested_classes"] == ["stand"]
+    assert values["mean_class_accuracy"] == pytest.approx((1 / 3 + 0 + 1) / 3)
+    assert values["accuracy"] == pytest.approx(2 / 5)
+    counts = confusion(predictions)
+    assert list(counts.index) == list(counts.columns) == [*CLASSES, "fly"]
+    assert counts.loc["fly", "stand"] == counts.loc["fly"].sum() > 0
+    row = per_class(predictions).set_index("class").loc["fly"]
+    assert (row["correct"], row["mistaken_for"]) == (0, "stand")
 
 
 def test_interval_is_that_of_the_binomial_distribution():
@@ -132,6 +157,6 @@ def test_damaged_tables_are_refused():
     with pytest.raises(UserError, match="NaN in 1 of 5 clips, first 'c'"):
         metrics(table().assign(**{"p:sit": [0.1, 0.2, np.nan, 0.3, 0.4]}))
     with pytest.raises(UserError, match="'jump'"):
-        confusion(table().replace({"true": {"stand": "jump"}}))
+        confusion(table().replace({"predicted": {"stand": "jump"}}))
     with pytest.raises(UserError, match="columns name, true"):
         per_class(table().drop(columns="true"))

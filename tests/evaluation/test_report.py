@@ -140,7 +140,8 @@ def test_numbers_appear():
     # Clips given with 80, 70, 60 and 90 %; the second is wrong: (0.2 + 0.7 + 0.4 + 0.1) / 4.
     assert "(expected calibration error): 35.0 %" in text
     assert "most frequent training class 50.0 %" in text
-    assert "chance, 2 classes 50.0 %" in text
+    assert "chance, one of 2 classes 50.0 %" in text
+    assert "top-5" not in text
     assert "On the validation clips 27.1 %" in text
     assert "mean joint error 0.0312 m 0.0312 m" in text
     # Codes 1 and 3 pair in the second sentence: 2 of 4 tokens, and 0 of 5 in the first. At random code 1
@@ -184,7 +185,7 @@ def test_the_headline_is_the_metric_of_the_corpus():
     text = re.sub("[ \u202f]+", " ", text)
     assert "75.0 % mean class accuracy 95&nbsp;% interval" in text
     assert "shuffled action sentences 11.1 %" in text
-    assert "Accuracy 75.0 %," in text
+    assert "Accuracy 75.0 %." in text
 
 
 def test_unseen_classes_are_named():
@@ -202,3 +203,14 @@ def test_empty_predictions_are_refused():
     context = full()
     with pytest.raises(UserError, match="at least one test clip"):
         render_report(replace(context, predictions=context.predictions.iloc[:0]))
+
+
+def test_classes_without_clips_are_named_and_top_5_where_it_says_something():
+    context = full()
+    more = {"top5": 0.9, "untested_classes": ["jump"], "untrained_classes": [EVIL], "n_classes": 7}
+    html = render_report(replace(context, metrics={**context.metrics, **more}))
+    text = " ".join(without_plotly(html).split())
+    assert "Mean class accuracy 75.0 %, top-5 accuracy 90.0 %." in text
+    assert "1 of 7 classes have no test clip: jump; mean class accuracy is over the other 6" in text
+    assert "Tested but never trained" in text
+    assert EVIL not in text

@@ -1,4 +1,6 @@
+import io
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -157,7 +159,30 @@ def test_a_checkpoint_that_is_not_finite_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, capsys):
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_bar_stands_on_a_line_of_its_own_when_a_training_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with pytest.raises(UserError, match="step 3"):
+        train(Rooted(), stream(schedule()), schedule(save_every=1), tmp_path, {})
+    assert terminal.getvalue().endswith("\n")
+    last = terminal.getvalue().rstrip("\n").split("\r")[-1]
+    assert "training:" in last
+    assert "2/8" in last
+    assert "loss" in last
+
+
+def test_a_training_through_a_pipe_leaves_no_bar(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", log := io.StringIO())
+    train(Regression(), stream(schedule()), schedule(), tmp_path, {})
+    assert log.getvalue() == ""
+
+
+def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     settings, taken = schedule(log_every=4), []
 
     def measure(batch, outputs):
@@ -171,7 +196,7 @@ def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, c
     assert taken == [{"x", "y"}] * 8  # two micro-batches of steps 3, 4, 6 and 8
     assert [record["step"] for record in history] == [3, 4, 6, 8]  # each checkpoint starts a new average
     assert all(record["error"] < 1.5 for record in history)  # with all zeros only the bias is off
-    assert "error 1." in capsys.readouterr().err  # the progress bar
+    assert "error 1." in terminal.getvalue()  # the progress bar
 
 
 def test_the_stream_reads_every_item_once_an_epoch_and_depends_on_position_alone():

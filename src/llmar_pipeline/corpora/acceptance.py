@@ -51,7 +51,7 @@ def accept(
         )
     if gaps and not allow_incomplete:
         raise UserError(
-            f"{gaps} Results on other clips cannot be compared with published ones. "
+            f"{gaps} Results on other clips cannot be compared with those of others. "
             "Add or remove the files, or go on with --params=allow_incomplete=true"
         )
     if protocol not in protocols:

@@ -48,9 +48,12 @@ def _differences(index: pd.DataFrame, corpus: Corpus) -> list[str]:
         for what, official, seen in found
         if official is not None and official != seen
     ]
-    empty = len(set(range(len(corpus.class_names))) - set(index["action"]))
+    expected = {
+        k for k in range(len(corpus.class_names)) if corpus.class_clips is None or corpus.class_clips[k]
+    }
+    empty = len(expected - set(index["action"]))
     if empty:
-        differences.append(f"{empty} of {len(corpus.class_names)} classes have no clip")
+        differences.append(f"{empty} of {len(expected)} classes have no clip")
     seen = index["action"].value_counts()
     wrong = [
         f"{corpus.class_names[label]} {seen.get(label, 0):,} of {official:,}"

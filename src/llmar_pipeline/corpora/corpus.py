@@ -69,7 +69,8 @@ class Corpus:
         vertical: Where y points in keypoint files made of it; what is read always has y up.
         metric: The number that its publications report: "accuracy" or "mean_class_accuracy".
         clips: Official number of clips, excluded ones not counted; None where it is unknown.
-        class_clips: The same of each class, in label order.
+        class_clips: The same of each class, in label order; 0 where it has none.
+        clip_frames: Mean frames of a clip, those of two persons counted twice; None where it is unknown.
         captured: From an index, the names of all clips that the recording sessions in it must have, as far as
             the corpus's plan tells; None where it followed no plan.
         excluded: Names that `read` passes over: the authors ask everyone to leave them out.
@@ -90,6 +91,7 @@ class Corpus:
     metric: Literal["accuracy", "mean_class_accuracy"] = "accuracy"
     clips: int | None = None
     class_clips: tuple[int, ...] | None = None
+    clip_frames: float | None = None
     captured: Callable[[pd.DataFrame], set[str]] | None = None
     excluded: frozenset[str] = field(default=frozenset(), repr=False)
 
@@ -99,6 +101,14 @@ class Corpus:
         parts = (type(self), *(getattr(part, "func", part) for part in (self.parse, self.parse_name)))
         own = {part.__module__ for part in parts if part.__module__.startswith(f"{_PACKAGE}.")}
         return sorted(name.removeprefix(f"{_PACKAGE}.") for name in own)
+
+    @property
+    def stored_bytes(self) -> int | None:
+        """Size of one store of all official clips, about; None where too little is known."""
+        if self.clips is None or self.clip_frames is None:
+            return None
+        numbers = len(self.topology.joints) * self.topology.coordinates
+        return round(self.clips * self.clip_frames * numbers * 4)
 
     def open(self, folder: Path) -> "Corpus":
         """The corpus as it lies in a folder: itself, unless the folder says what it is (`custom`)."""

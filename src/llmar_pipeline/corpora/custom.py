@@ -22,6 +22,7 @@ from llmar_pipeline.corpora.keypoint_files import read_keypoints
 from llmar_pipeline.corpora.keypoints import to_sequence
 from llmar_pipeline.corpora.layout import find_layout
 from llmar_pipeline.corpora.protocol import Protocol
+from llmar_pipeline.corpora.pyskl import load_clip
 from llmar_pipeline.corpora.yaml_file import read_yaml
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
@@ -91,7 +92,10 @@ class CustomCorpus(Corpus):
         if source.member in self.faults:
             raise SkeletonFileError(*self.faults[source.member])
         if source.path.suffix == PICKLE:
-            return super()._load(source)
+            action, place = self.parse_name(source.name)["action"], int(source.member)
+            return load_clip(
+                source.path, place, action, self.topology, self.persons, self.vertical, ranked=True
+            )
         keypoints, scores = read_keypoints(source.path, self.topology)
         return to_sequence(source.name, keypoints, scores, self.topology, self.persons, self.vertical)
 

@@ -7,6 +7,8 @@ spurious bodies, CRLF line ends, a few damaged files), so the ordinary NTU reade
 
 import json
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from scipy.spatial.transform import Rotation
 
 from llmar_pipeline.code_digest import CODE, code_of
+from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.demo_sensor import TOWARD, record
 from llmar_pipeline.corpora.ntu import NTU60
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import differences, write_json
+from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.kinematics import Performer
 from llmar_pipeline.skeletons.movements import ACTIONS, perform
 
@@ -142,13 +146,45 @@ def generate_recordings(folder: Path, config: DemoConfig) -> pd.DataFrame:
         (folder / f"{name}.skeleton").unlink()
     folder.mkdir(parents=True, exist_ok=True)
     readme.write_text(README, encoding="utf-8")
-    for name in config.names:
-        text = _recording(name, config)
-        if name in damage:
-            text = _damaged(text, damage[name])
-        (folder / f"{name}.skeleton").write_bytes(text.encode("ascii"))
+    with Progress(config.names, title="making recordings up") as names:
+        for name in names:
+            text = _recording(name, config)
+            if name in damage:
+                text = _damaged(text, damage[name])
+            (folder / f"{name}.skeleton").write_bytes(text.encode("ascii"))
     write_json(manifest, wanted)
     return pd.DataFrame(files)
+
+
+def demo_corpus(config: DemoConfig) -> Corpus:
+    """NTU RGB+D with the numbers of the made-up recordings, for `completeness.compare`.
+
+    Args:
+        config: What was generated. Files damaged on purpose belong into the quarantine: they do not count.
+
+    Source: ours.
+    """
+    whole = sorted(set(config.names) - set(config.damage))
+    index = pd.DataFrame([{"name": name, **NTU60.parse_name(name)} for name in whole])
+    clips = Counter(index["action"])
+    protocols = {}
+    for name, protocol in NTU60.protocols.items():
+        counts = protocol(index, val_share=0).value_counts()
+        protocols[name] = replace(
+            protocol,
+            train=protocol.train & frozenset(index[protocol.by]),
+            counts=(int(counts.get("train", 0)), int(counts.get("test", 0))),
+        )
+    return replace(
+        NTU60,
+        name="demo",
+        protocols=protocols,
+        clips=len(whole),
+        clip_frames=77.6,  # counted in 60 files
+        class_clips=tuple(clips[label] for label in range(len(NTU60.class_names))),
+        captured=lambda _: set(whole),
+        excluded=frozenset(),
+    )
 
 
 def _recording(name: str, config: DemoConfig) -> str:

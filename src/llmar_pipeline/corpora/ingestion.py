@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
-from tqdm import tqdm
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Reader, Source
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.pyskl import forget
 from llmar_pipeline.files import json_checksum
+from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
 from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter
 
@@ -70,7 +70,7 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
     rows: list[dict[str, object]] = []
     damaged: list[dict[str, object]] = []
     bodies: list[dict[str, object]] = []
-    progress = tqdm(total=len(sources), desc=f"reading {corpus.name}", unit=" clips", mininterval=1.0)
+    progress = Progress(total=len(sources), title=f"reading {corpus.name}")
     with (
         progress,
         StoreWriter(target, corpus.persons, corpus.topology) as writer,
@@ -98,7 +98,7 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
     return Ingested(index, quarantine, pd.DataFrame(bodies, columns=BODY_COLUMNS), CorpusFacts.of(corpus))
 
 
-def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: tqdm) -> None:
+def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: Progress) -> None:
     clips: list[dict[str, object]] = []
     damaged: list[dict[str, object]] = []
     bodies: list[dict[str, object]] = []

@@ -15,12 +15,13 @@ def to_sequence(
     topology: Topology,
     persons: int,
     vertical: Literal["up", "down"],
+    ranked: bool = True,
 ) -> Sequence:
     """Checks keypoints and brings them to the form of a sequence.
 
     A joint is missing where a coordinate is NaN or its score is 0 or NaN. Persons who are never seen go; of
-    more persons than `persons`, those seen in most frames stay (of equals, those who move most), in the
-    order of the file.
+    more persons than `persons`, those seen in most frames stay; of equals, those who move most; of equals
+    still, those furthest left. In that order, not that of the file, they become actor 1, 2 and so on.
 
     Args:
         name: The clip's name.
@@ -31,6 +32,7 @@ def to_sequence(
         persons: Persons to keep at most.
         vertical: The way y grows in the file. Where it grows down, 2D keypoints get the opposite y, and 3D
             ones make a half turn about z, which keeps left and right what they are.
+        ranked: False leaves those who stay in the order of the file.
 
     Raises:
         SkeletonFileError: If they have another shape, a number that float32 cannot hold, or show nobody.
@@ -66,18 +68,22 @@ def to_sequence(
     data[missing] = np.nan
     if vertical == "down":
         data[..., slice(2) if coordinates == 3 else 1] *= -1
-    kept, bodies = _select(data, ~missing, persons)
+    kept, bodies = _select(data, ~missing, persons, ranked)
     return Sequence(name, data[kept], bodies)
 
 
-def _select(data: np.ndarray, observed: np.ndarray, persons: int) -> tuple[list[int], tuple[Body, ...]]:
+def _select(
+    data: np.ndarray, observed: np.ndarray, persons: int, ranked: bool
+) -> tuple[list[int], tuple[Body, ...]]:
     """Who stays, and what became of each; `observed` is `[person, frame, joint]`."""
     frames = observed.any(axis=2).sum(axis=1).tolist()
     seen = [person for person, count in enumerate(frames) if count]
     if len(seen) == 1:
         return seen, ()
     motion = {person: float(data[person][observed[person]].var(axis=0).sum()) for person in seen}
-    kept = sorted(sorted(seen, key=lambda person: (-frames[person], -motion[person], person))[:persons])
+    left = {person: float(data[person][observed[person]][:, 0].mean()) for person in seen}
+    kept = sorted(seen, key=lambda person: (-frames[person], -motion[person], left[person], person))[:persons]
+    kept = kept if ranked else sorted(kept)
     dropped = f"dropped: {len(kept)} other{'s' * (len(kept) > 1)} seen in more frames, or moving more"
     decisions = dict.fromkeys(seen, dropped) | {
         person: f"actor {number}" for number, person in enumerate(kept, start=1)

@@ -94,6 +94,7 @@ NWUCLA = Corpus(
     },
     persons=1,
     clips=1_484,
+    clip_frames=39.4,  # counted in all files
     download=(
         "Download the Northwestern-UCLA skeletons as JSON (all_sqe.zip, linked from "
         "https://github.com/Uason-Chen/CTR-GCN) and unpack the .json files into this folder."

@@ -94,6 +94,7 @@ def load_clip(
     topology: Topology,
     persons: int,
     vertical: Literal["up", "down"],
+    ranked: bool = False,
 ) -> Sequence:
     """Reads one annotation.
 
@@ -104,6 +105,7 @@ def load_clip(
         topology: The joints it must have.
         persons: Persons to keep at most.
         vertical: The way y grows: "down" for keypoints in an image.
+        ranked: As in `to_sequence`. Pickles of known corpora have the order of the field's preprocessing.
 
     Raises:
         SkeletonFileError: If it is damaged, has another label or other joints.
@@ -131,7 +133,7 @@ def load_clip(
     if scores is not None and not _is_numeric(scores):
         raise SkeletonFileError("an array keypoint_score [person, frame, joint]", _shown(scores))
     keypoint = np.where((keypoint == 0).all(axis=-1, keepdims=True), np.nan, keypoint)
-    return to_sequence(name, keypoint, scores, topology, persons, vertical)
+    return to_sequence(name, keypoint, scores, topology, persons, vertical, ranked)
 
 
 def _is_numeric(values: Any) -> bool:

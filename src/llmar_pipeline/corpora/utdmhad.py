@@ -105,5 +105,6 @@ UTDMHAD = Corpus(
         "Utilizing a Depth Camera and a Wearable Inertial Sensor. ICIP 2015."
     ),
     clips=861,
+    clip_frames=67.7,  # counted in all files
     captured=captured,
 )

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from llmar_pipeline.evaluation.figures import INK, MUTED
+from llmar_pipeline.evaluation.lettering import write_name
 from llmar_pipeline.evaluation.stick_figures import (
     Bones,
     bone_segments,
@@ -68,7 +69,7 @@ def animation(
     strip = 0.0 if codes is None else 0.08 + max(0.3, 0.19 * books)
     figure = Figure(figsize=(WIDTH, 0.5 + PANEL_HEIGHT + strip), dpi=DPI, facecolor="white")
     height = figure.get_figheight()
-    figure.text(0.04 / WIDTH, 1 - 0.05 / height, title, size=10, weight="bold", color=INK, va="top")
+    write_name(figure, 0.04 / WIDTH, 1 - 0.05 / height, title, size=10, weight="bold", color=INK, va="top")
     (left, right), (bottom, top) = _window(truth, output)
     panels = []
     for column, (name, data) in enumerate([("original", truth), ("reconstruction", output)]):

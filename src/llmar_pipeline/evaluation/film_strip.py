@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 from llmar_pipeline.evaluation.figures import INK, MUTED
+from llmar_pipeline.evaluation.lettering import write_name
 from llmar_pipeline.evaluation.stick_figures import (
     draw_skeletons,
     draw_tokens,
@@ -101,7 +102,7 @@ def _draw_clip(
     strip = 0.0 if codes is None else 0.12 + tokens
     height = 0.42 + 2 * body + gap + 0.3 + strip
     figure = Figure(figsize=(width, height), dpi=160, facecolor="white")
-    figure.text(label / width, 1 - 0.14 / height, title, size=12, weight="bold", color=INK, va="top")
+    write_name(figure, label / width, 1 - 0.14 / height, title, size=12, weight="bold", color=INK, va="top")
 
     for row, (name, data) in enumerate([("original", truth), ("reconstruction", output)]):
         y = height - 0.42 - body - row * (body + gap)

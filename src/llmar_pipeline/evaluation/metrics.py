@@ -66,8 +66,10 @@ def build_predictions(
 def class_list(predictions: pd.DataFrame) -> list[str]:
     """Return the class names of a predictions table, in column order, after checking the table.
 
+    True names need not be among them: a class that was never trained is in no class list.
+
     Raises:
-        UserError: The table is empty, lacks a column, holds a NaN probability or a name that is no class.
+        UserError: The table is empty, lacks a column, holds a NaN probability or an answer that is no class.
 
     Source: ours.
     """
@@ -89,10 +91,10 @@ def class_list(predictions: pd.DataFrame) -> list[str]:
             f" clips, first {predictions['name'][invalid].iloc[0]!r}: run the evaluation again."
         )
     classes = [c.removeprefix(PROBABILITY) for c in columns]
-    unknown = (set(predictions["true"]) | set(predictions["predicted"])) - set(classes)
+    unknown = set(predictions["predicted"]) - set(classes)
     if unknown:
         raise UserError(
-            f"Expected true and predicted names from the {len(classes)} classes, seen {sorted(unknown)[0]!r}:"
+            f"Expected predicted names from the {len(classes)} classes, seen {sorted(unknown)[0]!r}:"
             " use the class list of this dataset."
         )
     return classes
@@ -100,7 +102,7 @@ def class_list(predictions: pd.DataFrame) -> list[str]:
 
 def metrics(
     predictions: pd.DataFrame, majority_class: str | None = None, seed: int = 0, resamples: int = 10_000
-) -> dict[str, float | int | None]:
+) -> dict[str, float | int | list[str] | None]:
     """Compute accuracy, its confidence interval and the trivial controls.
 
     The interval is the percentile bootstrap over clips. A resample of N clips holds a binomial number of
@@ -117,9 +119,11 @@ def metrics(
     Returns:
         All as fractions of 1: `accuracy`, its 95 % interval `accuracy_low` and `accuracy_high`,
         `mean_class_accuracy` (over classes that occur in `true`) and its `mean_class_accuracy_low` and
-        `mean_class_accuracy_high`, `top5` (top C where there are C < 5 classes), `majority_accuracy` and
-        `majority_mean_class_accuracy` (None without `majority_class`), `chance`; and the counts `n_test`,
-        `n_classes`.
+        `mean_class_accuracy_high`, `top5` (only of more than 5 classes), `majority_accuracy` and
+        `majority_mean_class_accuracy` (None without `majority_class`), `chance` (a class of the list,
+        drawn at random); the counts `n_test` and `n_classes` (of the class list); and the names
+        `untested_classes` (in the class list, without a test clip) and `untrained_classes` (with test clips,
+        not in the class list: their clips count as wrong).
 
     Raises:
         UserError: The table is empty or damaged.
@@ -139,6 +143,8 @@ def metrics(
     probability = predictions[[PROBABILITY + c for c in classes]].to_numpy(np.float64)
     ranked = np.argsort(-probability, axis=1, kind="stable")[:, :5]
     true_index = predictions["true"].map({c: i for i, c in enumerate(classes)}).to_numpy()
+    top5 = float((ranked == true_index[:, None]).any(axis=1).mean())
+    true = set(predictions["true"])
     return {
         "accuracy": accuracy,
         "accuracy_low": float(low),
@@ -146,13 +152,15 @@ def metrics(
         "mean_class_accuracy": float(by_class["accuracy"].mean()),
         "mean_class_accuracy_low": float(class_low),
         "mean_class_accuracy_high": float(class_high),
-        "top5": float((ranked == true_index[:, None]).any(axis=1).mean()),
+        **({"top5": top5} if len(classes) > 5 else {}),
         **accuracies(
             None if majority_class is None else predictions.assign(predicted=majority_class), "majority_"
         ),
         "chance": 1 / len(classes),
         "n_test": n_test,
         "n_classes": len(classes),
+        "untested_classes": [name for name in classes if name not in true],
+        "untrained_classes": sorted(true - set(classes)),
     }
 
 
@@ -180,12 +188,15 @@ def accuracies(answers: pd.DataFrame | None, prefix: str) -> dict[str, float | N
 def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
     """Count the clips of every (true, predicted) pair: rows true, columns predicted, both in class order.
 
+    Classes that only occur in `true` stand behind those of the class list.
+
     Raises:
         UserError: The table is empty or damaged.
 
     Source: ours.
     """
     classes = class_list(predictions)
+    classes += sorted(set(predictions["true"]) - set(classes))
     counts = pd.crosstab(predictions["true"], predictions["predicted"])
     return counts.reindex(index=classes, columns=classes, fill_value=0)
 

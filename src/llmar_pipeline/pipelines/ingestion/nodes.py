@@ -8,7 +8,7 @@ import pandas as pd
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.acceptance import accept as accept_clips
 from llmar_pipeline.corpora.completeness import compare as compare_with_official
-from llmar_pipeline.corpora.demo_recordings import DemoConfig, generate_recordings
+from llmar_pipeline.corpora.demo_recordings import DemoConfig, demo_corpus, generate_recordings
 from llmar_pipeline.corpora.ingestion import IngestionConfig
 from llmar_pipeline.corpora.ingestion import ingest as ingest_recordings
 
@@ -28,9 +28,12 @@ def ingest(
     return recordings_folder, read.index, read.quarantine, read.bodies, read.facts.model_dump(mode="json")
 
 
-def compare(clips: pd.DataFrame, quarantine: pd.DataFrame, corpus: str) -> tuple[pd.DataFrame, str]:
-    """Hold what was read against the official numbers."""
-    gaps, amiss = compare_with_official(clips, quarantine, CORPORA[corpus])
+def compare(
+    clips: pd.DataFrame, quarantine: pd.DataFrame, corpus: str, demo_recordings: DemoConfig | None
+) -> tuple[pd.DataFrame, str]:
+    """Hold what was read against the official numbers; in the demo, against what was made up."""
+    official = CORPORA[corpus] if demo_recordings is None else demo_corpus(demo_recordings)
+    gaps, amiss = compare_with_official(clips, quarantine, official)
     return amiss, gaps
 
 
