@@ -16,12 +16,26 @@ from kedro.framework.cli.utils import _split_params
 from kedro.framework.session import KedroSession
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.machine import prepare_process
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-@click.group()
+class Program(click.Command):
+    """A command that sets up its process's threads before anything heavy is imported."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        prepare_process()
+        return super().invoke(ctx)
+
+
+class _Programs(click.Group):
+    command_class = Program
+
+
+@click.group(cls=_Programs)
 def cli() -> None:
     """LLM-AR: skeleton action recognition with a large language model."""
 
@@ -92,7 +106,7 @@ def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> An
 
 
 cli.add_command(
-    click.Command("run", params=kedro_run.params, callback=_run, help="Run a pipeline (default: the demo).")
+    Program("run", params=kedro_run.params, callback=_run, help="Run a pipeline (default: the demo).")
 )
 
 

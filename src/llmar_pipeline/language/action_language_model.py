@@ -18,6 +18,7 @@ from llmar_pipeline.language.llm import (
     load_llm,
     load_tokenizer,
     load_weights,
+    settled,
     tensor_checksum,
     tokenizer_checksum,
 )
@@ -78,7 +79,7 @@ class ActionLanguageModel(nn.Module):
         self.tokenizer = tokenizer
         self.instruction = check_instruction(instruction)
         self.class_names = tuple(class_names)
-        self.llm_config = config
+        self.llm_config = settled(config)
         width = self.words.embedding_dim
         if codebook.ndim != 2 or codebook.shape[1] != width:
             raise UserError(

@@ -16,12 +16,26 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.bundled_llm import convert_bundled_llm
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.quantization import check_quantization, fix_nf4, nf4_settings
+from llmar_pipeline.machine import number_type
 
 _BUNDLED = "smollm2"
 _WHAT_RUNS_HERE = (
     "use a size that runs without a download (--params=size=laptop or size=demo) or "
     "llm.model=<folder of a Hugging Face model>"
 )
+
+
+def settled(config: LLMConfig) -> LLMConfig:
+    """The configuration with a number type in place of "auto": the one that this machine computes fast in.
+
+    Args:
+        config: Which model.
+
+    Source: ours.
+    """
+    if config.precision != "auto":
+        return config
+    return config.model_copy(update={"precision": number_type().precision})
 
 
 def ensure_llm(config: LLMConfig, cache: Path) -> Path:
@@ -127,7 +141,7 @@ def load_llm(
     check_quantization(config)
     tokenizer = load_tokenizer(config, cache)
     transformers_logging.disable_progress_bar()
-    precision = getattr(torch, config.precision)
+    precision = getattr(torch, settled(config).precision)
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or precision
     try:
         folder = ensure_llm(config, cache)

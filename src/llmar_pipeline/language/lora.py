@@ -12,7 +12,7 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import pad_sentences
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
-from llmar_pipeline.language.llm import attach_lora, load_llm, tensor_checksum
+from llmar_pipeline.language.llm import attach_lora, load_llm, settled, tensor_checksum
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.training.callbacks import LogFunction
@@ -41,7 +41,7 @@ def train_lora(
     Args:
         sentences: columns name, split, label, action, reading, codes; features where the adapter's input is.
         codebook: log-mapped codes [U, du].
-        llm_config: which language model.
+        llm_config: which language model; of several processes, each is to be given the same number type.
         llm_cache: folder of converted language models.
         adapter: rank and place of the adapters, or none: then all weights of the model are tuned.
         training: the schedule.
@@ -60,6 +60,7 @@ def train_lora(
     Source: second stage of Sec. 3.2 of the paper, Eq. 13.
     """
     check_quantization(llm_config, adapter)
+    llm_config = settled(llm_config)
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
     readings = [
