@@ -148,6 +148,7 @@ def ablations(
 
     with one_line_errors():
         names = experiments.split(",") if experiments else TABLES_4_TO_6
+        params = _of_one_size(params, _loading(env, conf_source), experiment=names[0])
         try:
             numbers = [int(seed) for seed in seeds.split(",")]
         except ValueError as error:
@@ -169,6 +170,7 @@ def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_sou
     from llmar_pipeline.protocols import as_markdown, collect, protocol_loaders, run_protocols
 
     with one_line_errors():
+        params = _of_one_size(params, _loading(env, conf_source))
         loaders = protocol_loaders(params, _loading(env, conf_source))
         if not only_list:
             run_protocols(Path(conf_source), env, params, loaders, click.echo)
@@ -197,17 +199,29 @@ def unseen(
     from llmar_pipeline.unseen_classes import as_markdown, run_draws
 
     with one_line_errors():
+        number = int(classes) if classes.isdecimal() else classes
+        first = {"experiment": experiments.split(",")[0], "unseen": number}
         table, file, loader = run_draws(
             Path(conf_source),
             env,
-            params,
-            int(classes) if classes.isdecimal() else classes,
+            _of_one_size(params, _loading(env, conf_source), **first),
+            number,
             draws,
             experiments.split(","),
             _loading(env, conf_source),
             click.echo,
         )
     click.echo(f"\n{as_markdown(table, loader)}\n\nEvery run: {file}")
+
+
+def _of_one_size(
+    params: dict[str, Any], load: Callable[[dict[str, Any]], Any], **first: Any
+) -> dict[str, Any]:
+    """The parameters with the size that the first of several runs has, so that all have the same."""
+    loader = load({**first, **params})
+    if loader.size_note:
+        click.echo(loader.size_note)
+    return {**params, "size": loader["globals"]["size"]}
 
 
 def _loading(env: str | None, conf_source: str) -> Callable[[dict[str, Any]], Any]:

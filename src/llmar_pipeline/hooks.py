@@ -16,15 +16,25 @@ logger = logging.getLogger(__name__)
 
 
 class PreflightHook:
-    """Finds what would stop a run before any work is done."""
+    """Says which size a run has, and finds what would stop it before any work is done."""
+
+    def __init__(self) -> None:
+        self._loader: Any = None
 
     @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Remember the configuration the run is made of."""
+        self._loader = context.config_loader
+
+    @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         """Check that the folders can be written, the inputs exist, and the LLM can be had.
 
         Raises:
             UserError: whatever is missing, and what to do.
         """
+        if self._loader.size_note:
+            click.echo(self._loader.size_note)
         _check_inputs(pipeline, catalog)
         _check_outputs(pipeline, catalog)
         if "params:llm" in pipeline.inputs():

@@ -63,6 +63,27 @@ def ensure_llm(config: LLMConfig, cache: Path) -> Path:
         raise _unavailable(config.model, error) from error
 
 
+def is_here(model: str) -> bool:
+    """Whether a model's weights are on this machine, without asking the network.
+
+    Args:
+        model: As `LLMConfig.model`.
+
+    Source: ours.
+    """
+    folder = Path(model).expanduser()
+    if model == _BUNDLED:
+        return True
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(model, local_files_only=True))
+        except (OSError, HfHubHTTPError, HFValidationError):
+            return False
+    index = folder / "model.safetensors.index.json"
+    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else ()
+    return all((folder / part).is_file() for part in {*parts} or {"model.safetensors"})
+
+
 def hidden_size(config: LLMConfig, cache: Path) -> int:
     """Width of the model's word embeddings (du of the paper), without loading weights.
 
