@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -8,6 +9,10 @@ import numpy as np
 import pytest
 
 from llmar_pipeline.doctor import examine
+from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.machine import usable_processors
+from llmar_pipeline.pipeline_registry import stages
+from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 
 @pytest.fixture
@@ -114,6 +119,21 @@ def test_missing_recordings_and_a_full_disk(
     state, text = examined(selection | {"raw_dir": "nowhere"})["recordings"]
     assert state == "missing"
     assert "nowhere: expected nwucla files (*.json) or one pickle of pyskl (*.pkl), saw no such" in text
+
+
+def test_the_machine_and_how_long_each_stage_takes(
+    project: Path, tmp_path: Path, tiny_llm_folder: Path
+) -> None:
+    runtime = {"data_dir": str(tmp_path), "llm": {"model": str(tiny_llm_folder)}}
+    loader = StackedConfigLoader(str(project / "conf"), "demo", runtime, **CONFIG_LOADER_ARGS)
+    findings = {f.subject.strip(): f for f in examine(dict(loader["globals"]), loader["parameters"])}
+    assert findings["size"].text == "demo, as asked for"
+    assert f"{usable_processors()} processors to use" in findings["machine"].text
+    assert "GFLOP/s in float32" in findings["number type"].text
+    for stage in stages():
+        assert re.match(r"[\d.]+ (s|min|h) ", findings[stage].text), stage
+    assert findings["vqvae"].text.endswith("s a step")
+    assert re.fullmatch(r"about [\d.]+ (s|min) in all", findings["time"].text)
 
 
 def _length(selection: dict[str, Any]) -> str:

@@ -121,7 +121,7 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
     with one_line_errors():
         loader = _loading(env, conf_source)(params)
         states = []
-        for finding in examine(dict(loader["globals"]), loader["parameters"]):
+        for finding in examine(dict(loader["globals"]), loader["parameters"], loader.size_note):
             click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")
             states.append(finding.state)
     if "missing" in states:

@@ -46,6 +46,7 @@ class PreflightHook:
             if training or vqvae.reads_words or vqvae.reads_names:
                 adapter = catalog.load("params:lora") if training else None
                 check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), vqvae.code_dim, adapter)
+        _tell_how_long(pipeline, self._loader)
 
 
 class TrackingHook:
@@ -118,6 +119,20 @@ class TrackingHook:
         if run is not None:
             run.end(status)
         tracking.set_current(None)
+
+
+def _tell_how_long(pipeline: Any, loader: Any) -> None:
+    """One line before a run that takes its time."""
+    from llmar_pipeline.pipeline_registry import stages
+
+    names = {node.name.split(".")[0] for node in pipeline.nodes}
+    if names & {"vqvae", "tokenization", "lora", "evaluation"}:
+        from llmar_pipeline.estimate import outlook
+
+        selection = dict(loader["globals"])
+        cache = Path(loader["catalog"]["llm_cache"]["filepath"])
+        seen = outlook(selection, loader["parameters"], cache, [name for name in stages() if name in names])
+        click.echo(seen.line(selection["size"]))
 
 
 def _check_inputs(pipeline: Any, catalog: Any) -> None:

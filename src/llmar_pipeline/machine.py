@@ -135,7 +135,10 @@ def _faster(level: str) -> NumberType:
 
 
 def speed(precision: str, shape: tuple[int, int, int] | None = None, seconds: float = _LOOK) -> float:
-    """Operations a second of matrix products in a number type, at their best within a tenth of a second.
+    """Operations a second of matrix products in a number type, as far as a tenth of a second tells.
+
+    On a CPU the processors' own seconds count, as if nothing else ran beside: what else runs now need not run
+    in an hour.
 
     Args:
         precision: "float32" or "bfloat16".
@@ -150,29 +153,32 @@ def speed(precision: str, shape: tuple[int, int, int] | None = None, seconds: fl
     import torch
     import torch.nn.functional as F
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows, inputs, outputs = shape or ((8192,) * 3 if device == "cuda" else (1024,) * 3)
-    dtype = getattr(torch, precision)
-    x, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
-    x, weight = x.to(device, dtype), weight.to(device, dtype)
+    on_gpu = torch.cuda.is_available()
+    rows, inputs, outputs = shape or ((8192,) * 3 if on_gpu else (512,) * 3)
+    made = {"dtype": getattr(torch, precision), "device": "cuda" if on_gpu else "cpu"}
+    x, weight = torch.randn(rows, inputs).to(**made), torch.randn(outputs, inputs).to(**made)
 
-    def product() -> int:
+    def now() -> float:
+        if not on_gpu:
+            return time.process_time() / torch.get_num_threads()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def product() -> None:
         y = F.linear(x, weight)
         if shape:
             y @ weight
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return 2 * (1 + bool(shape)) * rows * inputs * outputs
 
     with torch.no_grad():
-        started = time.perf_counter()
-        operations = product()  # the first one also prepares
-        best = time.perf_counter() - started
-        while time.perf_counter() - started < seconds:
-            before = time.perf_counter()
+        product()  # it also prepares
+        number, started, clock = 0, now(), time.perf_counter()
+        while not number or time.perf_counter() - clock < seconds:
             product()
-            best = min(best, time.perf_counter() - before)
-    return operations / best
+            number += 1
+            if on_gpu:
+                torch.cuda.synchronize()
+        taken = now() - started
+    return number * 2 * (1 + bool(shape)) * rows * inputs * outputs / max(taken, 1e-9)
 
 
 def processor() -> str:

@@ -1,7 +1,7 @@
 """Floating-point operations of each stage, counted from its settings alone.
 
-A product of an [n, k] and a [k, m] matrix is 2 n k m operations; all else is left out. A backward pass takes the
-same again for each factor that has a gradient.
+A product of an [n, k] and a [k, m] matrix is 2 n k m operations; all else is left out. A backward pass takes
+the same again for each factor that has a gradient.
 """
 
 import json

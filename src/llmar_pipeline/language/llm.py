@@ -71,17 +71,37 @@ def is_here(model: str) -> bool:
 
     Source: ours.
     """
-    folder = Path(model).expanduser()
     if model == _BUNDLED:
         return True
-    if not folder.is_dir():
-        try:
-            folder = Path(snapshot_download(model, local_files_only=True))
-        except (OSError, HfHubHTTPError, HFValidationError):
-            return False
+    try:
+        folder = local_folder(model, Path())
+    except UserError:
+        return False
     index = folder / "model.safetensors.index.json"
     parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else ()
     return all((folder / part).is_file() for part in {*parts} or {"model.safetensors"})
+
+
+def local_folder(model: str, cache: Path) -> Path:
+    """Folder of what is on this machine of a model, without asking the network.
+
+    Args:
+        model: As `LLMConfig.model`.
+        cache: As in `ensure_llm`.
+
+    Raises:
+        UserError: Nothing of it is here.
+
+    Source: ours.
+    """
+    if model == _BUNDLED:
+        return convert_bundled_llm(cache)
+    if (folder := _local_folder(model)) is not None:
+        return folder
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise UserError(f"the language model {model} is not on this machine") from error
 
 
 def hidden_size(config: LLMConfig, cache: Path) -> int:
