@@ -11,19 +11,22 @@ from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import psutil
-import torch
 
-from llmar_pipeline.io.tracking import git_revision
-from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.machine import Precision, prepare_process, processor
+
+prepare_process()  # before torch is imported
+
+import torch  # noqa: E402
+
+from llmar_pipeline.io.tracking import git_revision  # noqa: E402
+from llmar_pipeline.training.config import TrainingConfig  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
-
-Precision = Literal["float32", "bfloat16"]
 
 
 def now() -> float:
@@ -101,14 +104,6 @@ def schedule(steps: int, batch: int, **others: Any) -> TrainingConfig:
         "seed": 0,
     }
     return TrainingConfig(**settings | others)
-
-
-def processor() -> str:
-    """Name of the CPU."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def machine(command: str, seed: str = "0", library: str = "") -> list[str]:

@@ -19,6 +19,7 @@ from stage2_training import train
 
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.llm_cache import llm_cache
+from llmar_pipeline.machine import number_type
 
 
 def main() -> None:
@@ -30,7 +31,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="turns that count; half of them of trainings")
     parser.add_argument("--llm", default="smollm2", help="as llm.model")
     parser.add_argument(
-        "--precision", choices=["float32", "bfloat16"], default="bfloat16", help="of training"
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default=number_type().precision,
+        help="of training; default: what `llm.precision: auto` chooses here",
     )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "stage2.md")
     arguments = parser.parse_args()

@@ -104,7 +104,9 @@ def draws(unseen, experiments, accuracies):
 
 
 def test_draws_stand_beside_chance_and_table_8(loading):
-    text = unseen_classes.as_markdown(draws("3", ["llm_ar", "euclidean"], [0.4, 0.6]), loading("ntu120")({}))
+    text = unseen_classes.as_markdown(
+        draws("3", ["llm_ar", "euclidean"], [0.4, 0.6]), loading("ntu120")({"size": "paper"})
+    )
     assert "| llm_ar | 1 | 60.0 (10.0 to 90.0) | drop; throw; reading |" in text
     # t(0.975, 1 degree) = 12.7062, standard error 0.1: cut at 0 and 1.
     assert "| ours: euclidean-paper, 2 draws | local | huggyllama/llama-13b | 50.0 (0.0 to 100.0) |" in text
@@ -114,7 +116,7 @@ def test_draws_stand_beside_chance_and_table_8(loading):
 
 
 def test_a_split_of_the_literature_stands_beside_its_own_numbers(loading):
-    text = unseen_classes.as_markdown(draws("48-12", ["llm_ar"], [0.4]), loading("ntu60")({}))
+    text = unseen_classes.as_markdown(draws("48-12", ["llm_ar"], [0.4]), loading("ntu60")({"size": "paper"}))
     assert "| ours: llm_ar-paper, 1 draw | local | huggyllama/llama-13b | 40.0 |" in text
     assert "| 56.0 |" in text
     assert "62.4" not in text

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -8,6 +9,10 @@ import numpy as np
 import pytest
 
 from llmar_pipeline.doctor import examine
+from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.machine import usable_processors
+from llmar_pipeline.pipeline_registry import stages
+from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 
 @pytest.fixture
@@ -154,6 +159,21 @@ def test_what_the_demo_needs_is_known(selection: dict[str, Any]) -> None:
     found = examined(selection, demo_recordings={})
     assert found["recordings"] == ("ok", "360 synthetic ones are made up by the run")
     assert found["disk"][1].startswith("about 16.6 MB for the sequences, as read and normalised;")
+
+
+def test_the_machine_and_how_long_each_stage_takes(
+    project: Path, tmp_path: Path, tiny_llm_folder: Path
+) -> None:
+    runtime = {"data_dir": str(tmp_path), "llm": {"model": str(tiny_llm_folder)}}
+    loader = StackedConfigLoader(str(project / "conf"), "demo", runtime, **CONFIG_LOADER_ARGS)
+    findings = {f.subject.strip(): f for f in examine(dict(loader["globals"]), loader["parameters"])}
+    assert findings["size"].text == "demo, as asked for"
+    assert f"{usable_processors()} processors to use" in findings["machine"].text
+    assert "GFLOP/s in float32" in findings["number type"].text
+    for stage in stages():
+        assert re.match(r"[\d.]+ (s|min|h) ", findings[stage].text), stage
+    assert findings["vqvae"].text.endswith("s a step")
+    assert re.fullmatch(r"about [\d.]+ (s|min) in all", findings["time"].text)
 
 
 def _length(selection: dict[str, Any]) -> str:

@@ -16,13 +16,27 @@ from kedro.framework.cli.utils import _split_params
 from kedro.framework.session import KedroSession
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.progress import quiet_other_bars
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-@click.group()
+class Program(click.Command):
+    """A command that sets up its process's threads before anything heavy is imported."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        prepare_process()
+        return super().invoke(ctx)
+
+
+class _Programs(click.Group):
+    command_class = Program
+
+
+@click.group(cls=_Programs)
 def cli() -> None:
     """LLM-AR: skeleton action recognition with a large language model."""
 
@@ -94,7 +108,7 @@ def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> An
 
 
 cli.add_command(
-    click.Command("run", params=kedro_run.params, callback=_run, help="Run a pipeline (default: the demo).")
+    Program("run", params=kedro_run.params, callback=_run, help="Run a pipeline (default: the demo).")
 )
 
 
@@ -110,7 +124,7 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
     with one_line_errors():
         loader = _loading(env, conf_source)(params)
         states = []
-        for finding in examine(dict(loader["globals"]), loader["parameters"]):
+        for finding in examine(dict(loader["globals"]), loader["parameters"], loader.size_note):
             click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")
             states.append(finding.state)
     if "missing" in states:
@@ -138,6 +152,7 @@ def ablations(
     quiet_other_bars()
     with one_line_errors():
         names = experiments.split(",") if experiments else TABLES_4_TO_6
+        params = _of_one_size(params, _loading(env, conf_source), experiment=names[0])
         try:
             numbers = [int(seed) for seed in seeds.split(",")]
         except ValueError as error:
@@ -159,6 +174,7 @@ def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_sou
     from llmar_pipeline.protocols import as_markdown, collect, protocol_loaders, run_protocols
 
     with one_line_errors():
+        params = _of_one_size(params, _loading(env, conf_source))
         loaders = protocol_loaders(params, _loading(env, conf_source))
         if not only_list:
             run_protocols(Path(conf_source), env, params, loaders, click.echo)
@@ -187,17 +203,29 @@ def unseen(
     from llmar_pipeline.unseen_classes import as_markdown, run_draws
 
     with one_line_errors():
+        number = int(classes) if classes.isdecimal() else classes
+        first = {"experiment": experiments.split(",")[0], "unseen": number}
         table, file, loader = run_draws(
             Path(conf_source),
             env,
-            params,
-            int(classes) if classes.isdecimal() else classes,
+            _of_one_size(params, _loading(env, conf_source), **first),
+            number,
             draws,
             experiments.split(","),
             _loading(env, conf_source),
             click.echo,
         )
     click.echo(f"\n{as_markdown(table, loader)}\n\nEvery run: {file}")
+
+
+def _of_one_size(
+    params: dict[str, Any], load: Callable[[dict[str, Any]], Any], **first: Any
+) -> dict[str, Any]:
+    """The parameters with the size that the first of several runs has, so that all have the same."""
+    loader = load({**first, **params})
+    if loader.size_note:
+        click.echo(loader.size_note)
+    return {**params, "size": loader["globals"]["size"]}
 
 
 def _loading(env: str | None, conf_source: str) -> Callable[[dict[str, Any]], Any]:

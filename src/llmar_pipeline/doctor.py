@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from llmar_pipeline import machine
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.acceptance import accept
 from llmar_pipeline.corpora.demo_recordings import DemoConfig, demo_corpus
@@ -15,7 +16,9 @@ from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.corpora.survey import Survey, survey
 from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.estimate import in_words, outlook
 
+STAGES = ("ingestion", "normalization", "vqvae", "tokenization", "lora", "evaluation", "reporting")
 STORES = 2  # as read, and normalised
 
 
@@ -28,14 +31,17 @@ class Finding:
     text: str
 
 
-def examine(selection: dict[str, Any], parameters: dict[str, Any]) -> Iterator[Finding]:
-    """Look at recordings, disk and language model, the quick ones first.
+def examine(selection: dict[str, Any], parameters: dict[str, Any], size_note: str = "") -> Iterator[Finding]:
+    """Look at recordings, disk, language model and machine, the quick ones first.
 
     Args:
         selection: The configuration's globals, selectors resolved.
         parameters: The merged parameters.
+        size_note: Why the size was chosen; empty where it was named.
     """
+    yield Finding("ok", "size", size_note.removeprefix("size: ") or f"{selection['size']}, as asked for")
     needed: int | None
+    found = None
     if parameters["demo_recordings"] is not None:
         demo = DemoConfig(**parameters["demo_recordings"])
         needed, whose = demo_corpus(demo).stored_bytes, ""
@@ -52,6 +58,8 @@ def examine(selection: dict[str, Any], parameters: dict[str, Any]) -> Iterator[F
             yield from _recordings(found, folder, selection, parameters)
     yield _disk(Path(selection["data_dir"]), needed, whose)
     yield _llm(selection, parameters)
+    yield from _machine(parameters)
+    yield from _times(selection, parameters, found)
 
 
 def _recordings(
@@ -117,12 +125,39 @@ def _llm(selection: dict[str, Any], parameters: dict[str, Any]) -> Finding:
     from llmar_pipeline.language.llm import check_llm  # imports PyTorch: last, and only here
 
     config, adapter = LLMConfig(**parameters["llm"]), AdapterConfig(**parameters["lora"])
-    cache = Path(selection["llm_cache"])
     try:
-        check_llm(config, cache, parameters["vqvae"]["code_dim"], adapter)
+        check_llm(config, Path(selection["llm_cache"]), parameters["vqvae"]["code_dim"], adapter)
     except UserError as error:
         return Finding("missing", "language model", error.message)
     return Finding("ok", "language model", f"{config.model}, as size {selection['size']} wants it")
+
+
+def _machine(parameters: dict[str, Any]) -> Iterator[Finding]:
+    """What computes here, and in which number type."""
+    gpu = machine.gpu()
+    text = f"{machine.processor()}, {machine.usable_processors()} processors to use; "
+    text += f"{gpu[0]}, {gpu[1]:.0f} GiB" if gpu else "torch sees no GPU"
+    if machine.unused_gpu():
+        hint = "there is an NVIDIA GPU, but this torch is built without CUDA: install one that has it"
+        yield Finding("note", "machine", f"{text}; {hint}")
+    else:
+        yield Finding("ok", "machine", text)
+    asked = parameters["llm"]["precision"]
+    chosen = machine.number_type() if asked == "auto" else f"{asked}: as llm.precision asks for"
+    rates = (f"{machine.speed(name) / 1e9:,.0f} GFLOP/s in {name}" for name in ("float32", "bfloat16"))
+    yield Finding("ok", "number type", f"{chosen}; measured {' and '.join(rates)}")
+
+
+def _times(selection: dict[str, Any], parameters: dict[str, Any], found: Survey | None) -> Iterator[Finding]:
+    """How long each stage will take, and how that is known."""
+    seen = outlook(selection, parameters, Path(selection["llm_cache"]), STAGES, found)
+    if seen.unknown:
+        yield Finding("note", "time", f"cannot be known: {seen.unknown}")
+        return
+    for stage, seconds, how in seen.times:
+        yield Finding("ok", f"  {stage}", f"{in_words(seconds):8} {how}")
+    hint = seen.hint(selection["size"])
+    yield Finding("note" if hint else "ok", "time", f"about {in_words(seen.seconds)} in all{hint}")
 
 
 def _size(n_bytes: int) -> str:

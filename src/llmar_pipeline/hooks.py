@@ -18,15 +18,25 @@ logger = logging.getLogger(__name__)
 
 
 class PreflightHook:
-    """Finds what would stop a run before any work is done."""
+    """Says which size a run has, and finds what would stop it before any work is done."""
+
+    def __init__(self) -> None:
+        self._loader: Any = None
 
     @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Remember the configuration the run is made of."""
+        self._loader = context.config_loader
+
+    @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         """Check that the folders can be written, the inputs exist, and the LLM can be had.
 
         Raises:
             UserError: whatever is missing, and what to do.
         """
+        if self._loader.size_note:
+            click.echo(self._loader.size_note)
         _check_inputs(pipeline, catalog)
         _check_outputs(pipeline, catalog)
         _tell_of_new_recordings(pipeline, catalog)
@@ -40,6 +50,7 @@ class PreflightHook:
             if training or vqvae.reads_words or vqvae.reads_names:
                 adapter = catalog.load("params:lora") if training else None
                 check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), vqvae.code_dim, adapter)
+        _tell_how_long(pipeline, self._loader)
 
 
 class TrackingHook:
@@ -139,6 +150,20 @@ def _tell_of_other_code(pipeline: Any, catalog: Any) -> None:
                 "%s was trained by other code (%s); `kedro run --pipeline=%s` trains it again",
                 model, ", ".join(changed), stage,
             )  # fmt: skip
+
+
+def _tell_how_long(pipeline: Any, loader: Any) -> None:
+    """One line before a run that takes its time."""
+    from llmar_pipeline.pipeline_registry import stages
+
+    names = {node.name.split(".")[0] for node in pipeline.nodes}
+    if names & {"vqvae", "tokenization", "lora", "evaluation"}:
+        from llmar_pipeline.estimate import outlook
+
+        selection = dict(loader["globals"])
+        cache = Path(selection["llm_cache"])
+        seen = outlook(selection, loader["parameters"], cache, [name for name in stages() if name in names])
+        click.echo(seen.line(selection["size"]))
 
 
 def _check_inputs(pipeline: Any, catalog: Any) -> None:

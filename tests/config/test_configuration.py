@@ -98,7 +98,7 @@ def test_only_the_demo_makes_recordings_up(env):
     loader = load(env)
     assert loader["parameters"]["demo_recordings"] is None
     assert not loader["globals"]["synthetic"]
-    assert loader["globals"]["size"] == "paper"
+    assert loader.size_note.startswith(f"size: {loader['globals']['size']}, ")
 
 
 @pytest.mark.parametrize("folder", ["sizes/paper.yml", "experiments/llm_ar.yml"])

@@ -38,7 +38,7 @@ def test_merging_is_soft_and_happens_before_interpolation(conf):
 def test_the_demo_is_the_default_environment_and_brings_its_size(conf):
     chosen = load(conf)["globals"]
     assert (chosen["dataset"], chosen["size"], chosen["synthetic"]) == ("demo", "demo", True)
-    assert load(conf, "nwucla")["globals"]["size"] == "paper"
+    assert load(conf).size_note == ""
 
 
 def test_paths_carry_dataset_protocol_and_run(conf):

@@ -11,6 +11,7 @@ from torch import nn
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language import bundled_llm
+from llmar_pipeline.language import llm as llm_module
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.llm import (
     attach_lora,
@@ -18,10 +19,12 @@ from llmar_pipeline.language.llm import (
     ensure_llm,
     hidden_size,
     load_llm,
+    settled,
     tensor_checksum,
     tokenizer_checksum,
     weights_checksum,
 )
+from llmar_pipeline.machine import NumberType
 
 
 def config_of(model, precision="float32"):
@@ -152,3 +155,12 @@ def test_the_bundled_model_is_converted_once_and_continues_a_sentence(tmp_path):
     llm, tokenizer = load_llm(config, tmp_path)
     ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
     assert tokenizer.decode(llm(ids).logits[0, -1].argmax()) == " Paris"
+
+
+def test_auto_is_the_number_type_of_the_machine(tiny_llm_folder, tmp_path, monkeypatch):
+    chosen = NumberType("bfloat16", "a test")
+    monkeypatch.setattr(llm_module, "number_type", lambda: chosen)
+    config = config_of(tiny_llm_folder, "auto")
+    assert settled(config).precision == "bfloat16"
+    assert settled(config_of(tiny_llm_folder)).precision == "float32"
+    assert load_llm(config, tmp_path)[0].dtype == torch.bfloat16

@@ -1,5 +1,6 @@
 """Stage 2 as a whole on the tiny language model: what is trained, saved, continued and shared."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -11,10 +12,12 @@ from tiny_llm import CLASS_NAMES
 from tiny_training import schedule
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.language import llm as llm_module
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_prompt
 from llmar_pipeline.language.lora import collate_with_list, train_lora
+from llmar_pipeline.machine import NumberType
 from llmar_pipeline.training.launch import launch, train_and_save
 
 whole_batches = partial(schedule, batch_size=12, micro_batch_size=12)
@@ -114,6 +117,21 @@ def test_full_tuning_computes_in_the_models_precision_on_float32_weights(
     _, expected = train_lora(sentences, codebook, tiny_config, tmp_path, adapter, training, exact)
     assert history[0]["loss"] != expected[0]["loss"]
     assert history[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.02)
+
+
+def test_a_trained_model_names_the_number_type_that_was_chosen(
+    sentences, codebook, tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(llm_module, "number_type", lambda: NumberType("float32", "a test"))
+    config = tiny_config.model_copy(update={"precision": "auto"})
+    training = whole_batches(max_steps=1)
+    model, _ = train_lora(
+        sentences, codebook, config, tmp_path, AdapterConfig(rank=2), training, tmp_path / "steps"
+    )
+    fingerprint = json.loads((tmp_path / "steps" / "fingerprint.json").read_text())
+    model.save(tmp_path / "model")
+    manifest = json.loads((tmp_path / "model" / "recognizer.json").read_text())
+    assert fingerprint["llm"]["precision"] == manifest["llm"]["precision"] == "float32"
 
 
 def with_features(sentences, codebook):

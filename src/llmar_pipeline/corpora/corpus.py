@@ -19,6 +19,7 @@ import pandas as pd
 from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.corpora.pyskl import load_clip, read_pyskl
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
 
@@ -298,6 +299,7 @@ _loader: Callable[[Source], Sequence | Damaged]
 def _set_loader(loader: Callable[[Source], Sequence | Damaged]) -> None:
     """Once a worker process: a corpus with a table of clips is not sent along with every clip."""
     global _loader
+    prepare_process()
     _loader = loader
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,5 +1,6 @@
 """What lies in a folder of recordings, found out in seconds: by names, and by reading a few."""
 
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ class Survey:
         stored_bytes: Size of one store of them, estimated from the sample.
         sampled: Clips that were read.
         damaged: Those of them that could not be.
+        frames: Mean number of frames of those that could.
+        seconds: Median time that reading one of them took.
     """
 
     clips: pd.DataFrame
@@ -36,6 +39,8 @@ class Survey:
     stored_bytes: int
     sampled: int
     damaged: list[Damaged]
+    frames: float
+    seconds: float
 
 
 def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
@@ -66,7 +71,10 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
         [proper[i] for i in np.unique(np.linspace(0, len(proper) - 1, sample).astype(int))] if proper else []
     )
     with Reader(corpus, folder) as reader:
-        items = list(reader.read(chosen))
+        items, clock = [], [time.perf_counter()]
+        for item in reader.read(chosen):
+            items.append(item)
+            clock.append(time.perf_counter())
         refused = [asdict(item) for item in reader.read(foreign) if isinstance(item, Damaged)]
     sizes = [item.data.nbytes for item in items if not isinstance(item, Damaged)]
     clips = pd.DataFrame(rows)
@@ -80,4 +88,6 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
         stored_bytes=int(np.mean(sizes) * len(rows)) if sizes else 0,
         sampled=len(items),
         damaged=[item for item in items if isinstance(item, Damaged)],
+        frames=float(np.mean([item.n_frames for item in items if not isinstance(item, Damaged)] or [0])),
+        seconds=float(np.median(np.diff(clock))) if items else 0.0,
     )

@@ -33,6 +33,7 @@ class ReportContext:
         protocol: Name of the protocol.
         experiment: Name of the experiment.
         size: Name of the machine size.
+        number_type: In which the language model was trained.
         revision: Git revision of the code.
         date: Date of the run, as it is to be printed.
         synthetic: The recordings are made up; a banner says so.
@@ -70,6 +71,7 @@ class ReportContext:
     stage1_history: pd.DataFrame | None = None
     stage2_history: pd.DataFrame | None = None
     code_statistics: Mapping[str, float | int] | None = None
+    number_type: str | None = None
     length_unit: str = "m"
     code_usage: go.Figure | None = None
     code_map: go.Figure | None = None

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.io import size as sizes
 from llmar_pipeline.language.llm_cache import llm_cache
 
 SELECTORS = (
@@ -49,6 +50,9 @@ class StackedConfigLoader(OmegaConfigLoader):
       overridden: what does not depend on protocol and experiment is shared;
     - `split_folder`: the same under the protocol, and the unseen classes where there are any, as in `run`.
 
+    Attributes:
+        size_note: Which size was chosen and why, in a line; empty where it was named.
+
     Raises:
         UserError: an environment, size, experiment, protocol or parameter that does not exist.
 
@@ -74,8 +78,8 @@ class StackedConfigLoader(OmegaConfigLoader):
 
     def _selection(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         chosen = {**defaults, **self._selected}
-        for kind in ("size", "experiment"):
-            _check_choice(kind, chosen[kind], self._overlays(kind), f"--params={kind}=")
+        for kind, more in (("size", [sizes.AUTO]), ("experiment", [])):
+            _check_choice(kind, chosen[kind], [*more, *self._overlays(kind)], f"--params={kind}=")
         if protocols := CORPORA[chosen["corpus"]].protocols:  # those of `custom` are known from its folder
             _check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
         unseen = _unseen(chosen)
@@ -86,9 +90,16 @@ class StackedConfigLoader(OmegaConfigLoader):
         elsewhere = chosen["corpus"] == "custom" and _place(chosen["raw_dir"]) != _place(usual)
         own = {"raw_dir": chosen["raw_dir"]} if elsewhere else {}
         chosen["llm_cache"] = str(llm_cache(chosen["data_dir"]))
-        chosen["run"] = f"{chosen['experiment']}-{chosen['size']}{unseen}" + _short_hash(
-            {**self.runtime_params, **own}
-        )
+        single = _short_hash({**self.runtime_params, **own})
+        self.size_note = ""
+        if chosen["size"] == sizes.AUTO:
+            chosen["size"], self.size_note = sizes.choose(
+                Path(chosen["data_dir"], "06_models", chosen["dataset"], chosen["protocol"]),
+                lambda size: f"{chosen['experiment']}-{size}{unseen}{single}",
+                self._overlays("size"),
+                lambda: self._model_is_here(chosen),
+            )
+        chosen["run"] = f"{chosen['experiment']}-{chosen['size']}{unseen}{single}"
         overrides = leaves(self._overlay("experiment", chosen["experiment"]), self.runtime_params)
         recordings = "recordings" + _short_hash(
             {k: v for k, v in overrides.items() if k.split(".")[0] in RECORDINGS_PARAMETERS} | own
@@ -97,6 +108,17 @@ class StackedConfigLoader(OmegaConfigLoader):
         chosen["split_folder"] = f"{chosen['dataset']}/{chosen['protocol']}/{recordings}{unseen}"
         chosen["run_folder"] = f"{chosen['dataset']}/{chosen['protocol']}/{chosen['run']}"
         return chosen
+
+    def _model_is_here(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether the language model that size paper would read is on this machine."""
+        from llmar_pipeline.language.llm import is_here
+
+        base = [OmegaConf.load(file) for file in sorted(Path(self.conf_source, "base").rglob("param*/*.yml"))]
+        overlays = [
+            self._overlay(*layer) for layer in (("size", "paper"), ("experiment", chosen["experiment"]))
+        ]
+        merged = OmegaConf.merge(*base, *overlays, self.runtime_params)
+        return is_here(str(OmegaConf.select(merged, "llm.model")))
 
     def _overlays(self, kind: str) -> list[str]:
         return sorted(path.stem for path in Path(self.conf_source, f"{kind}s").glob("*.yml"))

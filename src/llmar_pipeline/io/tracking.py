@@ -53,6 +53,10 @@ class TrackedRun:
         entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
         self.client.log_batch(self.run_id, metrics=entries)
 
+    def tag(self, name: str, value: str) -> None:
+        """Say something of the run that became known while it ran."""
+        self.client.set_tag(self.run_id, name, value)
+
     def log_artifact(self, path: Path) -> None:
         """Keep a copy of a file or a folder with the run."""
         if path.is_dir():

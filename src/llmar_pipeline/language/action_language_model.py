@@ -20,6 +20,7 @@ from llmar_pipeline.language.llm import (
     load_llm,
     load_tokenizer,
     load_weights,
+    settled,
     tokenizer_checksum,
 )
 from llmar_pipeline.language.packing import additive, pack
@@ -80,7 +81,7 @@ class ActionLanguageModel(nn.Module):
         self.tokenizer = tokenizer
         self.instruction = check_instruction(instruction)
         self.class_names = tuple(class_names)
-        self.llm_config = config
+        self.llm_config = settled(config)
         width = self.words.embedding_dim
         if codebook.ndim != 2 or codebook.shape[1] != width:
             raise UserError(

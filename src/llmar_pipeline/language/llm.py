@@ -17,6 +17,7 @@ from llmar_pipeline.files import file_checksum, json_checksum
 from llmar_pipeline.language.bundled_llm import convert_bundled_llm
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.quantization import check_quantization, fix_nf4, nf4_settings
+from llmar_pipeline.machine import number_type
 from llmar_pipeline.training.digests import tensor_checksum
 
 _BUNDLED = "smollm2"
@@ -24,6 +25,19 @@ _WHAT_RUNS_HERE = (
     "use a size that runs without a download (--params=size=laptop or size=demo) or "
     "llm.model=<folder of a Hugging Face model>"
 )
+
+
+def settled(config: LLMConfig) -> LLMConfig:
+    """The configuration with a number type in place of "auto": the one that this machine computes fast in.
+
+    Args:
+        config: Which model.
+
+    Source: ours.
+    """
+    if config.precision != "auto":
+        return config
+    return config.model_copy(update={"precision": number_type().precision})
 
 
 def ensure_llm(config: LLMConfig, cache: Path) -> Path:
@@ -49,6 +63,47 @@ def ensure_llm(config: LLMConfig, cache: Path) -> Path:
         return Path(snapshot_download(config.model, allow_patterns=["*.json", "*.safetensors", "tokenizer*"]))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise _unavailable(config.model, error) from error
+
+
+def is_here(model: str) -> bool:
+    """Whether a model's weights are on this machine, without asking the network.
+
+    Args:
+        model: As `LLMConfig.model`.
+
+    Source: ours.
+    """
+    if model == _BUNDLED:
+        return True
+    try:
+        folder = local_folder(model, Path())
+    except UserError:
+        return False
+    index = folder / "model.safetensors.index.json"
+    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else ()
+    return all((folder / part).is_file() for part in {*parts} or {"model.safetensors"})
+
+
+def local_folder(model: str, cache: Path) -> Path:
+    """Folder of what is on this machine of a model, without asking the network.
+
+    Args:
+        model: As `LLMConfig.model`.
+        cache: As in `ensure_llm`.
+
+    Raises:
+        UserError: Nothing of it is here.
+
+    Source: ours.
+    """
+    if model == _BUNDLED:
+        return convert_bundled_llm(cache)
+    if (folder := _local_folder(model)) is not None:
+        return folder
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise UserError(f"the language model {model} is not on this machine") from error
 
 
 def hidden_size(config: LLMConfig, cache: Path) -> int:
@@ -129,7 +184,7 @@ def load_llm(
     check_quantization(config)
     tokenizer = load_tokenizer(config, cache)
     transformers_logging.disable_progress_bar()
-    precision = getattr(torch, config.precision)
+    precision = getattr(torch, settled(config).precision)
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or precision
     try:
         folder = ensure_llm(config, cache)

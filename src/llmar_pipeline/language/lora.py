@@ -13,7 +13,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
-from llmar_pipeline.language.llm import attach_lora, llm_checksum, load_llm, tokenizer_checksum
+from llmar_pipeline.language.llm import attach_lora, llm_checksum, load_llm, settled, tokenizer_checksum
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
@@ -45,7 +45,7 @@ def train_lora(
     Args:
         sentences: columns name, split, label, action, reading, codes; features where the adapter's input is.
         codebook: log-mapped codes [U, du].
-        llm_config: which language model.
+        llm_config: which language model; of several processes, each is to be given the same number type.
         llm_cache: folder of converted language models.
         adapter: rank and place of the adapters, or none: then all weights of the model are tuned.
         training: the schedule.
@@ -70,6 +70,7 @@ def train_lora(
             "Expected action sentences of the VQ-VAE that lies there, saw those of an earlier one; run "
             "`kedro run --pipeline=stage2` with the same parameters."
         )
+    llm_config = settled(llm_config)
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
     readings = [

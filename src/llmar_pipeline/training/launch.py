@@ -7,6 +7,7 @@ from typing import Any
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from llmar_pipeline import machine
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training import processes
 
@@ -32,7 +33,7 @@ def train_and_save(
 
 
 def launch(function: Callable[..., Any], number: int, *arguments: Any) -> Any:
-    """Call a function in so many new processes of one process group.
+    """Call a function in so many new processes of one process group, which share the processor's threads.
 
     Each finds its rank in the environment, where accelerate looks for it. With one process the function is
     simply called.
@@ -64,7 +65,8 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any) -> Any:
         start_method="spawn",
     )
     try:
-        return elastic_launch(config, function)(*arguments)[0]
+        with machine.shared_by(number):
+            return elastic_launch(config, function)(*arguments)[0]
     except ChildFailedError as error:
         message = error.get_first_failure()[1].message
         text = message["message"] if isinstance(message, dict) else message

@@ -1,13 +1,17 @@
 """Action sentences of the train split -> the large language model as recogniser."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from llmar_pipeline.io.tracking import log_live
+from llmar_pipeline import machine
+from llmar_pipeline.io.tracking import current, log_live
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.training.config import TrainingConfig
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -22,10 +26,16 @@ def train(
     lora_training: TrainingConfig,
 ) -> tuple[Path, pd.DataFrame]:
     """Fine-tune by LoRA, continuing where a killed run stopped."""
+    from llmar_pipeline.language.llm import settled
     from llmar_pipeline.language.lora import train_lora
     from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.model import VQVAE
 
+    chosen = settled(llm)  # once for all processes
+    why = machine.number_type().why if llm.precision == "auto" else "as asked for by llm.precision"
+    logger.info("language model in %s: %s", chosen.precision, why)
+    if (run := current()) is not None:
+        run.tag("number_type", f"{chosen.precision}: {why}")
     history = launch(
         train_and_save,
         lora_training.processes,
@@ -33,7 +43,7 @@ def train(
         recognizer_folder,
         action_sentences,
         VQVAE.load(vqvae_model).code_embeddings().detach(),
-        llm,
+        chosen,
         llm_cache,
         lora,
         lora_training,

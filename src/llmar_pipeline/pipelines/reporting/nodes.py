@@ -1,5 +1,6 @@
 """Figures, the report and the table in the terminal."""
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def write_report(
     action_sentences: pd.DataFrame,
     splits: pd.DataFrame,
     quarantine: pd.DataFrame,
+    recognizer_model: Path,
     code_statistics: dict[str, float | int],
     code_usage_figure: go.Figure,
     code_map_figure: go.Figure,
@@ -55,6 +57,7 @@ def write_report(
             protocol=run.protocol,
             experiment=run.experiment,
             size=run.size,
+            number_type=_number_type(recognizer_model),
             revision=git_revision(),
             date=datetime.now().strftime("%Y-%m-%d %H:%M"),
             synthetic=run.synthetic,
@@ -87,6 +90,11 @@ def write_summary(
 ) -> str:
     """What the terminal prints at the end."""
     return run_summary(run, metrics, predictions, len(quarantine), report_file, evaluation.table_rows)
+
+
+def _number_type(recognizer: Path) -> str:
+    manifest = json.loads((recognizer / "recognizer.json").read_text(encoding="utf-8"))
+    return str(manifest["llm"]["precision"])
 
 
 def _reasons(quarantine: pd.DataFrame) -> pd.DataFrame:

@@ -29,6 +29,7 @@ def create_pipeline() -> Pipeline:
                     "action_sentences",
                     "splits",
                     "quarantine",
+                    "recognizer_model",
                     "code_statistics",
                     "code_usage_figure",
                     "code_map_figure",

@@ -1,0 +1,364 @@
+"""How long each stage of a run will take on this machine, and how that is known."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from llmar_pipeline import machine, operations
+from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.demo_recordings import DemoConfig
+from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.splits import split_clips
+from llmar_pipeline.corpora.survey import Survey, survey
+from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.evaluation.config import EvaluationConfig
+from llmar_pipeline.language.config import AdapterConfig
+from llmar_pipeline.skeletons.parts import body_parts
+from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
+
+HOURS = 2 * 3600
+"""Seconds from which on a run is told how to be shorter."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How near a device comes to the speed of its products, and how long it takes at the least.
+
+    Attributes:
+        vqvae: Share of the speed of large products that a training step of stage 1 reaches.
+        tokenize: The same of encoding in float64, of half the speed in float32.
+        lora: The same of a training step of stage 2, by number type.
+        score: The same of scoring, in float32.
+        vqvae_step: Seconds a step of stage 1 at the least.
+        lora_layer: Seconds a layer and micro-batch of stage 2 at the least.
+        score_layer: Seconds a layer and batch of scoring at the least.
+    """
+
+    vqvae: float
+    tokenize: float
+    lora: Mapping[str, float]
+    score: float
+    vqvae_step: float
+    lora_layer: float
+    score_layer: float
+
+
+CPU = Pace(0.52, 0.26, {"float32": 0.6, "bfloat16": 0.46}, 0.45, 0.03, 0.003, 0.002)
+"""Measured on two cores of an AMD EPYC, with its AVX-512 and with AVX2 alone (docs/lab_log.md)."""
+GPU = Pace(0.57, 0.3, {"float32": 0.55, "bfloat16": 0.35}, 0.7, 0.04, 0.006, 0.0045)
+"""Measured on an H100: launches at the least, else arithmetic (docs/lab_log.md)."""
+
+# Seconds that depend little on the machine, on the same processor.
+START = {"start": 6.0, "ingestion": 1.5, "normalization": 0.1, "vqvae": 3.0, "tokenization": 4.0, "lora": 2.5}
+START |= {"evaluation": 1.5, "reporting": 1.5}
+A_MADE_UP_CLIP = 0.009
+A_READ_CLIP = 0.005  # where none was looked at
+A_NORMALISED_FRAME = 4e-6
+A_COUNTED_CODE = 8e-6  # of the bag of codes, a class
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What a run reads.
+
+    Attributes:
+        splits: Columns split and action.
+        frames: Of a clip, on average.
+        read: Seconds that reading a clip takes one process.
+        made_up: Clips that are made up first.
+        known: Where this is known from.
+    """
+
+    splits: pd.DataFrame
+    frames: float
+    read: float
+    made_up: int
+    known: str
+
+    def count(self, split: str) -> int:
+        """Clips of a split."""
+        return int((self.splits["split"] == split).sum())
+
+    def classes(self, *splits: str) -> list[str]:
+        """Names of the classes of some splits."""
+        return sorted(self.splits.loc[self.splits["split"].isin(splits), "action"].unique())
+
+
+class StageTime(NamedTuple):
+    """Seconds of one stage, and how they are known; NaN, and why they are not."""
+
+    stage: str
+    seconds: float
+    how: str
+
+
+class Outlook(NamedTuple):
+    """What can be known beforehand.
+
+    Attributes:
+        times: One entry a stage that could be estimated, `start` before them.
+        known: What the numbers rest on, in words.
+        unknown: Why there are none; empty where there are.
+    """
+
+    times: list[StageTime]
+    known: str
+    unknown: str
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages together, as far as they are known."""
+        return sum(time.seconds for time in self.times if not math.isnan(time.seconds))
+
+    def line(self, size: str) -> str:
+        """All of it in one line, with a hint where it will be hours.
+
+        Args:
+            size: The size that was chosen.
+        """
+        if self.unknown:
+            return f"how long this takes cannot be known: {self.unknown}"
+        each = ", ".join(f"{time.stage} {in_words(time.seconds)}" for time in self.times)
+        return f"about {in_words(self.seconds)}: {each} ({self.known}){self.hint(size)}"
+
+    def hint(self, size: str) -> str:
+        """What to do where it will be hours; empty where it will not."""
+        if self.seconds < HOURS:
+            return ""
+        smaller = {"paper": "gpu", "qlora": "gpu", "gpu": "laptop"}.get(size, "demo")
+        return f"; for less, take a smaller size (--params=size={smaller}) or a machine with a GPU"
+
+
+def outlook(
+    selection: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    llm_cache: Path,
+    stages: Sequence[str],
+    found: Survey | None = None,
+) -> Outlook:
+    """Estimate the stages of a run; never an error, since no run should end for it.
+
+    Args:
+        selection: The configuration's globals, selectors resolved.
+        parameters: The merged parameters.
+        llm_cache: Folder of converted language models.
+        stages: Which of the seven.
+        found: What lies in the folder of recordings, if it was looked at already.
+
+    Source: ours.
+    """
+    try:
+        recordings = look(selection, parameters, found)
+        speeds = measured_speeds(parameters)
+        times = stage_times(recordings, selection, parameters, llm_cache, speeds, stages)
+    except UserError as error:
+        return Outlook([], "", error.message)
+    except Exception as error:  # a guess that fails is no reason to stop
+        return Outlook([], "", f"{type(error).__name__}: {error}")
+    rates = ", ".join(f"{speed / 1e9:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())
+    return Outlook(times, f"{recordings.known}; measured {rates}", "")
+
+
+def measured_speeds(parameters: Mapping[str, Any]) -> dict[str, float]:
+    """Number type that the run computes in -> operations a second of large products."""
+    names = {"float32": None, precision_of(parameters): None, parameters["vqvae_training"]["precision"]: None}
+    return {name: machine.speed(name) for name in names}
+
+
+def precision_of(parameters: Mapping[str, Any]) -> str:
+    """The number type in which the language model will be trained."""
+    asked = str(parameters["llm"]["precision"])
+    return machine.number_type().precision if asked == "auto" else asked
+
+
+def look(
+    selection: Mapping[str, Any], parameters: Mapping[str, Any], found: Survey | None = None
+) -> Recordings:
+    """What the run reads: from its own split where that lies there, else from the recordings.
+
+    Raises:
+        UserError: There are none.
+    """
+    protocol, unseen = selection["protocol"], UnseenConfig(**parameters["unseen"])
+    split = Path(selection["data_dir"], "03_primary", selection["split_folder"], "splits.parquet")
+    index = Path(selection["data_dir"], "02_intermediate", selection["recordings_folder"], "index.parquet")
+    if split.is_file() and index.is_file():
+        splits, frames = pd.read_parquet(split), pd.read_parquet(index, columns=["frames"])["frames"]
+        return Recordings(splits, float(frames.mean()), A_READ_CLIP, 0, f"{len(splits):,} clips of {split}")
+    corpus = CORPORA[selection["corpus"]]
+    if parameters["demo_recordings"] is not None:
+        names = DemoConfig(**parameters["demo_recordings"]).names
+        facts, clips = (
+            CorpusFacts.of(corpus),
+            pd.DataFrame([{"name": n, **corpus.parse_name(n)} for n in names]),
+        )
+        frames, read, made_up = 70.0, A_READ_CLIP, len(names)
+        known = f"{made_up:,} clips to be made up"
+    else:
+        found = found or survey(corpus, Path(selection["raw_dir"]))
+        facts, clips, frames, read, made_up = found.facts, found.clips, found.frames, found.seconds, 0
+        known = f"{len(clips):,} clips in {selection['raw_dir']}, {found.sampled} of them looked at"
+    quiet = logging.getLogger("llmar_pipeline.corpora.splits")
+    quiet.disabled = True  # the split that the run makes is told by the run
+    try:
+        splits, _ = hold_out(split_clips(clips, facts, protocol), facts, protocol, unseen)
+    finally:
+        quiet.disabled = False
+    return Recordings(splits, frames, read, made_up, known)
+
+
+def stage_times(
+    recordings: Recordings,
+    selection: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    llm_cache: Path,
+    speeds: Mapping[str, float],
+    stages: Sequence[str],
+) -> list[StageTime]:
+    """Seconds of each stage.
+
+    Args:
+        recordings: What the run reads.
+        selection: The configuration's globals.
+        parameters: The merged parameters.
+        llm_cache: Folder of converted language models.
+        speeds: Number type -> operations a second of large products.
+        stages: Which of the seven.
+
+    Source: ours.
+    """
+    work = _Work(recordings, selection, parameters, llm_cache, speeds)
+    times = [StageTime("start", START["start"], "imports")]
+    for stage in stages:
+        try:
+            times.append(StageTime(stage, *getattr(work, stage)()))
+        except (UserError, OSError, KeyError) as error:
+            times.append(StageTime(stage, math.nan, str(getattr(error, "message", error))))
+    return times
+
+
+class _Work:
+    """One method a stage: its seconds, and how they are known."""
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        selection: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        llm_cache: Path,
+        speeds: Mapping[str, float],
+    ) -> None:
+        self.recordings, self.speeds, self.parameters = recordings, speeds, parameters
+        self.on_gpu = machine.gpu() is not None
+        self.pace = GPU if self.on_gpu else CPU
+        self.llm_cache = llm_cache
+        self.vqvae_config = VQVAEConfig(**parameters["vqvae"])
+        self.readings = TokenizationConfig(**parameters["tokenization"]).readings
+        self.train, self.val, self.test = (recordings.count(split) for split in ("train", "val", "test"))
+        corpus = CORPORA[selection["corpus"]]
+        if selection["corpus"] == "custom":
+            corpus = corpus.open(Path(selection["raw_dir"]))
+        topology = corpus.topology
+        self.body = operations.Body(
+            corpus.persons * len(topology.joints) * topology.coordinates,
+            len(body_parts(topology)) if self.vqvae_config.body_parts else 1,
+        )
+
+    def ingestion(self) -> tuple[float, str]:
+        made_up, total = self.recordings.made_up, len(self.recordings.splits)
+        workers = min(self.parameters["ingestion"]["workers"], machine.usable_processors())
+        seconds = made_up * A_MADE_UP_CLIP + total * self.recordings.read / workers
+        made = f"{made_up:,} clips made up, " if made_up else ""
+        return seconds + START["ingestion"], f"{made}{total:,} read by {workers} processes"
+
+    def normalization(self) -> tuple[float, str]:
+        total = len(self.recordings.splits)
+        frames = total * self.recordings.frames
+        return START["normalization"] + frames * A_NORMALISED_FRAME, f"{total:,} clips"
+
+    def vqvae(self) -> tuple[float, str]:
+        training = TrainingConfig(**self.parameters["vqvae_training"])
+        needed = operations.vqvae_step(self.vqvae_config, self.body, training.batch_size)
+        return self._training(
+            "vqvae", training, needed, training.precision, self.pace.vqvae, self.pace.vqvae_step
+        )
+
+    def tokenization(self) -> tuple[float, str]:
+        windows = (1 + self.readings) * self.train + self.val + self.test
+        pictures = min(500, self.train) + self.test
+        one = operations.tokenization(self.vqvae_config, self.body)
+        needed = windows * one + pictures * (one + operations.decoder(self.vqvae_config, self.body))
+        seconds = needed / (self.pace.tokenize * self.speeds["float32"] / 2)
+        return START["tokenization"] + seconds, f"{windows:,} sentences in float64, and pictures"
+
+    def lora(self) -> tuple[float, str]:
+        training = TrainingConfig(**self.parameters["lora_training"])
+        adapter = AdapterConfig(**self.parameters["lora"])
+        shape, tokens = self._language()
+        needed = operations.lora_step(shape, adapter, tokens, training.batch_size)
+        precision = precision_of(self.parameters)
+        least = shape.layers * self.pace.lora_layer
+        return self._training("lora", training, needed, precision, self.pace.lora[precision], least)
+
+    def evaluation(self) -> tuple[float, str]:
+        config, clips = EvaluationConfig(**self.parameters["evaluation"]), self.test + self.val
+        shape, tokens = self._language()
+        scored = clips * operations.scoring(shape, tokens) / (self.pace.score * self.speeds["float32"])
+        least = math.ceil(clips / config.batch_size) * shape.layers * self.pace.score_layer
+        if config.generate:  # a token at a time, in batches
+            least += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
+        classes = len(self.recordings.classes("train"))
+        counted = (1 + self.readings) * self.train * tokens.sentence * classes * A_COUNTED_CODE
+        seconds = START["evaluation"] + max(scored, least) + counted
+        return seconds, f"{clips:,} clips scored in float32, a tree of {tokens.nodes:,} tokens"
+
+    def reporting(self) -> tuple[float, str]:
+        return START["reporting"], "the same for every run"
+
+    def _training(
+        self, stage: str, config: TrainingConfig, needed: float, precision: str, share: float, least: float
+    ) -> tuple[float, str]:
+        processes = config.processes if self.on_gpu else 1  # on a CPU they share the processors
+        micro_batches = math.ceil(config.batch_size / config.micro_batch_size / config.processes)
+        step = max(needed / (share * self.speeds[precision] * processes), micro_batches * least)
+        how = (
+            f"{config.max_steps:,} steps of {config.batch_size} clips, {needed / 1e9:,.0f} GFLOP each in "
+            f"{precision}: {step:.2g} s a step"
+        )
+        return START[stage] + config.max_steps * step, how
+
+    def _language(self) -> tuple[operations.LLMShape, operations.Tokens]:
+        from transformers import AutoTokenizer
+
+        from llmar_pipeline.language.answer import LabelTrie
+        from llmar_pipeline.language.instructions import encode_prompt, load_instruction
+        from llmar_pipeline.language.llm import local_folder
+
+        folder = local_folder(str(self.parameters["llm"]["model"]), self.llm_cache)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        names = self.recordings.classes("train")
+        unseen = self.parameters["unseen"]["classes"] != "none"
+        instruction = load_instruction("recognize_from_list" if unseen else "recognize")
+        before, after = encode_prompt(tokenizer, instruction, names)
+        trie = LabelTrie(names, tokenizer)
+        answer = sum(map(len, trie.answers)) / len(names)
+        sentence = operations.sentence_length(self.vqvae_config, self.body)
+        tokens = operations.Tokens(len(before), sentence, len(after), answer, len(trie.node_tokens))
+        return operations.LLMShape.read(folder), tokens
+
+
+def in_words(seconds: float) -> str:
+    """A duration, with two digits at most: 8 s, 1.5 min, 14 min, 2.2 h."""
+    if math.isnan(seconds):
+        return "unknown"
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    value, unit = (seconds / 60, "min") if seconds < 6000 else (seconds / 3600, "h")
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"

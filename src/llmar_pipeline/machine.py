@@ -1,0 +1,204 @@
+"""The machine a program runs on: its processors, threads and number type, each decided here alone."""
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+Precision = Literal["float32", "bfloat16"]
+
+THREADS, WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
+_OURS = "LLMAR_SET"  # names of the variables that a program of ours has set, for its child processes
+_STEP = (304, 576, 1536)  # rows, inputs, outputs: two rows of four clips before the inner layer of SmolLM2
+_LOOK = 0.1  # seconds that a look at the machine may take
+
+
+@dataclass(frozen=True)
+class NumberType:
+    """A number type to compute in, and why.
+
+    Attributes:
+        precision: Its name.
+        why: In words.
+    """
+
+    precision: Precision
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.precision}: {self.why}"
+
+
+def usable_processors() -> int:
+    """Processors that this process may use: those of its affinity and of its cgroup, not the machine's."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let waiting threads sleep, and start as many as there are processors to use.
+
+    Call it first in a program: OpenMP reads both variables once, when torch is imported. Threads that wait
+    by spinning take the processors from each other as soon as anything else runs beside them.
+
+    Args:
+        environment: Changed in place; what the user has set in it stays.
+
+    Source: ours (docs/lab_log.md).
+    """
+    _set(environment, {WAITING: "PASSIVE", THREADS: str(usable_processors())})
+
+
+@contextmanager
+def shared_by(processes: int) -> Iterator[None]:
+    """Within it, so many processes may be started, each with its share of the threads.
+
+    What the user has set stays, and afterwards all is as it was.
+
+    Args:
+        processes: that work at the same time.
+    """
+    before = dict(os.environ)
+    _set(os.environ, {WAITING: "PASSIVE", THREADS: str(max(1, usable_processors() // processes))})
+    try:
+        yield
+    finally:
+        for name in (WAITING, THREADS, _OURS):
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
+
+
+def _set(environment: MutableMapping[str, str], values: dict[str, str]) -> None:
+    ours = set(environment.get(_OURS, "").split(",")) - {""}
+    ours |= values.keys() - environment.keys()
+    environment.update({name: value for name, value in values.items() if name in ours})
+    if ours:
+        environment[_OURS] = ",".join(sorted(ours))
+
+
+@cache
+def number_type() -> NumberType:
+    """The number type in which this machine multiplies fastest: bfloat16, or float32 where that is slow.
+
+    What torch says of the processor or GPU decides. Where it says nothing clear, a product of the kind that
+    a training step is made of is timed in both.
+
+    Source: ours; bfloat16: lineage.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return NumberType("bfloat16", f"{name} computes it natively")
+        return NumberType("float32", f"{name} has no bfloat16 of its own")
+    level = torch.backends.cpu.get_cpu_capability()
+    if platform.machine().lower() in ("x86_64", "amd64", "i386", "i686"):
+        # This one honours ONEDNN_MAX_CPU_ISA; what torch.cpu says is the processor's alone.
+        known = _asked(lambda: torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        if known is False:
+            return NumberType("float32", f"this processor ({level}) has no fast bfloat16")
+        native = [
+            instructions
+            for instructions, question in (
+                ("AMX", "_is_amx_tile_supported"),
+                ("AVX512-BF16", "_is_avx512_bf16_supported"),
+            )
+            if _asked(getattr(torch.cpu, question, None))
+        ]
+        if known and native and "ONEDNN_MAX_CPU_ISA" not in os.environ:
+            return NumberType("bfloat16", f"this processor has {native[0]}")
+    return _faster(level)
+
+
+def _asked(question: Callable[[], Any] | None) -> bool | None:
+    """What torch answers; None where this build of it does not know the question."""
+    try:
+        return None if question is None else bool(question())
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return None
+
+
+def _faster(level: str) -> NumberType:
+    speeds = {name: speed(name, _STEP) / 1e9 for name in ("float32", "bfloat16")}
+    best: Any = max(speeds, key=lambda name: speeds[name])
+    timed = ", ".join(f"{value:.0f} GFLOP/s in {name}" for name, value in speeds.items())
+    return NumberType(best, f"timed on this processor ({level}): {timed}")
+
+
+def speed(precision: str, shape: tuple[int, int, int] | None = None, seconds: float = _LOOK) -> float:
+    """Operations a second of matrix products in a number type, as far as a tenth of a second tells.
+
+    On a CPU the processors' own seconds count, as if nothing else ran beside: what else runs now need not run
+    in an hour.
+
+    Args:
+        precision: "float32" or "bfloat16".
+        shape: Rows, inputs and outputs of a linear layer, forwards and backwards; by default a large product.
+        seconds: How long to look; one product is made at least.
+
+    Returns:
+        Floating-point operations a second.
+
+    Source: ours.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    on_gpu = torch.cuda.is_available()
+    rows, inputs, outputs = shape or ((8192,) * 3 if on_gpu else (512,) * 3)
+    made = {"dtype": getattr(torch, precision), "device": "cuda" if on_gpu else "cpu"}
+    x, weight = torch.randn(rows, inputs).to(**made), torch.randn(outputs, inputs).to(**made)
+
+    def now() -> float:
+        if not on_gpu:
+            return time.process_time() / torch.get_num_threads()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def product() -> None:
+        y = F.linear(x, weight)
+        if shape:
+            y @ weight
+
+    with torch.no_grad():
+        product()  # it also prepares
+        number, started, clock = 0, now(), time.perf_counter()
+        while not number or time.perf_counter() - clock < seconds:
+            product()
+            number += 1
+            if on_gpu:
+                torch.cuda.synchronize()
+        taken = now() - started
+    return number * 2 * (1 + bool(shape)) * rows * inputs * outputs / max(taken, 1e-9)
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def gpu() -> tuple[str, float] | None:
+    """Name of the GPU that torch computes on, and its memory in GiB; None where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory / 2**30
+
+
+def unused_gpu() -> bool:
+    """Whether there is an NVIDIA GPU that the installed torch cannot use."""
+    there = Path("/proc/driver/nvidia/gpus").is_dir() or shutil.which("nvidia-smi") is not None
+    return there and gpu() is None

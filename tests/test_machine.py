@@ -1,0 +1,160 @@
+"""Processors, threads and number type: what is chosen, and that nothing is set behind a user's back."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from llmar_pipeline import machine
+from llmar_pipeline.machine import THREADS, WAITING, prepare_process, shared_by
+
+AVX2_ALONE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+VARIABLES = (THREADS, WAITING, "LLMAR_SET", *AVX2_ALONE)
+
+
+def fresh(code: str, **variables: str) -> str:
+    """What a new process prints."""
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | variables
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_processors_are_those_that_the_process_may_use():
+    code = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from llmar_pipeline.machine import *; prepare_process()\n"
+        "import torch; print(usable_processors(), torch.get_num_threads(), os.environ[WAITING])"
+    )
+    assert fresh(code) == "1 1 PASSIVE"
+
+
+def test_what_the_user_has_set_stays():
+    environment = {THREADS: "7"}
+    prepare_process(environment)
+    assert (environment[THREADS], environment[WAITING]) == ("7", "PASSIVE")
+    environment = {WAITING: "ACTIVE"}
+    prepare_process(environment)
+    assert (environment[THREADS], environment[WAITING]) == (str(machine.usable_processors()), "ACTIVE")
+
+
+def test_processes_that_work_together_share_the_threads(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(machine, "usable_processors", lambda: 8)
+    prepare_process()
+    with shared_by(3):
+        assert (os.environ[THREADS], os.environ[WAITING]) == ("2", "PASSIVE")
+    assert os.environ[THREADS] == "8"
+    monkeypatch.setenv(THREADS, "5")
+    monkeypatch.setenv("LLMAR_SET", WAITING)
+    with shared_by(3):
+        assert os.environ[THREADS] == "5"
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with shared_by(16):
+        assert os.environ[THREADS] == "1"
+    assert THREADS not in os.environ
+    assert WAITING not in os.environ
+
+
+def test_importing_the_package_changes_no_variable():
+    code = (
+        "import os, pkgutil, importlib; before = dict(os.environ)\n"
+        "import llmar_pipeline\n"
+        "for module in pkgutil.walk_packages(llmar_pipeline.__path__, 'llmar_pipeline.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "ours = ('OMP_', 'MKL_', 'LLMAR', 'OPENBLAS')\n"
+        "print([n for n in set(os.environ) | set(before) if os.environ.get(n) != before.get(n)"
+        " and n.startswith(ours)])"
+    )
+    assert fresh(code) == "[]"
+
+
+def test_a_command_sets_them_before_openmp_is_loaded(project):
+    code = f"""
+import os, sys
+from pathlib import Path
+from kedro.framework.startup import bootstrap_project
+bootstrap_project(Path({str(project)!r}))
+from llmar_pipeline import cli
+maps = Path("/proc/self/maps")
+loaded = "torch" in sys.modules or (maps.exists() and "gomp" in maps.read_text())
+def work(**options):
+    print(loaded, os.environ["OMP_WAIT_POLICY"], os.environ["OMP_NUM_THREADS"])
+for command in cli.cli.commands.values():
+    assert isinstance(command, cli.Program), command
+command = cli.cli.commands["run"]
+command.callback = work
+command.main([], standalone_mode=False)
+"""
+    assert fresh(code) == f"False PASSIVE {machine.usable_processors()}"
+
+
+def chosen(**variables: str) -> str:
+    return fresh("from llmar_pipeline.machine import number_type; print(number_type())", **variables)
+
+
+def test_a_processor_without_bfloat16_computes_in_float32():
+    if machine.platform.machine() != "x86_64" or machine.gpu():
+        pytest.skip("asks a x86 processor")
+    assert chosen(**AVX2_ALONE) == "float32: this processor (AVX2) has no fast bfloat16"
+
+
+@pytest.fixture
+def torch_says(monkeypatch):
+    """Sets what torch answers, and forgets what was chosen before."""
+    import torch
+
+    def answer(machine_name="x86_64", mkldnn=None, bf16=False, amx=False, native_gpu=None):
+        def ask(value):
+            if value is None:
+                raise AttributeError
+            return value
+
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+        monkeypatch.setattr(machine.platform, "machine", lambda: machine_name)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: ask(mkldnn), raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: native_gpu is not None)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native_gpu)
+        machine.number_type.cache_clear()
+        return machine.number_type()
+
+    yield answer
+    machine.number_type.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"mkldnn": True, "bf16": True}, "bfloat16: this processor has AVX512-BF16"),
+        ({"mkldnn": True, "amx": True, "bf16": True}, "bfloat16: this processor has AMX"),
+        ({"mkldnn": False, "bf16": True}, "has no fast bfloat16"),
+        ({"native_gpu": True}, "bfloat16: a GPU computes it natively"),
+        ({"native_gpu": False}, "float32: a GPU has no bfloat16 of its own"),
+    ],
+)
+def test_what_torch_says_decides(torch_says, answers, expected):
+    assert expected in str(torch_says(**answers))
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [{"mkldnn": True}, {"machine_name": "arm64", "mkldnn": True}, {"mkldnn": None, "bf16": True}],
+)
+@pytest.mark.parametrize("faster", ["float32", "bfloat16"])
+def test_where_torch_says_nothing_clear_the_clock_decides(torch_says, monkeypatch, answers, faster):
+    monkeypatch.setattr(machine, "speed", lambda name, shape: 2e9 if name == faster else 1e9)
+    choice = torch_says(**answers)
+    assert choice.precision == faster
+    assert "timed on this processor" in choice.why
+    assert f"2 GFLOP/s in {faster}" in choice.why
+
+
+def test_speed_is_measured_in_a_moment():
+    assert machine.speed("float32", (64, 64, 64), seconds=0.01) > 1e6
