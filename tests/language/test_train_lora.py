@@ -12,7 +12,7 @@ from tiny_llm import CLASS_NAMES
 from tiny_training import schedule
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.language import llm as llm_module
+from llmar_pipeline.language import lora
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_prompt
@@ -122,7 +122,7 @@ def test_full_tuning_computes_in_the_models_precision_on_float32_weights(
 def test_a_trained_model_names_the_number_type_that_was_chosen(
     sentences, codebook, tiny_config, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(llm_module, "number_type", lambda: NumberType("float32", "a test"))
+    monkeypatch.setattr(lora, "number_type", lambda: NumberType("float32", "a test"))
     config = tiny_config.model_copy(update={"precision": "auto"})
     training = whole_batches(max_steps=1)
     model, _ = train_lora(
@@ -132,6 +132,33 @@ def test_a_trained_model_names_the_number_type_that_was_chosen(
     model.save(tmp_path / "model")
     manifest = json.loads((tmp_path / "model" / "recognizer.json").read_text())
     assert fingerprint["llm"]["precision"] == manifest["llm"]["precision"] == "float32"
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_training_that_goes_on_keeps_the_number_type_it_began_with(
+    sentences, codebook, tiny_config, tmp_path, monkeypatch, caplog, method
+):
+    config = tiny_config.model_copy(update={"precision": "auto"})
+    adapter, steps = AdapterConfig(rank=2, method=method), tmp_path / "steps"
+
+    def train_on(machine, config=config, **changes):
+        monkeypatch.setattr(lora, "number_type", lambda: NumberType(machine, "a test"))
+        training = whole_batches(schedule="constant", save_every=1, **changes)
+        with caplog.at_level("INFO"):
+            model, history = train_lora(sentences, codebook, config, tmp_path, adapter, training, steps)
+        return model.llm_config.precision, history
+
+    first = train_on("bfloat16", max_steps=1)
+    precision, longer = train_on("float32", max_steps=2)
+    assert (first[0], precision) == ("bfloat16", "bfloat16")
+    assert longer[:1] == first[1]
+    assert "language model in bfloat16, as its training began; here alone float32: a test" in caplog.text
+    # What is not continued begins anew, in what is fast here.
+    assert train_on("float32", max_steps=1, learning_rate=2e-3)[0] == "float32"
+    assert "training.learning_rate changed from 0.001 to 0.002" in caplog.text
+    # What is asked for is done.
+    asked = config.model_copy(update={"precision": "bfloat16"})
+    assert train_on("float32", asked, max_steps=1, learning_rate=2e-3)[0] == "bfloat16"
 
 
 def with_features(sentences, codebook):

@@ -1,5 +1,7 @@
 """Which large language model reads the action sentences, and how it is adapted."""
 
+import json
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,3 +58,13 @@ class AdapterConfig(BaseModel):
     target_modules: tuple[str, ...] = Field(("q_proj", "v_proj"), min_length=1)  # lineage
     action_tokens: Literal["frozen", "trainable"] = "frozen"  # ours; the paper names LoRA only
     word_norm: bool = False  # ours; the paper leaves the scale to the MMD loss
+
+
+def trained_precision(recognizer: Path) -> str:
+    """The number type that a recogniser's language model was trained in.
+
+    Args:
+        recognizer: Its folder.
+    """
+    manifest = json.loads((recognizer / "recognizer.json").read_text(encoding="utf-8"))
+    return str(manifest["llm"]["precision"])

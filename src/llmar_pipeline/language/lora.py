@@ -1,6 +1,10 @@
 """Stage 2: the large language model learns, by LoRA, to answer an action sentence with the action's name."""
 
+import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,18 +14,29 @@ from transformers import set_seed
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import differences, read_fingerprint
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
-from llmar_pipeline.language.llm import attach_lora, llm_checksum, load_llm, settled, tokenizer_checksum
+from llmar_pipeline.language.llm import (
+    attach_lora,
+    llm_checksum,
+    load_llm,
+    load_tokenizer,
+    tokenizer_checksum,
+)
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
+from llmar_pipeline.machine import number_type
+from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
+
+logger = logging.getLogger(__name__)
 
 OTHER_CLASSES = 2  # so that every list has three names at least, as in Table 8 of the paper
 
@@ -45,7 +60,7 @@ def train_lora(
     Args:
         sentences: columns name, split, label, action, reading, codes; features where the adapter's input is.
         codebook: log-mapped codes [U, du].
-        llm_config: which language model; of several processes, each is to be given the same number type.
+        llm_config: which language model.
         llm_cache: folder of converted language models.
         adapter: rank and place of the adapters, or none: then all weights of the model are tuned.
         training: the schedule.
@@ -70,20 +85,41 @@ def train_lora(
             "Expected action sentences of the VQ-VAE that lies there, saw those of an earlier one; run "
             "`kedro run --pipeline=stage2` with the same parameters."
         )
-    llm_config = settled(llm_config)
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
     readings = [
         (read_clips(clip, adapter.input), class_names.index(clip["action"].iloc[0]))
         for _, clip in rows.groupby("name", sort=True)
     ]
+    text = load_instruction(instruction)
+    base_checksum = llm_checksum(llm_config, llm_cache)
+    words_checksum = tokenizer_checksum(load_tokenizer(llm_config, llm_cache))
+    made_from = {
+        "sentences": sentences_checksum(read_clips(rows, adapter.input)),
+        "codebook": seen,
+        "classes": class_names,
+        "instruction": text,
+        "adapter": adapter.model_dump(),
+        CODE: code_of("language.lora"),
+    }
 
+    def schedule(precision: str) -> TrainingConfig:
+        # bfloat16 weights would have no room for the small steps of a full training: they only compute in it.
+        return training.model_copy(update={"precision": precision}) if adapter.method == "full" else training
+
+    def fingerprint(precision: str) -> dict[str, Any]:
+        chosen = llm_config.model_copy(update={"precision": precision})
+        # Wherever the model lies; and checkpoints from before there was a setting still count.
+        base = {"weights": base_checksum, "tokenizer": words_checksum}
+        base |= chosen.model_dump(exclude_defaults=True, exclude={"model"})
+        return made_from | {"llm": base, "training": schedule(precision).identity()}
+
+    llm_config = settled_as_begun(llm_config, fingerprint, checkpoints)
+    training = schedule(llm_config.precision)
     tuned: torch.nn.Module
     if adapter.method == "full":
-        # bfloat16 weights would have no room for the small steps of a training: they only compute in it.
         tuned, tokenizer = load_llm(llm_config, llm_cache, "float32")
         tuned.requires_grad_(True)
-        training = training.model_copy(update={"precision": llm_config.precision})
     else:
         llm, tokenizer = load_llm(llm_config, llm_cache)
         set_seed(training.seed)
@@ -92,7 +128,7 @@ def train_lora(
         tuned,
         tokenizer,
         codebook,
-        load_instruction(instruction),
+        text,
         class_names,
         llm_config,
         adapter.action_tokens,
@@ -124,26 +160,45 @@ def train_lora(
         return sample
 
     stream = SampleStream(len(readings), training.max_steps * training.batch_size, training.seed, read)
-    model.llm_checksum = llm_checksum(llm_config, llm_cache)
-    fingerprint = {
-        "sentences": sentences_checksum(read_clips(rows, adapter.input)),
-        "codebook": model.codebook_checksum,
-        "classes": class_names,
-        "instruction": model.instruction,
-        "llm": {
-            # Wherever it lies; and checkpoints from before there was a setting still count.
-            **llm_config.model_dump(exclude_defaults=True, exclude={"model"}),
-            "weights": model.llm_checksum,
-            "tokenizer": tokenizer_checksum(tokenizer),
-        },
-        "adapter": adapter.model_dump(),
-        CODE: code_of("language.lora"),
-    }
+    model.llm_checksum = base_checksum
     collate = collate_with_list if from_list else None
+    made_from = fingerprint(llm_config.precision)
     history = train(
-        model, stream, training, checkpoints, fingerprint, collate, on_log=on_log, model_folder=model_folder
+        model, stream, training, checkpoints, made_from, collate, on_log=on_log, model_folder=model_folder
     )
     return model.eval(), history
+
+
+def settled_as_begun(
+    config: LLMConfig, fingerprint: Callable[[str], dict[str, Any]], checkpoints: Path
+) -> LLMConfig:
+    """The configuration with a number type in place of "auto".
+
+    A training that is continued keeps the one that it began with, on whatever machine; a new one takes that
+    in which this machine is fast. Several processes take what the first one took.
+
+    Args:
+        config: which model.
+        fingerprint: number type -> the training's fingerprint.
+        checkpoints: where those of the training lie, if it has begun.
+
+    Source: ours.
+    """
+    if config.precision != "auto":
+        logger.info("language model in %s, as llm.precision asks for", config.precision)
+        return config
+    known = read_fingerprint(checkpoints) or {}
+    begun = known.get("llm", {}).get("precision")
+    own = number_type()
+    continued = begun is not None and not differences(known, json.loads(json.dumps(fingerprint(begun))))
+    names = ("float32", "bfloat16")
+    number = torch.tensor(names.index(begun if continued else own.precision), device=processes.device())
+    chosen = names[int(processes.same_everywhere(number))]
+    if continued and chosen != own.precision:
+        logger.info("language model in %s, as its training began; here alone %s", chosen, own)
+    else:
+        logger.info("language model in %s", own)
+    return config.model_copy(update={"precision": chosen})
 
 
 def collate_with_list(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -1,17 +1,13 @@
 """Action sentences of the train split -> the large language model as recogniser."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from llmar_pipeline import machine
 from llmar_pipeline.io.tracking import current, log_live
-from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig, trained_precision
 from llmar_pipeline.training.config import TrainingConfig
-
-logger = logging.getLogger(__name__)
 
 
 def train(
@@ -26,16 +22,10 @@ def train(
     lora_training: TrainingConfig,
 ) -> tuple[Path, pd.DataFrame]:
     """Fine-tune by LoRA, continuing where a killed run stopped."""
-    from llmar_pipeline.language.llm import settled
     from llmar_pipeline.language.lora import train_lora
     from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.model import VQVAE
 
-    chosen = settled(llm)  # once for all processes
-    why = machine.number_type().why if llm.precision == "auto" else "as asked for by llm.precision"
-    logger.info("language model in %s: %s", chosen.precision, why)
-    if (run := current()) is not None:
-        run.tag("number_type", f"{chosen.precision}: {why}")
     history = launch(
         train_and_save,
         lora_training.processes,
@@ -43,7 +33,7 @@ def train(
         recognizer_folder,
         action_sentences,
         VQVAE.load(vqvae_model).code_embeddings().detach(),
-        chosen,
+        llm,
         llm_cache,
         lora,
         lora_training,
@@ -51,4 +41,6 @@ def train(
         log_live("lora"),
         "recognize_from_list" if class_lists["unseen"] else "recognize",
     )
+    if (run := current()) is not None:
+        run.tag("number_type", trained_precision(recognizer_folder))
     return recognizer_folder, pd.DataFrame(history)

@@ -1,6 +1,5 @@
 """Figures, the report and the table in the terminal."""
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from llmar_pipeline.evaluation.metrics import confusion
 from llmar_pipeline.evaluation.report import ReportContext, render_report
 from llmar_pipeline.evaluation.summary import run_summary
 from llmar_pipeline.io.tracking import git_revision
+from llmar_pipeline.language.config import trained_precision
 
 
 def draw_figures(
@@ -57,7 +57,7 @@ def write_report(
             protocol=run.protocol,
             experiment=run.experiment,
             size=run.size,
-            number_type=_number_type(recognizer_model),
+            number_type=trained_precision(recognizer_model),
             revision=git_revision(),
             date=datetime.now().strftime("%Y-%m-%d %H:%M"),
             synthetic=run.synthetic,
@@ -90,11 +90,6 @@ def write_summary(
 ) -> str:
     """What the terminal prints at the end."""
     return run_summary(run, metrics, predictions, len(quarantine), report_file, evaluation.table_rows)
-
-
-def _number_type(recognizer: Path) -> str:
-    manifest = json.loads((recognizer / "recognizer.json").read_text(encoding="utf-8"))
-    return str(manifest["llm"]["precision"])
 
 
 def _reasons(quarantine: pd.DataFrame) -> pd.DataFrame:
