@@ -32,7 +32,7 @@ def test_the_terminal_shows_the_result(workplace, full_run):
 
 
 def test_the_log_of_a_whole_demo_has_neither_gaps_nor_bars(full_run):
-    """It is compared with what was made up, not with NTU RGB+D's 56,578 clips, and goes through a pipe here."""
+    """It is compared with what was made up, not with NTU RGB+D, and goes through a pipe here."""
     assert "not complete" not in full_run
     assert "56," not in full_run
     assert "\r" not in full_run
