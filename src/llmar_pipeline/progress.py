@@ -41,7 +41,7 @@ class Progress(tqdm):
         stream = sys.stderr
         self._plain = not stream.isatty()
         self._said = time.monotonic()
-        self._spoke = False
+        self._spoke: int | None = None  # how far it was when it said so
         self.disable: bool
         super().__init__(
             iterable,
@@ -65,7 +65,7 @@ class Progress(tqdm):
     def close(self) -> None:
         """Leave the last state on a line of its own; without a terminal, only where a line went before."""
         if self._plain and not self.disable:
-            if self._spoke:
+            if self._spoke not in (None, self.n):
                 self._say()
             self.disable = True
             self._decr_instances(self)
@@ -73,7 +73,7 @@ class Progress(tqdm):
         super().close()
 
     def _say(self) -> None:
-        self._said, self._spoke = time.monotonic(), True
+        self._said, self._spoke = time.monotonic(), self.n
         self.fp.write(f"{self}\n")
         self.fp.flush()
 

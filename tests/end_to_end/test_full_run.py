@@ -31,6 +31,14 @@ def test_the_terminal_shows_the_result(workplace, full_run):
     assert "synthetic" in full_run
 
 
+def test_the_log_of_a_whole_demo_has_neither_gaps_nor_bars(full_run):
+    """It is compared with what was made up, not with NTU RGB+D, and goes through a pipe here."""
+    assert "not complete" not in full_run
+    assert "56," not in full_run
+    assert "\r" not in full_run
+    assert "it/s" not in full_run
+
+
 def test_the_report_needs_no_other_file(workplace, full_run):
     html = workplace.file("08_reporting", "report.html").read_text()
     assert "</html>" in html

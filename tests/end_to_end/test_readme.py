@@ -92,7 +92,7 @@ def test_the_make_targets(text, project, document):
             ["make", "--dry-run", *arguments], cwd=project, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        for script in re.findall(r"\S+\.py", done.stdout):
+        for script in re.findall(r"\S+\.py\b", done.stdout):
             assert (project / script).exists(), arguments
 
 
