@@ -9,8 +9,11 @@ import pytest
 from llmar_pipeline import estimate, machine
 from llmar_pipeline.estimate import Outlook, Recordings, StageTime, in_words, look, outlook, stage_times
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.language.config import AdapterConfig
+from llmar_pipeline.operations import Body, LLMShape, Tokens, lora_step, scoring, vqvae_step
 from llmar_pipeline.pipeline_registry import stages
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+from llmar_pipeline.vqvae.config import VQVAEConfig
 
 SPEEDS = {"float32": 1e11, "bfloat16": 2e11}
 STAGES = list(stages())
@@ -126,3 +129,16 @@ def test_a_line_with_a_hint_where_it_will_be_hours():
 )
 def test_durations_in_words(value, text):
     assert in_words(value) == text
+
+
+def test_an_h100_takes_as_long_as_it_took():
+    """LLaMA-13B's shape and the paper's VQ-VAE, measured on one; 51 and 778 TFLOP/s in large products."""
+    llama, tokens, pace = LLMShape(5120, 13824, 40, 5120, 32000), Tokens(6, 16, 7, 4.9, 219), estimate.GPU
+    for clips, measured in ((4, 15.5), (16, 57), (64, 155)):
+        arithmetic = lora_step(llama, AdapterConfig(), tokens, clips) / (pace.lora["bfloat16"] * 778e12)
+        step = max(arithmetic, 40 * pace.lora_layer)
+        assert clips / step == pytest.approx(measured, rel=0.3)
+    scored = max(8 * scoring(llama, tokens) / (pace.score * 51e12), 40 * pace.score_layer)
+    assert 8 / scored == pytest.approx(6.2, rel=0.3)
+    needed = vqvae_step(VQVAEConfig(code_dim=5120), Body(150), 256)
+    assert max(needed / (pace.vqvae * 51e12), pace.vqvae_step) == pytest.approx(0.0432, rel=0.3)

@@ -159,7 +159,7 @@ def outlook(
         speeds = measured_speeds(parameters)
         times = stage_times(recordings, selection, parameters, llm_cache, speeds, stages)
     except UserError as error:
-        return Outlook([], "", error.message)
+        return Outlook([], "", error.message.split(";")[0])  # what to do is said where it stops the run
     except Exception as error:  # a guess that fails is no reason to stop
         return Outlook([], "", f"{type(error).__name__}: {error}")
     rates = ", ".join(f"{speed / 1e9:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())

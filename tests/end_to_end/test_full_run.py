@@ -39,6 +39,25 @@ def test_the_log_of_a_whole_demo_has_neither_gaps_nor_bars(full_run):
     assert "it/s" not in full_run
 
 
+def test_how_long_it_takes_is_said_once_before_the_first_training(full_run):
+    lines = full_run.splitlines()
+    said = [
+        number for number, line in enumerate(lines) if re.match(r"about .*: start \d+ s, ingestion ", line)
+    ]
+    assert len(said) == 1
+    assert all(f"{stage} " in lines[said[0]] for stage in stages())
+    assert said[0] < next(number for number, line in enumerate(lines) if "vqvae.train_vqvae" in line)
+
+
+def test_the_number_type_is_told_and_kept(workplace, full_run):
+    assert "language model in float32, as llm.precision asks for" in full_run
+    report = workplace.file("08_reporting", "report.html").read_text()
+    assert re.search(r"<dt>language model in</dt><dd>float32</dd>", report)
+    client = MlflowClient(tracking_uri=workplace.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id])
+    assert "float32" in {run.data.tags.get("number_type") for run in runs}
+
+
 def test_the_report_needs_no_other_file(workplace, full_run):
     html = workplace.file("08_reporting", "report.html").read_text()
     assert "</html>" in html
@@ -131,3 +150,12 @@ def test_the_doctor_finds_all_that_the_demo_needs(workplace, kedro):
     assert code == 1
     assert re.search(r"^missing +recordings +.*01_raw/nwucla: expected nwucla files", output, re.MULTILINE)
     assert re.search(r"^ok +language model", output, re.MULTILINE)
+
+
+def test_a_size_that_is_not_named_is_the_one_that_lies_there(workplace, full_run):
+    code, output = workplace.kedro("--pipeline=reporting", size="auto")
+    assert code == 0, output
+    first = output.splitlines()[0]
+    assert first.startswith(
+        f"size: tiny, which lies in {workplace.folder}/data/06_models/demo/xsub/llm_ar-tiny"
+    )
