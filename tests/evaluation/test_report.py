@@ -148,7 +148,7 @@ def test_numbers_appear():
     # meets code 3 in one pairing of three: 2 / 4 / 3, and half of that on average.
     assert "tokens in correlated pairs 25.0 % 25.0 % random pairs 8.3 %" in text
     assert "codes in use 3 3 of 4" in text
-    assert "1,234 clips read, 9 of them quarantined" in text
+    assert "1,243 recordings: 1,234 read, 9 left out (quarantined)." in text
     assert "✗ wrong c2 17 400 wave" in text
     assert "vqvae.codebook.size 512" in text
     assert "Made-up recordings" in text

@@ -50,8 +50,8 @@ class ReportContext:
         code_map: Figure of `code_figures.code_map_figure`.
         animations: Caption to GIF image.
         film_strips: Caption to PNG image.
-        clips_read: Number of clips read.
-        quarantined: Table of `reason` and `clips` (a count).
+        clips_read: Number of recordings that could be read; those left out are not among them.
+        quarantined: Those left out: table of `reason` and `clips` (a count).
         split_counts: Split name to number of clips.
         parameters: Nested parameters of the run.
 

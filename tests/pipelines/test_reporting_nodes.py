@@ -1,0 +1,103 @@
+"""What the report says of a run, through the nodes that write it."""
+
+import json
+import re
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from llmar_pipeline.evaluation.config import EvaluationConfig, RunInfo
+from llmar_pipeline.pipelines.reporting.nodes import write_report, write_summary
+from llmar_pipeline.skeletons.normalization import NormalizationConfig
+
+RUN = RunInfo(dataset="ntu60", protocol="xsub", experiment="euclidean", size="gpu", synthetic=False)
+METRICS = {
+    "headline": "accuracy",
+    "accuracy": 0.5,
+    "accuracy_low": 0.1,
+    "accuracy_high": 0.9,
+    "mean_class_accuracy": 0.5,
+    "n_test": 2,
+    "n_val": 0,
+    "n_classes": 2,
+    "chance": 0.5,
+}
+PREDICTIONS = pd.DataFrame(
+    {"name": ["t0", "t1"], "true": ["sit", "jump"], "predicted": ["sit", "sit"]}
+    | {"p:sit": [0.9, 0.8], "p:jump": [0.1, 0.2]}
+)
+SENTENCES = pd.DataFrame(
+    [("a0", "train", [1, 1]), ("v0", "val", [2, 2]), ("t0", "test", [17, 400]), ("t1", "test", [5, 6])],
+    columns=["name", "split", "codes"],
+)
+SPLITS = pd.DataFrame({"split": ["train"] * 20 + ["val"] * 3 + ["test"] * 2 + ["unused"]})
+QUARANTINE = pd.DataFrame({"expected": ["25 joints", "25 joints", "a number", "a file"]})
+HISTORY = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
+NORMALIZATION = {"fill_gaps": True, "center": True, "align_view": False, "scale_to_body": False}
+
+
+@pytest.fixture
+def report(tmp_path):
+    (tmp_path / "recognizer.json").write_text(json.dumps({"llm": {"precision": "bfloat16"}}))
+
+    def write(quarantine=QUARANTINE, normalization=NORMALIZATION):
+        html = write_report(
+            run=RUN,
+            metrics=METRICS,
+            predictions=PREDICTIONS,
+            action_sentences=SENTENCES,
+            splits=SPLITS,
+            quarantine=quarantine,
+            recognizer_model=tmp_path,
+            code_statistics={"used_codes": 7, "codes": 512, "reconstruction_error": 0.25},
+            code_usage_figure=go.Figure(),
+            code_map_figure=go.Figure(),
+            animation=b"GIF89a",
+            film_strip=b"\x89PNG",
+            vqvae_history=HISTORY,
+            lora_history=HISTORY,
+            parameters={"normalization": normalization, "vqvae": {"codes": 512}},
+        )
+        bare = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.S)
+        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", bare)).replace("\u202f", " ")
+
+    return write
+
+
+def test_recordings_are_counted_as_they_are(report):
+    text = report()
+    assert "30 recordings: 26 read, 4 left out (quarantined)." in text
+    assert "expected 25 joints 2 " in text
+    for split, clips in (("train", 20), ("val", 3), ("test", 2), ("unused", 1)):
+        assert f" {split} {clips} " in text
+    assert "26 recordings read." in report(quarantine=QUARANTINE[:0])
+
+
+def test_the_report_names_its_run_and_what_it_was_trained_in(report):
+    text = report()
+    assert "LLM-AR on ntu60, xsub" in text
+    for label, value in (("experiment", "euclidean"), ("size", "gpu"), ("language model in", "bfloat16")):
+        assert f"{label} {value}" in text
+    assert "vqvae.codes 512" in text
+    assert "normalization.center True" in text
+    assert "A test clip beside its reconstruction" in text
+    assert "Test clips above their reconstruction, with their action sentence" in text
+
+
+def test_sentences_are_those_of_the_test_clips_and_lengths_have_their_unit(report):
+    text = report()
+    assert " t0 17 400 sit " in text
+    assert "mean joint error 0.25 m" in text
+    scaled = NormalizationConfig(**NORMALIZATION | {"scale_to_body": True})
+    assert "mean joint error 0.25 body units" in report(normalization=scaled)
+
+
+def test_the_summary_counts_what_was_left_out_and_names_the_report(tmp_path):
+    evaluation = EvaluationConfig(batch_size=8, seed=0, table_rows=1, film_strips=1)
+    file = tmp_path / "report.html"
+    text = write_summary(RUN, METRICS, PREDICTIONS, QUARANTINE, file, evaluation)
+    assert "4 damaged recordings were left out (quarantine.parquet)." in text
+    assert "... 1 more clips" in text
+    assert text.endswith(f"Report: {file}")
+    assert "left out" not in write_summary(RUN, METRICS, PREDICTIONS, QUARANTINE[:0], file, evaluation)
