@@ -104,9 +104,10 @@ def test_through_a_pipe_there_are_lines_and_then_the_error() -> None:
     assert run(30, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout == b"Error: broken\n"
 
 
-def test_on_a_terminal_the_last_state_stays_above_the_error() -> None:
+@pytest.mark.parametrize("columns", [80, 0])  # 0: a terminal that does not know its size
+def test_on_a_terminal_the_last_state_stays_above_the_error(columns: int) -> None:
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
     run(30, stdout=theirs, stderr=theirs)
     os.close(theirs)
     output = b""

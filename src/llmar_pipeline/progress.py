@@ -51,7 +51,7 @@ class Progress(tqdm):
             disable=False,  # whatever `quiet_other_bars` has told tqdm
             **{"mininterval": 1.0, **settings},
             # tqdm learns how many steps fit into an interval, and then looks at no clock in between.
-            **({"miniters": 1, "bar_format": _LINE} if self._plain else {"dynamic_ncols": True}),
+            **({"miniters": 1, "bar_format": _LINE} if self._plain else _width(stream)),
         )
 
     def display(self, msg: str | None = None, pos: int | None = None) -> Any:
@@ -76,6 +76,15 @@ class Progress(tqdm):
         self._said, self._spoke = time.monotonic(), self.n
         self.fp.write(f"{self}\n")
         self.fp.flush()
+
+
+def _width(stream: Any) -> dict[str, Any]:
+    """The width of the terminal, also when it changes; 80 where it does not know its own."""
+    try:
+        known = os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
 
 
 def quiet_other_bars() -> None:
