@@ -36,10 +36,10 @@ class Pace:
         vqvae: Share of the speed of large products that a training step of stage 1 reaches.
         tokenize: The same of encoding in float64, of half the speed in float32.
         lora: The same of a training step of stage 2, by number type.
-        score: The same of scoring, in float32.
+        score: The same of the products of scoring, in float32.
         vqvae_step: Seconds a step of stage 1 at the least.
         lora_layer: Seconds a layer and micro-batch of stage 2 at the least.
-        score_layer: Seconds a layer and batch of scoring at the least.
+        score_layer: Seconds a layer and batch of scoring beside its products.
     """
 
     vqvae: float
@@ -51,14 +51,14 @@ class Pace:
     score_layer: float
 
 
-CPU = Pace(0.52, 0.26, {"float32": 0.6, "bfloat16": 0.46}, 0.45, 0.03, 0.003, 0.002)
+CPU = Pace(0.52, 0.26, {"float32": 0.6, "bfloat16": 0.46}, 1.0, 0.03, 0.003, 0.012)
 """Measured on two cores of an AMD EPYC, with its AVX-512 and with AVX2 alone (docs/lab_log.md)."""
-GPU = Pace(0.57, 0.3, {"float32": 0.55, "bfloat16": 0.35}, 0.7, 0.04, 0.006, 0.0045)
+GPU = Pace(0.57, 0.3, {"float32": 0.55, "bfloat16": 0.35}, 0.85, 0.04, 0.006, 0.0045)
 """Measured on an H100: launches at the least, else arithmetic (docs/lab_log.md)."""
 
 # Seconds that depend little on the machine, on the same processor.
 START = {"start": 6.0, "ingestion": 1.5, "normalization": 0.1, "vqvae": 3.0, "tokenization": 4.0, "lora": 2.5}
-START |= {"evaluation": 1.5, "reporting": 1.5}
+START |= {"evaluation": 1.5, "reporting": 0.7}
 FRAMES = 70.0  # of a clip, where none was looked at
 A_MADE_UP_CLIP = 0.009
 A_READ_CLIP = 0.005  # where none was looked at
@@ -338,12 +338,12 @@ class _Work:
         config, clips = EvaluationConfig(**self.parameters["evaluation"]), self.test + self.val
         shape, tokens = self._language()
         scored = clips * operations.scoring(shape, tokens) / (self.pace.score * self.speeds["float32"])
-        least = math.ceil(clips / config.batch_size) * shape.layers * self.pace.score_layer
+        beside = math.ceil(clips / config.batch_size) * shape.layers * self.pace.score_layer
         if config.generate:  # a token at a time, in batches
-            least += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
+            beside += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
         classes = len(self.recordings.classes("train"))
         counted = (1 + self.readings) * self.train * tokens.sentence * classes * A_COUNTED_CODE
-        seconds = START["evaluation"] + max(scored, least) + counted
+        seconds = START["evaluation"] + scored + beside + counted
         return seconds, f"{clips:,} clips scored in float32, a tree of {tokens.nodes:,} tokens"
 
     def reporting(self) -> tuple[float, str]:
@@ -382,10 +382,9 @@ class _Work:
 
 
 def in_words(seconds: float) -> str:
-    """A duration, with two digits at most: 8 s, 1.5 min, 14 min, 2.2 h."""
+    """A duration, with two digits as a rule: 0.4 s, 8.0 s, 14 s, 1.5 min, 2.2 h."""
     if math.isnan(seconds):
         return "unknown"
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    value, unit = (seconds / 60, "min") if seconds < 6000 else (seconds / 3600, "h")
+    value, unit = (seconds, "s") if seconds < 100 else (seconds / 60, "min")
+    value, unit = (value, unit) if seconds < 6000 else (seconds / 3600, "h")
     return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
