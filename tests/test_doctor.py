@@ -173,7 +173,18 @@ def test_the_machine_and_how_long_each_stage_takes(
     for stage in stages():
         assert re.match(r"[\d.]+ (s|min|h) ", findings[stage].text), stage
     assert findings["vqvae"].text.endswith("s a step")
-    assert re.fullmatch(r"about [\d.]+ (s|min) in all", findings["time"].text)
+    assert re.fullmatch(
+        r"about [\d.]+ (s|min) in all, from 360 clips to be made up; .*", findings["time"].text
+    )
+
+
+def test_official_counts_stand_for_recordings_that_are_not_there(project: Path, tmp_path: Path) -> None:
+    runtime = {"data_dir": str(tmp_path), "size": "laptop", "llm": {"model": "/no/such/folder"}}
+    loader = StackedConfigLoader(str(project / "conf"), "ntu60", runtime, **CONFIG_LOADER_ARGS)
+    findings = {f.subject.strip(): f for f in examine(dict(loader["globals"]), loader["parameters"])}
+    assert findings["recordings"].state == "missing"
+    assert "56,578 clips officially" in findings["time"].text
+    assert "/no/such/folder" in findings["lora"].text
 
 
 def _length(selection: dict[str, Any]) -> str:

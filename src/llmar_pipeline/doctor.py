@@ -150,14 +150,15 @@ def _machine(parameters: dict[str, Any]) -> Iterator[Finding]:
 
 def _times(selection: dict[str, Any], parameters: dict[str, Any], found: Survey | None) -> Iterator[Finding]:
     """How long each stage will take, and how that is known."""
-    seen = outlook(selection, parameters, Path(selection["llm_cache"]), STAGES, found)
+    seen = outlook(selection, parameters, Path(selection["llm_cache"]), STAGES, found, officially=True)
     if seen.unknown:
         yield Finding("note", "time", f"cannot be known: {seen.unknown}")
         return
     for stage, seconds, how in seen.times:
         yield Finding("ok", f"  {stage}", f"{in_words(seconds):8} {how}")
     hint = seen.hint(selection["size"])
-    yield Finding("note" if hint else "ok", "time", f"about {in_words(seen.seconds)} in all{hint}")
+    text = f"about {in_words(seen.seconds)} in all, from {seen.known}{hint}"
+    yield Finding("note" if hint else "ok", "time", text)
 
 
 def _size(n_bytes: int) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from llmar_pipeline import machine, operations
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.demo_recordings import DemoConfig
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.splits import split_clips
@@ -35,10 +36,10 @@ class Pace:
         vqvae: Share of the speed of large products that a training step of stage 1 reaches.
         tokenize: The same of encoding in float64, of half the speed in float32.
         lora: The same of a training step of stage 2, by number type.
-        score: The same of scoring, in float32.
+        score: The same of the products of scoring, in float32.
         vqvae_step: Seconds a step of stage 1 at the least.
         lora_layer: Seconds a layer and micro-batch of stage 2 at the least.
-        score_layer: Seconds a layer and batch of scoring at the least.
+        score_layer: Seconds a layer and batch of scoring beside its products.
     """
 
     vqvae: float
@@ -50,14 +51,15 @@ class Pace:
     score_layer: float
 
 
-CPU = Pace(0.52, 0.26, {"float32": 0.6, "bfloat16": 0.46}, 0.45, 0.03, 0.003, 0.002)
+CPU = Pace(0.52, 0.26, {"float32": 0.6, "bfloat16": 0.46}, 1.0, 0.03, 0.003, 0.012)
 """Measured on two cores of an AMD EPYC, with its AVX-512 and with AVX2 alone (docs/lab_log.md)."""
-GPU = Pace(0.57, 0.3, {"float32": 0.55, "bfloat16": 0.35}, 0.7, 0.04, 0.006, 0.0045)
+GPU = Pace(0.57, 0.3, {"float32": 0.55, "bfloat16": 0.35}, 0.85, 0.04, 0.006, 0.0045)
 """Measured on an H100: launches at the least, else arithmetic (docs/lab_log.md)."""
 
 # Seconds that depend little on the machine, on the same processor.
 START = {"start": 6.0, "ingestion": 1.5, "normalization": 0.1, "vqvae": 3.0, "tokenization": 4.0, "lora": 2.5}
-START |= {"evaluation": 1.5, "reporting": 1.5}
+START |= {"evaluation": 1.5, "reporting": 0.7}
+FRAMES = 70.0  # of a clip, where none was looked at
 A_MADE_UP_CLIP = 0.009
 A_READ_CLIP = 0.005  # where none was looked at
 A_NORMALISED_FRAME = 4e-6
@@ -142,6 +144,7 @@ def outlook(
     llm_cache: Path,
     stages: Sequence[str],
     found: Survey | None = None,
+    officially: bool = False,
 ) -> Outlook:
     """Estimate the stages of a run; never an error, since no run should end for it.
 
@@ -151,11 +154,12 @@ def outlook(
         llm_cache: Folder of converted language models.
         stages: Which of the seven.
         found: What lies in the folder of recordings, if it was looked at already.
+        officially: Whether official counts may stand for recordings that are not there.
 
     Source: ours.
     """
     try:
-        recordings = look(selection, parameters, found)
+        recordings = look(selection, parameters, found, officially)
         speeds = measured_speeds(parameters)
         times = stage_times(recordings, selection, parameters, llm_cache, speeds, stages)
     except UserError as error:
@@ -179,9 +183,18 @@ def precision_of(parameters: Mapping[str, Any]) -> str:
 
 
 def look(
-    selection: Mapping[str, Any], parameters: Mapping[str, Any], found: Survey | None = None
+    selection: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    found: Survey | None = None,
+    officially: bool = False,
 ) -> Recordings:
     """What the run reads: from its own split where that lies there, else from the recordings.
+
+    Args:
+        selection: The configuration's globals.
+        parameters: The merged parameters.
+        found: What lies in the folder of recordings, if it was looked at already.
+        officially: Whether official counts may stand for recordings that are not there.
 
     Raises:
         UserError: There are none.
@@ -199,10 +212,15 @@ def look(
             CorpusFacts.of(corpus),
             pd.DataFrame([{"name": n, **corpus.parse_name(n)} for n in names]),
         )
-        frames, read, made_up = 70.0, A_READ_CLIP, len(names)
+        frames, read, made_up = FRAMES, A_READ_CLIP, len(names)
         known = f"{made_up:,} clips to be made up"
     else:
-        found = found or survey(corpus, Path(selection["raw_dir"]))
+        try:
+            found = found or survey(corpus, Path(selection["raw_dir"]))
+        except UserError:
+            if not officially or corpus.clips is None:
+                raise
+            return _official(corpus)
         facts, clips, frames, read, made_up = found.facts, found.clips, found.frames, found.seconds, 0
         known = f"{len(clips):,} clips in {selection['raw_dir']}, {found.sampled} of them looked at"
     quiet = logging.getLogger("llmar_pipeline.corpora.splits")
@@ -212,6 +230,15 @@ def look(
     finally:
         quiet.disabled = False
     return Recordings(splits, frames, read, made_up, known)
+
+
+def _official(corpus: Corpus) -> Recordings:
+    """As many clips as publications name, about two thirds of them to train, as in most protocols."""
+    number, names = corpus.clips or 0, corpus.class_names
+    pattern = ["train"] * 7 + ["val"] + ["test"] * 4
+    rows = [(pattern[i % 12], names[i // 12 % len(names)]) for i in range(number)]
+    splits = pd.DataFrame(rows, columns=["split", "action"])
+    return Recordings(splits, FRAMES, A_READ_CLIP, 0, f"{number:,} clips officially, two thirds to train")
 
 
 def stage_times(
@@ -311,12 +338,12 @@ class _Work:
         config, clips = EvaluationConfig(**self.parameters["evaluation"]), self.test + self.val
         shape, tokens = self._language()
         scored = clips * operations.scoring(shape, tokens) / (self.pace.score * self.speeds["float32"])
-        least = math.ceil(clips / config.batch_size) * shape.layers * self.pace.score_layer
+        beside = math.ceil(clips / config.batch_size) * shape.layers * self.pace.score_layer
         if config.generate:  # a token at a time, in batches
-            least += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
+            beside += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
         classes = len(self.recordings.classes("train"))
         counted = (1 + self.readings) * self.train * tokens.sentence * classes * A_COUNTED_CODE
-        seconds = START["evaluation"] + max(scored, least) + counted
+        seconds = START["evaluation"] + scored + beside + counted
         return seconds, f"{clips:,} clips scored in float32, a tree of {tokens.nodes:,} tokens"
 
     def reporting(self) -> tuple[float, str]:
@@ -355,10 +382,9 @@ class _Work:
 
 
 def in_words(seconds: float) -> str:
-    """A duration, with two digits at most: 8 s, 1.5 min, 14 min, 2.2 h."""
+    """A duration, with two digits as a rule: 0.4 s, 8.0 s, 14 s, 1.5 min, 2.2 h."""
     if math.isnan(seconds):
         return "unknown"
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    value, unit = (seconds / 60, "min") if seconds < 6000 else (seconds / 3600, "h")
+    value, unit = (seconds, "s") if seconds < 100 else (seconds / 60, "min")
+    value, unit = (value, unit) if seconds < 6000 else (seconds / 3600, "h")
     return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"

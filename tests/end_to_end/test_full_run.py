@@ -42,7 +42,7 @@ def test_the_log_of_a_whole_demo_has_neither_gaps_nor_bars(full_run):
 def test_how_long_it_takes_is_said_once_before_the_first_training(full_run):
     lines = full_run.splitlines()
     said = [
-        number for number, line in enumerate(lines) if re.match(r"about .*: start \d+ s, ingestion ", line)
+        number for number, line in enumerate(lines) if re.match(r"about .*: start [\d.]+ s, ingestion ", line)
     ]
     assert len(said) == 1
     assert all(f"{stage} " in lines[said[0]] for stage in stages())

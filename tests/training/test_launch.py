@@ -4,12 +4,17 @@ import os
 
 import pytest
 
+from llmar_pipeline import machine
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.launch import launch
 
 
 def rank_of(offset):
     return int(os.environ.get("RANK", "-1")) + offset
+
+
+def threads():
+    return os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]
 
 
 def fail():
@@ -29,3 +34,12 @@ def test_several_return_what_the_first_returns():
 def test_what_a_user_can_put_right_comes_through_as_such():
     with pytest.raises(UserError, match=r"^training stopped at step 3: loss=nan is not finite$"):
         launch(fail, 2)
+
+
+@pytest.mark.slow
+def test_several_share_the_processors(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "LLMAR_SET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(machine, "usable_processors", lambda: 6)
+    assert launch(threads, 2) == ("3", "PASSIVE")
+    assert "OMP_NUM_THREADS" not in os.environ
