@@ -1,12 +1,13 @@
 """PNG and GIF images in the catalog, with a preview in Kedro-Viz."""
 
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
+
+from llmar_pipeline.files import whole_file
 
 
 class ImageDataset(AbstractDataset[bytes, bytes]):
@@ -27,10 +28,8 @@ class ImageDataset(AbstractDataset[bytes, bytes]):
 
     def save(self, data: bytes) -> None:
         """Write the file, whole or not at all."""
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._filepath.with_suffix(".tmp")
-        temporary.write_bytes(data)
-        os.replace(temporary, self._filepath)
+        with whole_file(self._filepath) as stream:
+            stream.write(data)
 
     def preview(self) -> ImagePreview:
         """What Kedro-Viz shows; it says PNG of any image, and browsers look at the bytes."""

@@ -1,12 +1,13 @@
 """Action sentences in the catalog, with a preview in Kedro-Viz."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from kedro_datasets._typing import TablePreview
 from kedro_datasets.pandas import ParquetDataset
+
+from llmar_pipeline.files import whole_file
 
 
 class ActionSentencesDataset(ParquetDataset):
@@ -49,11 +50,9 @@ class ActionSentencesDataset(ParquetDataset):
 
 def _write_rows(file: Path, rows: list[np.ndarray]) -> None:
     """Write equally shaped rows one after the other: stacked, they would need their memory twice."""
-    temporary = file.with_suffix(".partial")
     shape = (len(rows), *rows[0].shape)
     header = {"descr": np.lib.format.dtype_to_descr(rows[0].dtype), "fortran_order": False, "shape": shape}
-    with temporary.open("wb") as stream:
+    with whole_file(file) as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for row in rows:
             stream.write(row.tobytes())
-    os.replace(temporary, file)
