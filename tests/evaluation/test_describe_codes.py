@@ -7,12 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from llmar_pipeline.evaluation.config import EvaluationConfig
-from llmar_pipeline.pipelines.tokenization import nodes
+from llmar_pipeline.evaluation import code_description
+from llmar_pipeline.evaluation.code_description import describe_codes
 from llmar_pipeline.skeletons.topology import KINECT20
 from llmar_pipeline.vqvae import tokenize
-
-CONFIG = EvaluationConfig(batch_size=1, seed=0, table_rows=1, film_strips=0)
 
 
 @pytest.fixture
@@ -27,11 +25,13 @@ def reconstructed(monkeypatch) -> list[list[str]]:
         return [(motion, motion + gap)] * len(names)
 
     facts = tokenize.CodebookFacts(4, 2, np.eye(4), np.array([1, 0, 3, 2]), "hyperbolic", 1.0)
-    monkeypatch.setattr(tokenize, "load_vqvae", lambda folder: None)
-    monkeypatch.setattr(tokenize, "codebook_facts", lambda model: facts)
-    monkeypatch.setattr(tokenize, "reconstruct_clips", reconstruct)
+    monkeypatch.setattr(code_description, "load_vqvae", lambda folder: None)
+    monkeypatch.setattr(code_description, "codebook_facts", lambda model: facts)
+    monkeypatch.setattr(code_description, "reconstruct_clips", reconstruct)
     monkeypatch.setattr(
-        nodes, "SequenceStore", SimpleNamespace(open=lambda folder: SimpleNamespace(topology=KINECT20))
+        code_description,
+        "SequenceStore",
+        SimpleNamespace(open=lambda folder: SimpleNamespace(topology=KINECT20)),
     )
     return asked
 
@@ -40,7 +40,7 @@ def test_codes_are_described_on_test_clips_and_plain_training_clips(reconstructe
     rows = [(f"train{i}", "train", "sit", reading, [0, 2]) for i in range(1201) for reading in (0, 1)]
     rows += [("test0", "test", "sit", 0, [0, 2, 1, 2]), ("val0", "val", "sit", 0, [1, 3])]
     sentences = pd.DataFrame(rows, columns=["name", "split", "action", "reading", "codes"])
-    statistics, usage, code_map, strip, gif = nodes.describe_codes(Path(), Path(), sentences, CONFIG)
+    statistics, usage, code_map, strip, gif = describe_codes(Path(), Path(), sentences, 0)
     training, test, drawn = reconstructed
     assert training == [f"train{i}" for i in range(0, 1201, 3)]  # evenly, at most 500
     assert test == drawn == ["test0"]
