@@ -54,6 +54,7 @@ class Workplace:
             "KEDRO_DISABLE_TELEMETRY": "1",
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(self.project / "src"),  # Kedro's bootstrap leaves that of another project there
         }
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
