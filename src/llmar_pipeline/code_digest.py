@@ -26,7 +26,7 @@ def code_of(*modules: str) -> dict[str, list[str]]:
     moved to another file keeps what was made by it.
 
     Args:
-        modules: Names below the package, for example "vqvae.train".
+        modules: Their names, as `__name__` has them; the package's own may be left out.
 
     Returns:
         Name of each module -> digests of its statements, sorted; JSON-able, for `changed_modules`.
@@ -37,7 +37,7 @@ def code_of(*modules: str) -> dict[str, list[str]]:
     Source: ours.
     """
     found: dict[str, list[str]] = {}
-    waiting = list(modules)
+    waiting = [name.removeprefix(f"{_PACKAGE}.") for name in modules]
     while waiting:
         name = waiting.pop()
         if name in found or name in _DECIDE_NOTHING:

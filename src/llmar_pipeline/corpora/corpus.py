@@ -100,8 +100,7 @@ class Corpus:
     def modules(self) -> list[str]:
         """Modules of this package that its reader is written in, as `code_of` takes them."""
         parts = (type(self), *(getattr(part, "func", part) for part in (self.parse, self.parse_name)))
-        own = {part.__module__ for part in parts if part.__module__.startswith(f"{_PACKAGE}.")}
-        return sorted(name.removeprefix(f"{_PACKAGE}.") for name in own)
+        return sorted({part.__module__ for part in parts if part.__module__.startswith(f"{_PACKAGE}.")})
 
     @property
     def stored_bytes(self) -> int | None:

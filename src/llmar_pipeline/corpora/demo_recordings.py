@@ -123,7 +123,7 @@ def generate_recordings(folder: Path, config: DemoConfig) -> pd.DataFrame:
     files = [{"name": n, "damaged": n in damage, "damage": damage.get(n, "")} for n in config.names]
     wanted = {
         "synthetic": True,
-        CODE: code_of("corpora.demo_recordings"),
+        CODE: code_of(__name__),
         "config": config.model_dump(mode="json"),
         "files": files,
     }

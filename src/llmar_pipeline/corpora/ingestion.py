@@ -130,5 +130,5 @@ def _made_from(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> dict[s
         "vertical": corpus.vertical,
         "topology": json_checksum(asdict(corpus.topology)),
         "files": json_checksum(files),
-        CODE: code_of("corpora.ingestion", *corpus.modules),
+        CODE: code_of(__name__, *corpus.modules),
     }

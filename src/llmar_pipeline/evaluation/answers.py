@@ -114,7 +114,7 @@ def model_fingerprint(recognizer: Path, model: ActionLanguageModel) -> dict[str,
     """
     fingerprint: dict[str, Any] = {
         "words": tensor_checksum(model.words.weight),
-        CODE: code_of("language.answer"),
+        CODE: code_of(LabelTrie.__module__),
     }
     for file in recognizer.glob("*.safetensors"):
         fingerprint[file.name] = file_checksum(file)

@@ -100,7 +100,7 @@ def train_lora(
         "classes": class_names,
         "instruction": text,
         "adapter": adapter.model_dump(),
-        CODE: code_of("language.lora"),
+        CODE: code_of(__name__),
     }
 
     def schedule(precision: str) -> TrainingConfig:

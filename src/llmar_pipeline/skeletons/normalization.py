@@ -69,7 +69,7 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
         "recordings": recorded.digest,
         "topology": json_checksum(asdict(recorded.topology)),
         "normalization": config.model_dump(),
-        CODE: code_of("skeletons.normalization"),
+        CODE: code_of(__name__),
     }
     progress = Progress(total=len(recorded), title="normalising")
     with progress, StoreWriter(target, recorded.persons, recorded.topology) as writer:

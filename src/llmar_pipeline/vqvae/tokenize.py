@@ -110,7 +110,7 @@ def tokenize_clips(
         "clips": json_checksum([[row["name"], row["reading"]] for row in rows]),
         "tokenization": config.model_dump(mode="json"),
         "augmentation": augmentation.model_dump(mode="json"),
-        CODE: code_of("vqvae.tokenize"),
+        CODE: code_of(__name__),
     }
     # Features are large and made beside the codes, so where they are wanted nothing is kept.
     folder = None if features else kept

@@ -131,7 +131,7 @@ def train_vqvae(
         "language": {name: _digest(tensor) for name, tensor in language._asdict().items()},
         "labels": labels if config.auxiliary != "none" else [],
         "augmentation": augmentation.model_dump(),
-        CODE: code_of("vqvae.train"),
+        CODE: code_of(__name__),
     }
     history = train(
         model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log, model_folder
