@@ -65,14 +65,15 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
         `target`.
     """
     recorded = SequenceStore.open(source)
+    topology = recorded.body.topology
     made_from = {
         "recordings": recorded.digest,
-        "topology": json_checksum(asdict(recorded.topology)),
+        "topology": json_checksum(asdict(topology)),
         "normalization": config.model_dump(),
         CODE: code_of("skeletons.normalization"),
     }
     progress = Progress(total=len(recorded), title="normalising")
-    with progress, StoreWriter(target, recorded.persons, recorded.topology) as writer:
+    with progress, StoreWriter(target, recorded.body.persons, topology) as writer:
         for start in range(0, len(recorded), CLIPS_PER_SHARD):
             clips = range(start, min(start + CLIPS_PER_SHARD, len(recorded)))
             names_and_lengths = [(recorded.names[clip], recorded.lengths[clip]) for clip in clips]
@@ -84,7 +85,7 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
                 for clip in clips:
                     sequence = recorded[clip]
                     data = _without_absent(sequence.data)
-                    shard.append(Sequence(sequence.name, normalize(data, recorded.topology, config)))
+                    shard.append(Sequence(sequence.name, normalize(data, topology, config)))
                     progress.update()
     return target
 

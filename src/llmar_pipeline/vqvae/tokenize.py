@@ -77,6 +77,7 @@ def tokenize_clips(
     Source: "action sentence" of Sec. 3.1 of the paper; features: Table 5; readings ours.
     """
     model, store = load_vqvae(model_folder), SequenceStore.open(sequences)
+    model.check_body(store.body, sequences)
     rows = [
         {**row, "reading": reading}
         for row in splits[splits["split"] != "unused"].to_dict("records")
@@ -153,6 +154,7 @@ def reconstruct_clips(
         (original, reconstruction), both [person, V, joint, coordinate], NaN where the original is.
     """
     store = SequenceStore.open(sequences)
+    model.check_body(store.body, sequences)
     stream = model.settings.stream
     with Progress(total=len(names), title="reconstructing") as progress:
         for start in range(0, len(names), batch_size):
@@ -162,7 +164,7 @@ def reconstruct_clips(
             with torch.no_grad():
                 decoded = model.decode(model.tokenize(motion.double()))
             before, after = (
-                positions(values.float(), mask, store.topology, stream).cpu().numpy()
+                positions(values.float(), mask, store.body.topology, stream).cpu().numpy()
                 for values in (motion, decoded)
             )
             yield from zip(before, after, strict=True)
