@@ -84,13 +84,20 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
             with writer.shard(these) as shard:
                 for clip in clips:
                     sequence = recorded[clip]
-                    data = _without_absent(sequence.data)
+                    data = without_absent(sequence.data)
                     shard.append(Sequence(sequence.name, normalize(data, topology, config)))
                     progress.update()
     return target
 
 
-def _without_absent(data: np.ndarray) -> np.ndarray:
-    """A store pads each clip with absent persons; they need no room in the next one."""
+def without_absent(data: np.ndarray) -> np.ndarray:
+    """A recording without the absent persons at its end: a store pads every clip with them.
+
+    Args:
+        data: `[person, frame, joint, coordinate]`, NaN where missing.
+
+    Returns:
+        As many persons or fewer, one at least.
+    """
     present = np.flatnonzero(~np.isnan(data).all(axis=(1, 2, 3)))
     return data[: 1 + int(present.max(initial=0))]
