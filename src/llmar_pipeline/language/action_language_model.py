@@ -356,17 +356,19 @@ def _find_llm(
         return trained
     places = [trained] if now is None else [trained, trained.model_copy(update={"model": now.model})]
     missing: UserError | None = None
+    others = []
     for config in places:
         try:
             if llm_checksum(config, cache) == checksum:
                 return config
+            others.append(config.model)
         except UserError as error:
             missing = missing or error
-    if missing is not None:
+    if missing is not None and not others:
         raise missing
     raise UserError(
         f"Expected the language model that {folder} was trained with, saw other weights (another checksum) "
-        f"at llm.model={places[-1].model}; restore them, or run `kedro run --pipeline=stage2`."
+        f"at llm.model={others[-1]}; restore them, or run `kedro run --pipeline=stage2`."
     )
 
 
