@@ -81,8 +81,7 @@ def words() -> Tensor:
 def plain_training(store: SequenceStore, steps: int, precision: Precision) -> float:
     """Clips a second of a plain loop, in the second half of its steps."""
     torch.manual_seed(0)
-    channels = store.persons * len(NTU25.joints) * NTU25.coordinates
-    model = VQVAE(MODEL, channels, words=words()).to(DEVICE)
+    model = VQVAE(MODEL, store.body, words=words()).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-4, betas=(0.9, 0.99), weight_decay=0)
     started = 0.0
     for step, (motion, mask) in enumerate(plain_batches(store, steps)):
@@ -118,7 +117,7 @@ def our_training(store: SequenceStore, steps: int, precision: Precision, compile
 
 def step_flops(store: SequenceStore) -> int:
     """Of one training step: the products of matrices and the convolutions, forward and backward."""
-    model = VQVAE(MODEL, store.persons * len(NTU25.joints) * NTU25.coordinates, words=words()).to(DEVICE)
+    model = VQVAE(MODEL, store.body, words=words()).to(DEVICE)
     motion, mask = next(iter(plain_batches(store, 1)))
     with FlopCounterMode(display=False) as count:
         model(motion.to(DEVICE), mask.to(DEVICE)).loss.backward()
@@ -161,7 +160,7 @@ def train(folder: Path, steps: int, precision: Precision, compiled: bool, rounds
 def encode(folder: Path, rounds: int = 3, readings: int = 4) -> list[str]:
     """The Markdown section of encoding."""
     store = write_clips(folder / "encode")
-    VQVAE(MODEL, store.persons * len(NTU25.joints) * NTU25.coordinates).save(folder / "model")
+    VQVAE(MODEL, store.body).save(folder / "model")
     clips = pd.DataFrame({"name": store.names, "split": "train", "label": 0, "action": "none"})
     config = TokenizationConfig(readings=readings)
 

@@ -53,8 +53,9 @@ class Recognition:
         model, sequences = self.folder / "vqvae", self.folder / f"normal {self.turn}"
         if not model.exists():
             store = SequenceStore.open(sequences)
-            channels = store.persons * len(store.topology.joints) * store.topology.coordinates
-            VQVAE(VQVAEConfig(code_dim=self.recognizer.words.embedding_dim, width=128), channels).save(model)
+            VQVAE(VQVAEConfig(code_dim=self.recognizer.words.embedding_dim, width=128), store.body).save(
+                model
+            )
         started = now()
         self.sentences = tokenize_clips(
             model, sequences, self.table, TokenizationConfig(readings=0), NO_AUGMENTATION

@@ -10,9 +10,10 @@ from llmar_pipeline import estimate, machine
 from llmar_pipeline.estimate import Outlook, Recordings, StageTime, in_words, look, outlook, stage_times
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.language.config import AdapterConfig
-from llmar_pipeline.operations import Body, LLMShape, Tokens, lora_step, scoring, vqvae_step
+from llmar_pipeline.operations import LLMShape, Tokens, lora_step, scoring, vqvae_step
 from llmar_pipeline.pipeline_registry import stages
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+from llmar_pipeline.skeletons.topology import NTU25, Body
 from llmar_pipeline.vqvae.config import VQVAEConfig
 
 SPEEDS = {"float32": 1e11, "bfloat16": 2e11}
@@ -148,5 +149,5 @@ def test_an_h100_takes_as_long_as_it_took():
         assert clips / step == pytest.approx(measured, rel=0.3)
     scored = 8 * scoring(llama, tokens) / (pace.score * 51e12) + 40 * pace.score_layer
     assert 8 / scored == pytest.approx(6.2, rel=0.3)
-    needed = vqvae_step(VQVAEConfig(code_dim=5120), Body(150), 256)
+    needed = vqvae_step(VQVAEConfig(code_dim=5120), Body(NTU25, 2), 256)
     assert max(needed / (pace.vqvae * 51e12), pace.vqvae_step) == pytest.approx(0.0432, rel=0.3)

@@ -11,11 +11,10 @@ from llmar_pipeline.language.answer import LabelTrie, score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, encode_prompt, load_instruction
 from llmar_pipeline.language.llm import attach_lora, load_llm
-from llmar_pipeline.operations import Body, LLMShape, Tokens
+from llmar_pipeline.operations import LLMShape, Tokens
+from llmar_pipeline.skeletons.topology import KINECT20, Body
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
-
-PARTS = [[0, 1, 2, 3, 4, 5], [6, 7, 8], [9, 10, 11]]
 
 
 def counted(call) -> int:
@@ -24,16 +23,23 @@ def counted(call) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("parts", [None, PARTS])
+@pytest.mark.parametrize("by_part", [False, True])
 @pytest.mark.parametrize("levels", [1, 2])
-def test_of_the_vqvae(parts, levels):
+def test_of_the_vqvae(by_part, levels):
     torch.manual_seed(0)
     config = VQVAEConfig(
-        code_dim=24, codes=32, width=16, depth=2, frames=16, mmd_words=20, residual_levels=levels
+        code_dim=24,
+        codes=32,
+        width=16,
+        depth=2,
+        frames=16,
+        mmd_words=20,
+        residual_levels=levels,
+        body_parts=by_part,
     )
-    body = Body(12, len(parts) if parts else 1)
-    model = VQVAE(config, 12, parts, words=torch.randn(50, 24))
-    motion = torch.randn(6, 16, 12)
+    body = Body(KINECT20, 1)
+    model = VQVAE(config, body, words=torch.randn(50, 24))
+    motion = torch.randn(6, 16, body.channels)
     mask = torch.ones_like(motion, dtype=torch.bool)
     model(motion, mask)  # the first batch also places the codes
     with torch.no_grad():

@@ -20,7 +20,7 @@ from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.language.config import AdapterConfig
-from llmar_pipeline.skeletons.parts import body_parts
+from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 
@@ -292,11 +292,7 @@ class _Work:
         corpus = CORPORA[selection["corpus"]]
         if selection["corpus"] == "custom":
             corpus = corpus.open(Path(selection["raw_dir"]))
-        topology = corpus.topology
-        self.body = operations.Body(
-            corpus.persons * len(topology.joints) * topology.coordinates,
-            len(body_parts(topology)) if self.vqvae_config.body_parts else 1,
-        )
+        self.body = Body(corpus.topology, corpus.persons)
 
     def ingestion(self) -> tuple[float, str]:
         made_up, total = self.recordings.made_up, len(self.recordings.splits)

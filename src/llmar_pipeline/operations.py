@@ -11,20 +11,8 @@ from typing import NamedTuple, Self
 
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.packing import CLIPS_A_ROW
+from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.vqvae.config import VQVAEConfig
-
-
-@dataclass(frozen=True)
-class Body:
-    """What a frame shows.
-
-    Attributes:
-        channels: Numbers a frame: persons x joints x coordinates.
-        parts: Body parts that have codes of their own; 1: the whole body.
-    """
-
-    channels: int
-    parts: int = 1
 
 
 class LLMShape(NamedTuple):
@@ -81,24 +69,25 @@ class Tokens:
 
 def sentence_length(config: VQVAEConfig, body: Body) -> int:
     """Codes of a window."""
-    return config.frames // config.stride * body.parts * config.residual_levels
+    return config.frames // config.stride * len(body.parts(config.body_parts)) * config.residual_levels
 
 
 def encoder(config: VQVAEConfig, body: Body) -> int:
     """Operations that encode one window: of the encoders of all body parts."""
-    width = config.width if body.parts == 1 else max(1, config.width // 2)
+    parts = len(body.parts(config.body_parts))
+    width = config.width if parts == 1 else max(1, config.width // 2)
     frames, total = config.frames, 0
     total += 3 * body.channels * width * frames  # all parts together read all channels
     for _ in range(config.downsamplings):
         frames //= 2
-        total += body.parts * frames * width**2 * (4 + 4 * config.depth)
-    return 2 * (total + body.parts * 3 * width * config.code_dim * frames)
+        total += parts * frames * width**2 * (4 + 4 * config.depth)
+    return 2 * (total + parts * 3 * width * config.code_dim * frames)
 
 
 def decoder(config: VQVAEConfig, body: Body) -> int:
     """Operations that decode one window."""
     width, frames = config.width, config.frames // config.stride
-    total = 3 * body.parts * config.code_dim * width * frames
+    total = 3 * len(body.parts(config.body_parts)) * config.code_dim * width * frames
     for _ in range(config.downsamplings):
         total += frames * width**2 * 4 * config.depth
         frames *= 2
@@ -116,7 +105,7 @@ def vqvae_step(config: VQVAEConfig, body: Body, batch: int) -> int:
     window = encoder(config, body) + decoder(config, body) + distances(config, body)
     biases = 0
     if config.reads_words:
-        books = body.parts * config.residual_levels
+        books = len(body.parts(config.body_parts)) * config.residual_levels
         biases = 2 * books * config.codes * config.code_dim * (config.codes + config.mmd_words)
     return 3 * (batch * window + biases)
 

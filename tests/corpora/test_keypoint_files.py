@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmar_pipeline.corpora.keypoint_files import LARGEST, LARGEST_TEXT, read_keypoints, read_table
+from llmar_pipeline.corpora.clip_table import read_table
+from llmar_pipeline.corpora.keypoint_files import LARGEST, LARGEST_TEXT, read_keypoints
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
 

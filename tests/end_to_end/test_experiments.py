@@ -162,7 +162,7 @@ def test_without_discretization_the_language_model_reads_features(written):
     assert np.isfinite(features).all()
     assert np.unique(features, axis=0).shape == features.shape  # not a few codes again
     recognizer = json.loads(
-        written("no_discretization", "06_models", "recognizer/recognizer.json").read_text()
+        written("no_discretization", "06_models", "recognizer/language_model.json").read_text()
     )
     assert recognizer["input"] == "features"
     metrics = json.loads(written("no_discretization", "08_reporting", "metrics.json").read_text())

@@ -2,12 +2,15 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
 from llmar_pipeline.pipeline_registry import stages
+from llmar_pipeline.recognizer import Recognizer
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +102,46 @@ def test_the_metrics_are_those_of_the_predictions(workplace, full_run):
     assert metrics["untested_classes"] == metrics["untrained_classes"] == []
     assert metrics["n_test"] == len(predictions)
     assert metrics["accuracy"] == pytest.approx((predictions["true"] == predictions["predicted"]).mean())
+
+
+def test_the_trained_model_answers_alone_as_the_evaluation_does(workplace, full_run, tmp_path):
+    """In an empty folder, by the two lines of the docs."""
+    folder = workplace.file("06_models", "recognizer")
+    predictions = read(workplace, "07_model_output", "predictions.parquet").set_index("name")
+    sentences = read(workplace, "04_feature", "action_sentences.parquet")
+    codes = sentences[sentences["reading"] == 0].set_index("name")["codes"]
+    name = predictions.index[0]
+    program = (
+        "from llmar_pipeline.recognizer import Recognizer; "
+        f"r = Recognizer.load({str(folder)!r}); "
+        f"print(r.predict({str(workplace.folder / 'data' / '01_raw' / 'demo' / f'{name}.skeleton')!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=workplace.environment() | {"PYTHONPATH": str(workplace.project / "src")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    clip, *rows, sentence = done.stdout.splitlines()
+    assert clip == name
+    assert sentence == "sentence: " + " ".join(f"<a{code}>" for code in codes[name])
+    shown = (
+        predictions.loc[name].filter(regex="^p:").astype(float).sort_values(ascending=False, kind="stable")
+    )
+    assert rows == [f"{value:7.1%}  {column.removeprefix('p:')}" for column, value in shown.items()]
+    assert not list(tmp_path.iterdir())
+
+    recognizer = Recognizer.load(folder)
+    for name, row in predictions.iterrows():
+        answer = recognizer.predict(workplace.folder / "data" / "01_raw" / "demo" / f"{name}.skeleton")
+        assert answer.codes == tuple(codes[name])
+        assert answer.names[0] == row["predicted"]
+        for shown_name, value in zip(answer.names, answer.probabilities, strict=True):
+            assert value == pytest.approx(row[f"p:{shown_name}"], abs=1e-5)
 
 
 def test_mlflow_keeps_the_run(workplace, full_run):

@@ -31,7 +31,7 @@ def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(work
         report = workplace.file("08_reporting", "report.html", run=run).read_text()
         assert all(f"<em>{name}</em>" in report for name in unseen)
         recognizer = json.loads(
-            workplace.file("06_models", "recognizer/recognizer.json", run=run).read_text()
+            workplace.file("06_models", "recognizer/language_model.json", run=run).read_text()
         )
         assert set(recognizer["class_names"]) == by_split["train"]
         assert "[list]" in recognizer["instruction"]

@@ -212,8 +212,8 @@ def test_a_saved_model_loads_to_the_same_loss(build, clips, tmp_path, codebook, 
 
 def test_a_folder_without_manifest_is_incomplete(build, tmp_path):
     build().save(tmp_path / "saved")
-    (tmp_path / "saved" / "recognizer.json").unlink()
-    with pytest.raises(UserError, match=r"recognizer\.json.*stage2"):
+    (tmp_path / "saved" / "language_model.json").unlink()
+    with pytest.raises(UserError, match=r"language_model\.json.*stage2"):
         ActionLanguageModel.load(tmp_path / "saved", tmp_path)
 
 
@@ -226,7 +226,7 @@ def test_another_codebook_is_refused(build, tmp_path, codebook):
 @pytest.mark.parametrize(("key", "what"), [("tokenizer_sha256", "tokenizer"), ("hidden_size", "hidden size")])
 def test_another_language_model_is_refused(build, tmp_path, key, what):
     build().save(tmp_path / "saved")
-    path = tmp_path / "saved" / "recognizer.json"
+    path = tmp_path / "saved" / "language_model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: 0}))
     with pytest.raises(UserError, match=f"Expected {what} 0"):
         ActionLanguageModel.load(tmp_path / "saved", tmp_path)

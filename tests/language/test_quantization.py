@@ -124,9 +124,9 @@ def test_what_was_made_before_there_was_quantisation_still_counts(train, plain_c
     fingerprint = json.loads((tmp_path / "old_steps" / "fingerprint.json").read_text())
     assert sorted(fingerprint["llm"]) == ["precision", "tokenizer", "weights"]
     model.save(tmp_path / "model")
-    manifest = json.loads((tmp_path / "model" / "recognizer.json").read_text())
+    manifest = json.loads((tmp_path / "model" / "language_model.json").read_text())
     assert manifest["llm"].pop("quantization") == "none"
-    (tmp_path / "model" / "recognizer.json").write_text(json.dumps(manifest))
+    (tmp_path / "model" / "language_model.json").write_text(json.dumps(manifest))
     assert ActionLanguageModel.load(tmp_path / "model", tmp_path).llm_config == plain_config
 
 

@@ -130,7 +130,7 @@ def test_a_trained_model_names_the_number_type_that_was_chosen(
     )
     fingerprint = json.loads((tmp_path / "steps" / "fingerprint.json").read_text())
     model.save(tmp_path / "model")
-    manifest = json.loads((tmp_path / "model" / "recognizer.json").read_text())
+    manifest = json.loads((tmp_path / "model" / "language_model.json").read_text())
     assert fingerprint["llm"]["precision"] == manifest["llm"]["precision"] == "float32"
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from bodies import chain
 from scipy.spatial.distance import jensenshannon
 
 from llmar_pipeline.vqvae.config import VQVAEConfig
@@ -12,8 +13,8 @@ from llmar_pipeline.vqvae.losses import total_loss
 from llmar_pipeline.vqvae.model import VQVAE
 
 TERMS = ("reconstruction_loss", "embedding_loss", "commitment_loss", "zipf_loss", "context_loss", "mmd_loss")
-CHANNELS = 15
-MOTION = torch.randn(6, 32, CHANNELS, generator=torch.Generator().manual_seed(0))
+BODY = chain(5)
+MOTION = torch.randn(6, 32, BODY.channels, generator=torch.Generator().manual_seed(0))
 MASK = torch.ones_like(MOTION, dtype=torch.bool)
 MASK[0, :16] = False  # half of the first sequence shows nobody
 PRESENT = torch.ones(6, 8, dtype=torch.bool)
@@ -24,7 +25,7 @@ WORDS = torch.randn(64, 12, generator=torch.Generator().manual_seed(1))
 def model_of(words=WORDS, **settings):
     torch.manual_seed(0)
     defaults = {"code_dim": 12, "codes": 8, "width": 8, "frames": 32, "initialisation": "random"}
-    return VQVAE(VQVAEConfig(**defaults | settings), CHANNELS, words=words).eval()
+    return VQVAE(VQVAEConfig(**defaults | settings), BODY, words=words).eval()
 
 
 def outputs_of(model):

@@ -83,7 +83,7 @@ def test_a_store_is_normalised_clip_by_clip(tmp_path: Path, monkeypatch: pytest.
     assert normalize_store(recorded, tmp_path / "normalized", config) == tmp_path / "normalized"
     normalized = SequenceStore.open(tmp_path / "normalized")
     assert normalized.names == ["both", "first", "short", "nobody", "late"]
-    assert normalized.topology == COCO17
+    assert normalized.body.topology == COCO17
     for clip, written in zip(clips, normalized, strict=True):
         expected = np.full((2, clip.n_frames, 17, 2), NAN, np.float32)
         expected[: clip.n_persons] = normalize(clip.data, COCO17, config)

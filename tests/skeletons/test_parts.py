@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from llmar_pipeline.corpora.layout import find_layout
-from llmar_pipeline.skeletons.parts import body_parts
 from llmar_pipeline.skeletons.topology import (
     COCO17,
     KINECT20,
@@ -13,6 +12,7 @@ from llmar_pipeline.skeletons.topology import (
     LCRNET13_2D,
     NTU25,
     Topology,
+    body_parts,
 )
 
 LAYOUTS = [find_layout(name, Path())[0] for name in ("mediapipe33", "openpose25")]

@@ -9,7 +9,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons import store as store_module
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
-from llmar_pipeline.skeletons.topology import Topology
+from llmar_pipeline.skeletons.topology import Body, Topology
 
 STICK = Topology("stick", ("a", "b", "c", "d"), (-1, 0, 1, 2), (0, 1, 2, 3), 0, (0, 1), (0, 1))
 
@@ -39,8 +39,12 @@ def write(folder: Path, *shards: list[Sequence]) -> None:
 def test_what_is_written_is_read(tmp_path: Path, shards: list[list[Sequence]]) -> None:
     write(tmp_path, *shards)
     store = SequenceStore.open(tmp_path)
-    assert (len(store), store.names, store.lengths, store.persons) == (3, ["a", "b", "c"], [3, 7, 1], 2)
-    assert store.topology == STICK
+    assert (len(store), store.names, store.lengths, store.body) == (
+        3,
+        ["a", "b", "c"],
+        [3, 7, 1],
+        Body(STICK, 2),
+    )
     np.testing.assert_array_equal(store[0].data[:1], CLIPS[0].data)
     assert np.isnan(store[0].data[1]).all()
     assert store[0].data.shape == (2, 3, 4, 3)

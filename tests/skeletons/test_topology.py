@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from llmar_pipeline.skeletons.topology import (
@@ -7,6 +9,7 @@ from llmar_pipeline.skeletons.topology import (
     LCRNET13,
     LCRNET13_2D,
     NTU25,
+    Body,
     Topology,
 )
 
@@ -64,3 +67,13 @@ def test_the_two_kinect_orders_are_one_body() -> None:
 
 def test_coordinates() -> None:
     assert [topology.coordinates for topology in ALL] == [3, 3, 3, 3, 2, 2]
+
+
+def test_a_body_counts_and_names_its_channels() -> None:
+    body = Body(NTU25, 2)
+    assert body.channels == 150
+    assert str(body) == "ntu25 (25 joints of 3 coordinates), 2 persons"
+    assert body == Body(replace(NTU25), 2) != Body(NTU25, 1)
+    assert body.parts(by_part=False) == [list(range(150))]
+    assert body.parts()[0] == [3 * joint + 75 * person + axis for person in (0, 1)
+                               for joint in (0, 1, 2, 3, 20) for axis in (0, 1, 2)]  # fmt: skip

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from bodies import one_armed
 
-from llmar_pipeline.skeletons.topology import NTU25
+from llmar_pipeline.skeletons.topology import NTU25, Body
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.train import part_channels
 
 SETTINGS = {"code_dim": 12, "codes": 8, "width": 8, "frames": 16, "mmd_weight": 0}
 PARTS = [[0, 1, 2], [3, 4, 5, 6, 7, 8]]
@@ -17,13 +17,13 @@ def motion_of(batch=4, seed=0):
     return motion, torch.ones_like(motion, dtype=torch.bool)
 
 
-def model_of(parts=None, **changes):
+def model_of(**changes):
     torch.manual_seed(0)
-    return VQVAE(VQVAEConfig(**SETTINGS | changes), 9, parts, classes=3)
+    return VQVAE(VQVAEConfig(**SETTINGS | changes), one_armed(), classes=3)
 
 
 def test_a_step_has_a_code_a_part_and_level_numbered_codebook_by_codebook():
-    model = model_of(PARTS, residual_levels=3)
+    model = model_of(body_parts=True, residual_levels=3)
     output = model(*motion_of())
     assert model.tokens_a_step == 6
     assert output.codes.shape == (4, 4 * 6)
@@ -58,7 +58,7 @@ def test_more_levels_leave_a_smaller_rest():
 
 
 def test_a_parts_codes_depend_on_its_own_joints_alone():
-    model = model_of(PARTS)
+    model = model_of(body_parts=True)
     motion, mask = motion_of()
     model(motion, mask)
     model.eval()
@@ -70,7 +70,7 @@ def test_a_parts_codes_depend_on_its_own_joints_alone():
 
 
 def test_an_absent_part_counts_in_no_usage():
-    model = model_of(PARTS, usage_decay=0.0)
+    model = model_of(body_parts=True, usage_decay=0.0)
     motion, mask = motion_of()
     model(motion, mask)
     mask[..., PARTS[1]] = False
@@ -81,7 +81,7 @@ def test_an_absent_part_counts_in_no_usage():
 
 
 def test_part_channels_are_a_partition_of_all_persons_channels():
-    parts = part_channels(NTU25, 2)
+    parts = Body(NTU25, 2).parts()
     assert len(parts) == 5
     assert sorted(channel for part in parts for channel in part) == list(range(150))
     left_elbow = 5  # of both persons, with x, y, z
@@ -89,7 +89,7 @@ def test_part_channels_are_a_partition_of_all_persons_channels():
 
 
 def test_parts_survive_saving(tmp_path):
-    model = model_of(PARTS, residual_levels=2, auxiliary="class")
+    model = model_of(body_parts=True, residual_levels=2, auxiliary="class")
     model(*motion_of(), torch.tensor([0, 1, 2, 0]))
     model.save(tmp_path)
     loaded, motion = VQVAE.load(tmp_path), motion_of()[0]
@@ -103,7 +103,7 @@ def test_an_auxiliary_head_teaches_the_features_the_class(kind):
     texts = torch.randn(3, 12)
     model = VQVAE(
         VQVAEConfig(**SETTINGS, human_weight=0, auxiliary=kind, auxiliary_weight=1.0),
-        9,
+        one_armed(),
         classes=3,
         class_texts=texts,
     )

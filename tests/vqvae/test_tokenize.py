@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import StoreWriter
-from llmar_pipeline.skeletons.topology import NTU25
+from llmar_pipeline.skeletons.topology import KINECT20, NTU25, Body
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.tokenize import (
@@ -18,7 +19,6 @@ from llmar_pipeline.vqvae.tokenize import (
     reconstruction_error,
     tokenize_clips,
 )
-from llmar_pipeline.vqvae.train import part_channels
 
 NAMES = [f"clip {i}" for i in range(9)]
 SPLITS = pd.DataFrame(
@@ -48,7 +48,7 @@ def sequences(tmp_path_factory):
 def model_folder(request, tmp_path):
     config = VQVAEConfig(**{"code_dim": 16, "codes": 32, "width": 16, "frames": 16} | VARIANTS[request.param])
     torch.manual_seed(0)
-    model = VQVAE(config, 150, part_channels(NTU25, 2) if config.body_parts else None)
+    model = VQVAE(config, Body(NTU25, 2))
     model(torch.randn(8, 16, 150), torch.ones(8, 16, 150, dtype=torch.bool))  # places the codes
     model.save(tmp_path)
     return tmp_path
@@ -130,3 +130,12 @@ def test_codebook_facts(model_folder):
     assert np.array_equal(facts.embeddings, model.code_embeddings().detach().numpy())
     assert np.array_equal(facts.partners[facts.partners], np.arange(facts.codes))
     assert np.array_equal(facts.partners // 32, np.arange(facts.codes) // 32)
+
+
+def test_sequences_of_another_body_are_refused(model_folder, tmp_path):
+    with StoreWriter(tmp_path / "kinect", 2, KINECT20) as store, store.shard("all") as shard:
+        shard.append(Sequence("clip 0", np.ones((2, 20, 20, 3), np.float32)))
+    with pytest.raises(UserError, match=r"expects sequences of ntu25 .* but saw those of kinect20 "):
+        sentences(model_folder, tmp_path / "kinect", SPLITS[:1])
+    with pytest.raises(UserError, match=r"expects sequences of ntu25 .* but saw those of kinect20 "):
+        next(reconstruct_clips(load_vqvae(model_folder), tmp_path / "kinect", ["clip 0"]))

@@ -2,16 +2,20 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from bodies import chain
 from torch import nn
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.skeletons.topology import NTU25, Body
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
 
 TINY = VQVAEConfig(code_dim=24, codes=16, width=16, frames=32, usage_decay=0.5, mmd_weight=0)
+BODY = chain(10)
 
 
 def motion_of(batch=4, frames=32, seed=0):
@@ -22,7 +26,7 @@ def motion_of(batch=4, frames=32, seed=0):
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return VQVAE(TINY, 30)
+    return VQVAE(TINY, BODY)
 
 
 def train_step(model, optimizer, seed):
@@ -45,7 +49,7 @@ def test_shapes_for_any_number_of_frames(model):
 
 
 def test_layers_are_the_lineages():
-    model = VQVAE(VQVAEConfig(code_dim=64, width=32), 150)
+    model = VQVAE(VQVAEConfig(code_dim=64, width=32), Body(NTU25, 2))
 
     def convolutions(part):
         return [
@@ -68,7 +72,7 @@ def test_layers_are_the_lineages():
 @pytest.mark.parametrize(("code_dim", "width"), [(576, 64), (576, 512), (5120, 128)])
 def test_features_start_at_norms_of_about_one(code_dim, width):
     torch.manual_seed(0)
-    model = VQVAE(VQVAEConfig(code_dim=code_dim, width=width), 30)
+    model = VQVAE(VQVAEConfig(code_dim=code_dim, width=width), BODY)
     norms = model.encode(motion_of()[0]).norm(dim=-1)
     assert 0.3 < norms.mean() < 3
 
@@ -110,7 +114,7 @@ def test_training_places_the_codebook_and_evaluation_does_not(model):
 @pytest.mark.parametrize("geometry", ["hyperbolic", "euclidean"])
 def test_training_lowers_the_reconstruction_loss(geometry):
     torch.manual_seed(0)
-    model = VQVAE(TINY.model_copy(update={"geometry": geometry, "human_weight": 0}), 30)
+    model = VQVAE(TINY.model_copy(update={"geometry": geometry, "human_weight": 0}), BODY)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0)
     trajectory = [train_step(model, optimizer, seed=0).reconstruction_loss.item() for _ in range(60)]
     assert trajectory[-1] < 0.5 * trajectory[0]
@@ -133,7 +137,7 @@ def test_a_resumed_run_is_bit_identical(model):
     assert resets > 0  # or the random part of training was not put to the test
 
     torch.manual_seed(123)
-    resumed = VQVAE(TINY, 30)
+    resumed = VQVAE(TINY, BODY)
     resumed.load_state_dict(saved)
     optimizer = optimizer_of(resumed)
     optimizer.load_state_dict(saved_optimizer)
@@ -167,7 +171,7 @@ def test_save_and_load(model, tmp_path):
         "config.json",
         "model.safetensors",
     ]
-    assert (loaded.settings, loaded.channels) == (TINY, 30)
+    assert (loaded.settings, loaded.body) == (TINY, BODY)
     assert not loaded.training
     assert torch.equal(loaded.tokenize(motion), model.tokenize(motion))
     for name, tensor in model.state_dict().items():
@@ -214,3 +218,22 @@ def test_an_interrupted_save_leaves_no_complete_folder(model, tmp_path, monkeypa
         model.save(tmp_path)
     with pytest.raises(UserError, match=r"config\.json is missing"):
         VQVAE.load(tmp_path)
+
+
+def test_a_model_saved_without_its_body_is_refused(model, tmp_path):
+    model.save(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    del settings["body"]
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"channels": 30, "parts": [[0]]}))
+    with pytest.raises(UserError, match=r"expected the body .* run `kedro run --pipeline=stage1`") as caught:
+        VQVAE.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_body_is_refused_by_name(model):
+    model.check_body(chain(10), "here")
+    with pytest.raises(UserError, match=r"expects sequences of chain10 .* ntu25 .*2 persons in here: load"):
+        model.check_body(Body(NTU25, 2), "here")
+    other = replace(BODY.topology, parents=(-1, *(0,) * 9))
+    with pytest.raises(UserError, match=r"chain10 .* with other bones in here"):
+        model.check_body(Body(other, 1), "here")

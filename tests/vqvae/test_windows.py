@@ -14,7 +14,7 @@ from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
-from llmar_pipeline.skeletons.topology import COCO17, KINECT20, LCRNET13, NTU25, Topology
+from llmar_pipeline.skeletons.topology import COCO17, KINECT20, LCRNET13, NTU25, Body, Topology
 from llmar_pipeline.vqvae import windows as windows_module
 from llmar_pipeline.vqvae.config import Stream
 from llmar_pipeline.vqvae.windows import Clips, pack, positions
@@ -64,10 +64,10 @@ def assert_same(motion: torch.Tensor, mask: torch.Tensor, values: list[np.ndarra
 @pytest.mark.parametrize("frames", [1, 16, 64])
 def test_plain_readings_are_what_numpy_makes(topology: Topology, stream: Stream, frames: int) -> None:
     arrays = recordings(topology)
-    clips = Clips.from_arrays(arrays, topology)
+    clips = Clips.from_arrays(arrays, Body(topology, 3))
     order = [5, 0, 0, 8, 1, 2, 3, 4, 6, 7]
     motion, mask = clips.windows(pack([clips.plain(clip) for clip in order]), frames, stream)
-    assert motion.shape == (len(order), frames, clips.channels)
+    assert motion.shape == (len(order), frames, clips.body.channels)
     values = [expected(padded(arrays[clip], 3), topology, frames, stream) for clip in order]
     assert_same(motion, mask, values, stream)
 
@@ -76,7 +76,7 @@ def test_plain_readings_are_what_numpy_makes(topology: Topology, stream: Stream,
 @pytest.mark.parametrize("topology", [KINECT20, LCRNET13, COCO17], ids=lambda t: t.name)
 def test_random_readings_are_what_numpy_makes(topology: Topology, stream: Stream) -> None:
     arrays = recordings(topology, seed=1, count=40)
-    clips = Clips.from_arrays(arrays, topology)
+    clips = Clips.from_arrays(arrays, Body(topology, 3))
     readings = [clips.random(clip, CONFIG, np.random.default_rng(clip)) for clip in range(len(arrays))]
     assert {augmentation.mirror for _, augmentation in readings} == {True, False}
     values = []
@@ -98,7 +98,7 @@ def test_every_length_is_resampled_as_numpy_does_it_to_its_very_last_frame(frame
     arrays = [rng.uniform(-1, 1, (1, length, 1, 2)).astype(np.float32) for length in range(1, 301)]
     for data in arrays:
         data[:, rng.random(data.shape[1]) < 0.3] = NAN
-    clips = Clips.from_arrays(arrays, POINT)
+    clips = Clips.from_arrays(arrays, Body(POINT, 1))
     motion, mask = clips.windows(pack([clips.plain(clip) for clip in range(300)]), frames, "joints")
     assert_same(motion, mask, [expected(data, POINT, frames, "joints") for data in arrays], "joints")
 
@@ -107,7 +107,7 @@ def test_numbers_by_hand() -> None:
     """Two persons, a gap between frames 1 and 2 of the first, the second only in the last frame."""
     first, second = [[0, 0], [1, 2], [NAN, NAN], [5, 8]], [[NAN, NAN]] * 3 + [[7, 7]]
     data = np.float32([first, second])[:, :, None]
-    clips = Clips.from_arrays([data], POINT)
+    clips = Clips.from_arrays([data], Body(POINT, 2))
     motion, mask = clips.windows(pack([clips.plain(0)]), 7, "joints")  # at 0, 0.5, 1, 1.5, 2, 2.5, 3
     assert motion[0, :, :2].tolist() == [[0, 0], [0.5, 1], [1, 2], [1, 2], [0, 0], [5, 8], [5, 8]]
     assert motion[0, :, 2].tolist() == [0, 0, 0, 0, 0, 7, 7]
@@ -118,7 +118,7 @@ def test_numbers_by_hand() -> None:
 
 
 def test_a_joint_that_lacks_a_coordinate_is_missing() -> None:
-    clips = Clips.from_arrays([np.float32([[[[1, 2]], [[3, NAN]]]])], POINT)
+    clips = Clips.from_arrays([np.float32([[[[1, 2]], [[3, NAN]]]])], Body(POINT, 1))
     motion, mask = clips.windows(pack([clips.plain(0)]), 2, "joints")
     assert motion[0].tolist() == [[1, 2], [0, 0]]
     assert mask[0].tolist() == [[True, True], [False, False]]
@@ -127,7 +127,7 @@ def test_a_joint_that_lacks_a_coordinate_is_missing() -> None:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_window_does_not_depend_on_its_batch(stream: Stream) -> None:
-    clips = Clips.from_arrays(recordings(NTU25), NTU25)
+    clips = Clips.from_arrays(recordings(NTU25), Body(NTU25, 3))
     noisy = CONFIG.model_copy(update={"noise": 0.05})
     readings = [clips.random(clip, noisy, np.random.default_rng(clip)) for clip in range(6)]
     readings.insert(2, clips.plain(7))
@@ -138,7 +138,7 @@ def test_a_window_does_not_depend_on_its_batch(stream: Stream) -> None:
 
 
 def test_noise_has_its_standard_deviation_and_leaves_the_mask() -> None:
-    clips = Clips.from_arrays(recordings(NTU25), NTU25)
+    clips = Clips.from_arrays(recordings(NTU25), Body(NTU25, 3))
     still = AugmentationConfig(min_crop=1, rotation=0, tilt=0, scale=0, noise=0, mirror=False)
     noisy = still.model_copy(update={"noise": 0.2})
     plain, mask = clips.windows(pack([clips.plain(8)] * 4), 64, "joints")
@@ -167,7 +167,7 @@ def test_random_numbers_are_splitmix64() -> None:
 @pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("topology", [NTU25, COCO17], ids=lambda t: t.name)
 def test_positions_are_what_numpy_makes(topology: Topology, stream: Stream) -> None:
-    clips = Clips.from_arrays(recordings(topology), topology)
+    clips = Clips.from_arrays(recordings(topology), Body(topology, 3))
     readings = pack([clips.plain(clip) for clip in range(9)])
     motion, mask = clips.windows(readings, 20, stream)
     joints, seen = clips.windows(readings, 20, "joints")
@@ -205,7 +205,7 @@ def test_positions_have_gradients_where_observed_and_none_elsewhere(stream: Stre
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 70), st.sampled_from(STREAMS))
 def test_any_random_reading_is_finite_and_shows_somebody_if_the_clip_does(seed, frames, stream) -> None:
-    clips = Clips.from_arrays(recordings(LCRNET13, seed), LCRNET13)
+    clips = Clips.from_arrays(recordings(LCRNET13, seed), Body(LCRNET13, 3))
     noisy = CONFIG.model_copy(update={"noise": 0.1})
     readings = [clips.random(clip, noisy, np.random.default_rng([seed, clip])) for clip in range(9)]
     motion, mask = clips.windows(pack(readings), frames, stream)
@@ -229,7 +229,7 @@ def test_clips_of_a_store_come_in_the_order_of_their_names(
     store = SequenceStore.open(tmp_path / "store")
     order = [7, 2, 0, 5, 6]
     clips = Clips.load(store, [f"clip {i}" for i in order])
-    assert (len(clips), clips.channels, clips.device.type) == (5, 4 * 20 * 3, "cpu")
+    assert (len(clips), clips.body.channels, clips.device.type) == (5, 4 * 20 * 3, "cpu")
     assert [len(seen) for seen in clips.seen] == [arrays[i].shape[1] for i in order]
     motion, mask = clips.windows(pack([clips.plain(clip) for clip in range(5)]), 24, "local")
     values = [expected(padded(arrays[i], 4), KINECT20, 24, "local") for i in order]
@@ -241,7 +241,7 @@ def test_clips_of_a_store_come_in_the_order_of_their_names(
 
 def test_arrays_of_another_shape_are_refused() -> None:
     data = np.zeros((2, 5, 25, 3), np.float32)
-    assert Clips.from_arrays([data], NTU25, persons=3).channels == 3 * 25 * 3
+    assert Clips.from_arrays([data], Body(NTU25, 3)).body.channels == 3 * 25 * 3
     for wrong, message in (
         (data[0], "saw \\[5, 25, 3\\]"),
         (data[:, :, :20], "25 joints"),
@@ -249,11 +249,11 @@ def test_arrays_of_another_shape_are_refused() -> None:
         (data.repeat(2, 0), "at most 3 persons, saw 4"),
     ):
         with pytest.raises(UserError, match=f"clip 1: expected .*{message}"):
-            Clips.from_arrays([data, wrong], NTU25, persons=3)
+            Clips.from_arrays([data, wrong], Body(NTU25, 3))
 
 
 def test_readings_travel_through_a_data_loader() -> None:
-    clips = Clips.from_arrays(recordings(NTU25), NTU25)
+    clips = Clips.from_arrays(recordings(NTU25), Body(NTU25, 3))
     readings = [clips.random(clip, CONFIG, np.random.default_rng(clip)) for clip in range(6)]
     loader: DataLoader = DataLoader(readings, batch_size=4, collate_fn=pack, num_workers=1)
     motion = torch.cat([clips.windows(batch, 8, "joints")[0] for batch in loader])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmar_pipeline.skeletons.sequence import Body, SkeletonFileError
+from llmar_pipeline.skeletons.sequence import SeenBody, SkeletonFileError
 
 _SHORTEST = 12  # frames; a body seen in fewer is noise
 _SPREAD = 0.8  # a frame in which a body is wider than this times its height is noisy
@@ -24,7 +24,7 @@ class _Candidate:
         return self.start + len(self.joints) - 1
 
 
-def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarray, tuple[Body, ...]]:
+def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarray, tuple[SeenBody, ...]]:
     """Picks the one or two actors out of the bodies that the sensor saw.
 
     Frames without a body are dropped. Of several bodies, those seen in 11 frames or fewer and those that
@@ -33,7 +33,7 @@ def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarr
     discarded. Frames in which both actors are absent are dropped.
 
     Args:
-        ids: Body ids of each frame.
+        ids: SeenBody ids of each frame.
         positions: x, y, z of all bodies in file order, `[body, joint, 3]`, metres.
 
     Returns:
@@ -67,7 +67,7 @@ def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarr
                 body.decision = f"actor {actor + 1}"
                 break
     present = np.logical_not(np.isnan(data).all(axis=(2, 3)))
-    report = tuple(Body(body.body, len(body.joints), body.motion, body.decision) for body in bodies)
+    report = tuple(SeenBody(body.body, len(body.joints), body.motion, body.decision) for body in bodies)
     return data[present.any(axis=1)][:, present.any(axis=0)], report if len(report) > 1 else ()
 
 

@@ -1,17 +1,21 @@
 """A user's list of clips: the table `clips.csv`, or a pickle of the pyskl kind."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from llmar_pipeline.corpora.corpus import Source, in_order
-from llmar_pipeline.corpora.keypoint_files import SUFFIXES, number_words, read_table
+from llmar_pipeline.corpora.keypoint_files import INTEGER, SUFFIXES, read_rows
 from llmar_pipeline.corpora.pyskl import parts, read_pyskl
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
 """What the numbers of a split mean in an index; -1 stands for a clip of no part."""
@@ -121,6 +125,23 @@ def _fault(
     if not os.path.isfile(folder / file):  # False, not an error, where no file can have such a name
         return "the name of a file", f"no such file as {str(file)[:80]!r}"
     return None
+
+
+def read_table(text: str) -> pd.DataFrame:
+    """A csv table of text; the index is the line in the file. See `read_rows`."""
+    import pandas as pd
+
+    columns, rows = read_rows(text)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="str")
+
+
+def number_words(words: pd.Series) -> pd.Series:
+    """Integers as they are; if any is none, all words by their place in sorted order, from 0."""
+    import pandas as pd
+
+    if words.str.fullmatch(INTEGER).all():
+        return words.astype("int64")
+    return pd.Series(pd.factorize(words, sort=True)[0], words.index)
 
 
 def _by_word(words: pd.Series, coded: pd.Series) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """What every skeleton dataset has: a reader, class names, protocols."""
 
+from __future__ import annotations
+
 import itertools
 import multiprocessing
 import multiprocessing.connection
@@ -12,9 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal
 
 from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.corpora.pyskl import load_clip, read_pyskl
@@ -22,6 +22,9 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CLIPS_PER_TASK = 32
 _LARGEST_FILE = 64 * 2**20  # bytes; a recording of an hour
@@ -110,7 +113,7 @@ class Corpus:
         numbers = len(self.topology.joints) * self.topology.coordinates
         return round(self.clips * self.clip_frames * numbers * 4)
 
-    def open(self, folder: Path) -> "Corpus":
+    def open(self, folder: Path) -> Corpus:
         """The corpus as it lies in a folder: itself, unless the folder says what it is (`custom`)."""
         return self
 
@@ -141,16 +144,20 @@ class Corpus:
             )
         return in_order(source for source in sources if source.name not in self.excluded)
 
-    def load(self, source: Source | Path) -> Sequence:
+    def load(self, source: Source | Path, named: bool = True) -> Sequence:
         """Reads one clip.
 
+        Args:
+            source: Where it lies.
+            named: Whether it must bear a name of this corpus, which says its class.
+
         Raises:
-            SkeletonFileError: If it cannot be read, or is damaged, or does not bear a name of this corpus.
+            SkeletonFileError: If it cannot be read, or is damaged, or does not bear such a name.
         """
         source = source if isinstance(source, Source) else Source(Path(source).stem, Path(source))
         path = source.path
         try:
-            return self._load(source)
+            return self._load(source, named)
         except SkeletonFileError as error:
             raise SkeletonFileError(error.expected, error.seen, error.line, file=str(path)) from error
         except OSError as error:
@@ -162,12 +169,13 @@ class Corpus:
             seen = f"byte 0x{error.object[error.start]:02x}"
             raise SkeletonFileError("text in UTF-8", seen, line, file=str(path)) from error
 
-    def _load(self, source: Source) -> Sequence:
+    def _load(self, source: Source, named: bool) -> Sequence:
         if source.path.suffix == PICKLE:
             action = self.parse_name(source.name)["action"]
             place = int(source.member)
             return load_clip(source.path, place, action, self.topology, self.persons, self.vertical)
-        self.parse_name(source.path.name)
+        if named:
+            self.parse_name(source.path.name)
         if not source.path.is_file() and source.path.exists():
             raise SkeletonFileError("a file", "something else")
         if (size := source.path.stat().st_size) > _LARGEST_FILE:
@@ -215,7 +223,7 @@ class Reader:
             else None
         )
 
-    def __enter__(self) -> "Reader":
+    def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:

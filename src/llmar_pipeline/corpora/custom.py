@@ -88,7 +88,7 @@ class CustomCorpus(Corpus):
         """Every clip that the table or the pickle lists, also those that cannot be read."""
         return list(self.listed or self.open(folder).listed)
 
-    def _load(self, source: Source) -> Sequence:
+    def _load(self, source: Source, named: bool) -> Sequence:
         if source.member in self.faults:
             raise SkeletonFileError(*self.faults[source.member])
         if source.path.suffix == PICKLE:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llmar_pipeline.skeletons.sequence import Body
+from llmar_pipeline.skeletons.sequence import SeenBody
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def follow(frames: list[np.ndarray]) -> list[Track]:
 
 def keep_two(
     tracks: list[Track], n_frames: int, rank: Callable[[Track], Any], others: str
-) -> tuple[np.ndarray, tuple[Body, ...]]:
+) -> tuple[np.ndarray, tuple[SeenBody, ...]]:
     """Makes the first two persons by rank the actors.
 
     Args:
@@ -97,7 +97,7 @@ def keep_two(
         data[person, actor.frames] = actor.joints
     decisions = {id(actor): f"actor {person}" for person, actor in enumerate(actors, start=1)}
     report = tuple(
-        Body(
+        SeenBody(
             track.name,
             len(track.frames),
             float(_variance(track).sum()),

@@ -16,6 +16,7 @@ class CorpusFacts(BaseModel):
         class_names: Name of each label, in label order.
         protocols: Protocols by name, the default first.
         units: Of the coordinates: "metres" or "pixels".
+        vertical: Where y points in keypoint files.
         metric: The number that publications report: "accuracy" or "mean_class_accuracy".
     """
 
@@ -25,6 +26,7 @@ class CorpusFacts(BaseModel):
     class_names: tuple[str, ...]
     protocols: dict[str, Protocol]
     units: Literal["metres", "pixels"]
+    vertical: Literal["up", "down"]
     metric: Literal["accuracy", "mean_class_accuracy"]
 
     @classmethod
@@ -35,5 +37,6 @@ class CorpusFacts(BaseModel):
             class_names=corpus.class_names,
             protocols=corpus.protocols,
             units=corpus.units,
+            vertical=corpus.vertical,
             metric=corpus.metric,
         )

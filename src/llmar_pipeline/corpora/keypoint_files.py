@@ -4,11 +4,14 @@ import csv
 import io
 import json
 import math
+import re
 import zipfile
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
@@ -22,6 +25,10 @@ LARGEST_TEXT = 16 * 2**20
 
 SUFFIXES = (".csv", ".json", ".npz")
 
+INTEGER = r"-?[0-9]{1,15}"
+"""A whole number as tables hold it, as a regular expression."""
+
+T = TypeVar("T")
 Keypoints = tuple[np.ndarray, np.ndarray | None]
 
 
@@ -104,8 +111,11 @@ def _parse_json(text: str) -> Keypoints:
         ) from error
 
 
-def read_table(text: str) -> pd.DataFrame:
-    """A csv table of text, blanks around fields and blank lines left out; the index is the line in the file.
+def read_rows(text: str) -> tuple[list[str], dict[int, list[str]]]:
+    """A csv table of text, blanks around fields and blank lines left out.
+
+    Returns:
+        The names of the columns, and the fields of each row by its line in the file.
 
     Raises:
         SkeletonFileError: If a row is not as long as the first line, or a column's name occurs twice.
@@ -125,32 +135,54 @@ def read_table(text: str) -> pd.DataFrame:
         raise SkeletonFileError("a csv table", str(error), max(reader.line_num, 1)) from error
     if len(set(columns)) < len(columns):
         raise SkeletonFileError("columns with different names", ", ".join(columns)[:100], line=1)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="str")
+    return columns, rows
+
+
+class _Column:
+    """The words of one column, with their lines."""
+
+    def __init__(self, words: SequenceOf[str], lines: list[int]) -> None:
+        self.words, self.lines = words, lines
+
+    def each(self, what: str, read: Callable[[str], T | None]) -> list[T]:
+        """Every word as `read` takes it; None says that it is not what it should be."""
+        found = []
+        for word, line in zip(self.words, self.lines, strict=True):
+            if (value := read(word)) is None:
+                raise SkeletonFileError(what, repr(word)[:60], line)
+            found.append(value)
+        return found
 
 
 def _parse_csv(text: str, topology: Topology) -> Keypoints:
     axes = ["x", "y", "z"][: topology.coordinates]
-    table = read_table(text)
+    columns, rows = read_rows(text)
     required, optional = ["frame", "joint", *axes], ["person", "score"]
-    if not set(required) <= set(table.columns) <= {*required, *optional}:
-        seen = ", ".join(table.columns)[:100]
+    if not set(required) <= set(columns) <= {*required, *optional}:
+        seen = ", ".join(columns)[:100]
         expected = f"the columns {', '.join(required)}, and if need be {', '.join(optional)}"
         raise SkeletonFileError(expected, seen, line=1)
-    if table.empty:
+    if not rows:
         raise SkeletonFileError("a row for each joint", "none", line=2)
-    frame = _integers(table["frame"], "the number of a frame")
+    lines = list(rows)
+    table = {
+        name: _Column(words, lines)
+        for name, words in zip(columns, zip(*rows.values(), strict=True), strict=True)
+    }
+    frame = np.array(table["frame"].each("the number of a frame", _integer), np.int64)
     frame -= frame.min()
-    joint = _joints(table["joint"], topology)
-    person = np.zeros(len(table), np.int64)
+    joint = np.array(_joints(table["joint"], topology), np.int64)
+    person = np.zeros(len(rows), np.int64)
     if "person" in table:
-        person = pd.factorize(number_words(table["person"]), sort=True)[0]
+        person = _places(table["person"].words)
     shape = (int(person.max()) + 1, int(frame.max()) + 1, len(topology.joints))
     if math.prod(shape) * len(axes) * 8 > LARGEST:
         raise SkeletonFileError(f"keypoints of at most {LARGEST} bytes", f"persons, frames, joints {shape}")
     place = np.ravel_multi_index((person, frame, joint), shape)
-    if (twice := pd.Series(place, table.index).duplicated()).any():
-        line = int(twice.index[twice][0])
-        raise SkeletonFileError("one row for each person, frame and joint", "a second one", line)
+    _, first = np.unique(place, return_index=True)
+    if len(first) < len(place):
+        again = np.setdiff1d(np.arange(len(place)), first)[0]
+        raise SkeletonFileError("one row for each person, frame and joint", "a second one", lines[again])
     keypoints = np.full((math.prod(shape), len(axes)), np.nan)
     keypoints[place] = np.stack([_numbers(table[axis], axis) for axis in axes], axis=-1)
     scores: np.ndarray | None = None
@@ -161,37 +193,33 @@ def _parse_csv(text: str, topology: Topology) -> Keypoints:
     return keypoints.reshape(*shape, len(axes)), scores
 
 
-def number_words(words: pd.Series) -> pd.Series:
-    """Integers as they are; if any is none, all words by their place in sorted order, from 0."""
-    if words.str.fullmatch(r"-?[0-9]{1,15}").all():
-        return words.astype("int64")
-    return pd.Series(pd.factorize(words, sort=True)[0], words.index)
+def _places(words: SequenceOf[str]) -> np.ndarray:
+    """The place of each word among the different ones in order: of numbers where all are, else of text."""
+    integers = all(re.fullmatch(INTEGER, word) for word in words)
+    return np.unique([int(word) if integers else word for word in words], return_inverse=True)[1]
 
 
-def _joints(words: pd.Series, topology: Topology) -> np.ndarray:
+def _joints(column: _Column, topology: Topology) -> list[int]:
     names = {name: i for i, name in enumerate(topology.joints)}
-    if words.str.fullmatch("[0-9]{1,9}").all():
-        names = {word: int(word) for word in words.unique() if int(word) < len(topology.joints)}
-    found = words.map(names)
-    if found.isna().any():
-        line = int(found.index[found.isna()][0])
-        expected = f"a joint of {topology.name}, by number from 0 to {len(topology.joints) - 1} or by name"
-        raise SkeletonFileError(expected, repr(words[line])[:60], line)
-    return found.to_numpy(np.int64)
+    if all(re.fullmatch("[0-9]{1,9}", word) for word in column.words):
+        names = {word: int(word) for word in set(column.words) if int(word) < len(topology.joints)}
+    expected = f"a joint of {topology.name}, by number from 0 to {len(topology.joints) - 1} or by name"
+    return column.each(expected, names.get)
 
 
-def _integers(words: pd.Series, what: str) -> np.ndarray:
-    proper = words.str.fullmatch(r"-?[0-9]{1,15}")
-    if not proper.all():
-        line = int(proper.index[~proper][0])
-        raise SkeletonFileError(what, repr(words[line])[:60], line)
-    return words.to_numpy(np.int64)
+def _integer(word: str) -> int | None:
+    return int(word) if re.fullmatch(INTEGER, word) else None
 
 
-def _numbers(words: pd.Series, what: str) -> np.ndarray:
-    numbers = pd.to_numeric(words, errors="coerce")
-    wrong = numbers.isna() & ~words.str.lower().isin(["", "nan"])
-    if wrong.any():
-        line = int(wrong.index[wrong][0])
-        raise SkeletonFileError(f"{what} as a number, or nothing", repr(words[line])[:60], line)
-    return numbers.to_numpy(np.float64)
+def _numbers(column: _Column, what: str) -> np.ndarray:
+    def number(word: str) -> float | None:
+        if word.lower() in ("", "nan"):
+            return math.nan
+        try:
+            value = float(word)
+        except ValueError:
+            return None
+        # Python reads more than tables hold: digits of other scripts, 1_000, -nan.
+        return None if not word.isascii() or "_" in word or math.isnan(value) else value
+
+    return np.array(column.each(f"{what} as a number, or nothing", number), np.float64)

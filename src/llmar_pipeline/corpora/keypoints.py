@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from llmar_pipeline.skeletons.sequence import Body, Sequence, SkeletonFileError
+from llmar_pipeline.skeletons.sequence import SeenBody, Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
 
 
@@ -74,7 +74,7 @@ def to_sequence(
 
 def _select(
     data: np.ndarray, observed: np.ndarray, persons: int, ranked: bool
-) -> tuple[list[int], tuple[Body, ...]]:
+) -> tuple[list[int], tuple[SeenBody, ...]]:
     """Who stays, and what became of each; `observed` is `[person, frame, joint]`."""
     frames = observed.any(axis=2).sum(axis=1).tolist()
     seen = [person for person, count in enumerate(frames) if count]
@@ -89,5 +89,5 @@ def _select(
         person: f"actor {number}" for number, person in enumerate(kept, start=1)
     }
     return kept, tuple(
-        Body(str(person + 1), frames[person], motion[person], decisions[person]) for person in seen
+        SeenBody(str(person + 1), frames[person], motion[person], decisions[person]) for person in seen
     )

@@ -1,11 +1,13 @@
 """NTU RGB+D and NTU RGB+D 120: Kinect v2 recordings in `.skeleton` files."""
 
+from __future__ import annotations
+
 import re
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from llmar_pipeline.corpora.actors import select_actors
 from llmar_pipeline.corpora.corpus import Corpus
@@ -13,6 +15,9 @@ from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.corpora.skeleton_text import parse_bodies
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import NTU25
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CLASSES = """
 drink water; eat meal/snack; brushing teeth; brushing hair; drop; pickup; throw; sitting down;

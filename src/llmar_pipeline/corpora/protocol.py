@@ -1,11 +1,16 @@
 """The rule that makes training, validation and test clips of an index."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from llmar_pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Protocol:
         Raises:
             UserError: If a column is missing.
         """
+        import pandas as pd
+
         needed = ["name", "subject", self.by] + (["action"] if self.actions is not None else [])
         lacking = sorted(set(needed) - set(index.columns))
         if lacking:

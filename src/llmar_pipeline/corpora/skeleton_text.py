@@ -8,7 +8,6 @@ from itertools import islice
 
 import numpy as np
 
-from llmar_pipeline.corpora.skeleton_scan import scan
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 
 _BODY_FIELDS, _JOINT_FIELDS = 10, 12
@@ -42,6 +41,8 @@ def _parse_fast(text: str, joints: int) -> Bodies | None:
     """The same as `_parse_strictly`, ten times as fast; None on any doubt, which that one then settles."""
     if not text.isascii():
         return None
+    from llmar_pipeline.corpora.skeleton_scan import scan  # here: numba is for files of this form alone
+
     content = np.frombuffer(text.encode() + b"\n\0", np.uint8)
     lines = int(np.count_nonzero(content == ord("\n")))
     # As many as the lines can hold: numbers read from a damaged file reserve no memory.

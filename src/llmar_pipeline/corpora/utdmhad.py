@@ -1,16 +1,21 @@
 """UTD-MHAD: Kinect v1 recordings in MATLAB files."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.matlab import read_numbers
 from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import KINECT20_HEAD_FIRST
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CLASSES = """
 swipe left; swipe right; wave; clap; throw; arm cross; basketball shoot; draw X; draw circle clockwise;

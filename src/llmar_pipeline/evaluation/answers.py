@@ -17,7 +17,7 @@ from llmar_pipeline.evaluation.correction import content_free_sentences, correct
 from llmar_pipeline.evaluation.metrics import build_predictions
 from llmar_pipeline.files import file_checksum
 from llmar_pipeline.kept_batches import in_kept_batches
-from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.action_language_model import ActionLanguageModel, model_files
 from llmar_pipeline.language.answer import LabelTrie, generate_names, score_classes
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.packing import pad_sentences
@@ -116,9 +116,10 @@ def model_fingerprint(recognizer: Path, model: ActionLanguageModel) -> dict[str,
         "words": tensor_checksum(model.words.weight),
         CODE: code_of(LabelTrie.__module__),
     }
-    for file in recognizer.glob("*.safetensors"):
-        fingerprint[file.name] = file_checksum(file)
-    for file in recognizer.glob("*.json"):
+    for file in model_files(recognizer):
+        if file.suffix != ".json":
+            fingerprint[file.name] = file_checksum(file)
+            continue
         content = json.loads(file.read_text(encoding="utf-8"))
         content.pop("base_model_name_or_path", None)  # the place of a model decides nothing, its weights do
         if "llm_sha256" in content:

@@ -55,7 +55,7 @@ def describe_codes(
     """
     model = load_vqvae(vqvae_model)
     facts = codebook_facts(model)
-    topology = SequenceStore.open(sequences).topology
+    topology = SequenceStore.open(sequences).body.topology
     plain = action_sentences[action_sentences["reading"] == 0]
     train, test = (plain[plain["split"] == split] for split in ("train", "test"))
     sampled = train["name"].tolist()[:: -(-len(train) // TRAINING_CLIPS) or 1]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.probability import probabilities
 
 PROBABILITY = "p:"
 
@@ -43,15 +44,13 @@ def build_predictions(
         )
     if scores.size == 0:
         raise UserError("Expected at least one test clip and one class, seen none: check the split.")
-    best = scores.max(axis=1, keepdims=True)
+    best = scores.max(axis=1)
     if not np.isfinite(best).all():
-        clip = names[int(np.flatnonzero(~np.isfinite(best[:, 0]))[0])]
+        clip = names[int(np.flatnonzero(~np.isfinite(best))[0])]
         raise UserError(
             f"Expected finite log-likelihoods, seen NaN or infinity for clip {clip!r}:"
             " stage 2 has diverged, train it with a lower learning rate."
         )
-    likelihood = np.exp(scores - best)
-    probability = likelihood / likelihood.sum(axis=1, keepdims=True)
     table = pd.DataFrame(
         {
             "name": list(names),
@@ -59,7 +58,7 @@ def build_predictions(
             "predicted": [class_names[i] for i in scores.argmax(axis=1)],
         }
     )
-    columns = pd.DataFrame(probability, columns=[PROBABILITY + name for name in class_names])
+    columns = pd.DataFrame(probabilities(scores), columns=[PROBABILITY + name for name in class_names])
     return pd.concat([table, columns], axis=1)
 
 

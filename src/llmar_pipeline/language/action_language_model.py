@@ -27,7 +27,8 @@ from llmar_pipeline.language.packing import additive, pack
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
 
-_MANIFEST = "recognizer.json"
+_MANIFEST = "language_model.json"
+_WHOLE = "recognizer.json"  # of the folder that the model is a part of, see `recognizer_folder`
 _ACTION_TOKENS = "action_tokens.safetensors"
 _ADAPTERS = "adapter_config.json"
 
@@ -235,7 +236,8 @@ class ActionLanguageModel(nn.Module):
     def save(self, folder: Path) -> None:
         """Write what training made: adapters (or, without adapters, the whole tuned model) and action tokens.
 
-        `recognizer.json` is written last; a folder that holds it is complete.
+        `language_model.json` is written last. A recogniser's folder is no longer whole until it is completed
+        anew.
 
         Args:
             folder: Where to write; made if missing.
@@ -243,7 +245,8 @@ class ActionLanguageModel(nn.Module):
         Source: ours.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _MANIFEST).unlink(missing_ok=True)
+        for name in (_WHOLE, _MANIFEST):
+            (folder / name).unlink(missing_ok=True)
         if self.has_adapters:
             self.llm.save_pretrained(folder, save_embedding_layers=False)
         else:
@@ -334,6 +337,17 @@ class ActionLanguageModel(nn.Module):
         return model.eval()
 
 
+def model_files(folder: Path) -> list[Path]:
+    """What `ActionLanguageModel.save` wrote into a folder, by name; other files may lie beside it.
+
+    Source: ours.
+    """
+    adapters = (_ADAPTERS, "adapter_model*.safetensors*")
+    tuned = ("config.json", "generation_config.json", "model*.safetensors*")
+    patterns = (_MANIFEST, _ACTION_TOKENS, *adapters, *tuned)
+    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+
+
 def _find_llm(
     trained: LLMConfig, now: LLMConfig | None, cache: Path, checksum: str | None, folder: Path
 ) -> LLMConfig:
@@ -342,17 +356,19 @@ def _find_llm(
         return trained
     places = [trained] if now is None else [trained, trained.model_copy(update={"model": now.model})]
     missing: UserError | None = None
+    others = []
     for config in places:
         try:
             if llm_checksum(config, cache) == checksum:
                 return config
+            others.append(config.model)
         except UserError as error:
             missing = missing or error
-    if missing is not None:
+    if missing is not None and not others:
         raise missing
     raise UserError(
         f"Expected the language model that {folder} was trained with, saw other weights (another checksum) "
-        f"at llm.model={places[-1].model}; restore them, or run `kedro run --pipeline=stage2`."
+        f"at llm.model={others[-1]}; restore them, or run `kedro run --pipeline=stage2`."
     )
 
 

@@ -66,5 +66,5 @@ def trained_precision(recognizer: Path) -> str:
     Args:
         recognizer: Its folder.
     """
-    manifest = json.loads((recognizer / "recognizer.json").read_text(encoding="utf-8"))
+    manifest = json.loads((recognizer / "language_model.json").read_text(encoding="utf-8"))
     return str(manifest["llm"]["precision"])

@@ -183,7 +183,6 @@ def load_llm(
     """
     check_quantization(config)
     tokenizer = load_tokenizer(config, cache)
-    transformers_logging.disable_progress_bar()
     precision = getattr(torch, settled(config).precision)
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or precision
     try:
@@ -229,6 +228,7 @@ def load_weights(folder: Path, dtype: torch.dtype | str, **settings: Any) -> Pre
 
     Source: ours.
     """
+    transformers_logging.disable_progress_bar()
     # Scaled-dot-product attention takes the tree-shaped mask that scoring needs; flash attention does not.
     llm = AutoModelForCausalLM.from_pretrained(
         folder,

@@ -1,13 +1,18 @@
 """Action sentences: the codes of one sequence, as text, as a control, and as what a model reads."""
 
+from __future__ import annotations
+
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from llmar_pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def format_sentence(codes: Sequence[int] | np.ndarray) -> str:

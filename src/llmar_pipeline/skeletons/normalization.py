@@ -65,14 +65,15 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
         `target`.
     """
     recorded = SequenceStore.open(source)
+    topology = recorded.body.topology
     made_from = {
         "recordings": recorded.digest,
-        "topology": json_checksum(asdict(recorded.topology)),
+        "topology": json_checksum(asdict(topology)),
         "normalization": config.model_dump(),
         CODE: code_of(__name__),
     }
     progress = Progress(total=len(recorded), title="normalising")
-    with progress, StoreWriter(target, recorded.persons, recorded.topology) as writer:
+    with progress, StoreWriter(target, recorded.body.persons, topology) as writer:
         for start in range(0, len(recorded), CLIPS_PER_SHARD):
             clips = range(start, min(start + CLIPS_PER_SHARD, len(recorded)))
             names_and_lengths = [(recorded.names[clip], recorded.lengths[clip]) for clip in clips]
@@ -83,13 +84,20 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
             with writer.shard(these) as shard:
                 for clip in clips:
                     sequence = recorded[clip]
-                    data = _without_absent(sequence.data)
-                    shard.append(Sequence(sequence.name, normalize(data, recorded.topology, config)))
+                    data = without_absent(sequence.data)
+                    shard.append(Sequence(sequence.name, normalize(data, topology, config)))
                     progress.update()
     return target
 
 
-def _without_absent(data: np.ndarray) -> np.ndarray:
-    """A store pads each clip with absent persons; they need no room in the next one."""
+def without_absent(data: np.ndarray) -> np.ndarray:
+    """A recording without the absent persons at its end: a store pads every clip with them.
+
+    Args:
+        data: `[person, frame, joint, coordinate]`, NaN where missing.
+
+    Returns:
+        As many persons or fewer, one at least.
+    """
     present = np.flatnonzero(~np.isnan(data).all(axis=(1, 2, 3)))
     return data[: 1 + int(present.max(initial=0))]

@@ -8,7 +8,7 @@ from llmar_pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
-class Body:
+class SeenBody:
     """What a reader decided about one of several bodies in a recording.
 
     Attributes:
@@ -39,7 +39,7 @@ class Sequence:
 
     name: str
     data: np.ndarray
-    bodies: tuple[Body, ...] = ()
+    bodies: tuple[SeenBody, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.dtype != np.float32 or 0 in self.data.shape:

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import differences, folder_aside, write_json
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.topology import Topology
+from llmar_pipeline.skeletons.topology import Body, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -186,8 +186,7 @@ class SequenceStore:
         folder: Where it lies.
         names: Clip names in the order in which they were written.
         lengths: Frames of each clip.
-        persons: Persons of every clip as it is read: absent ones are NaN.
-        topology: The body they are of.
+        body: Whose sequences they are. Every clip has all its persons: absent ones are NaN.
         digest: SHA-256 of the shards' own, as recorded when they were written.
     """
 
@@ -195,8 +194,8 @@ class SequenceStore:
         self.folder = folder
         self.names: list[str] = manifest["names"]
         self.lengths: list[int] = [frames for frames, _ in manifest["shapes"]]
-        self.persons: int = manifest["persons"]
-        self.topology = TypeAdapter(Topology).validate_python(manifest["topology"])
+        topology = TypeAdapter(Topology).validate_python(manifest["topology"])
+        self.body = Body(topology, manifest["persons"])
         sums = "".join(shard["sha256"] for shard in manifest["shards"])
         self.digest: str = hashlib.sha256(sums.encode()).hexdigest()
         self._shapes: list[tuple[int, int]] = manifest["shapes"]
@@ -207,7 +206,7 @@ class SequenceStore:
         for number, shard in enumerate(manifest["shards"]):
             _check_size(self._path(number), shard["bytes"])
         self._mapped: dict[int, np.ndarray] = {}
-        point = len(self.topology.joints) * self.topology.coordinates
+        point = len(topology.joints) * topology.coordinates
         starts = np.cumsum([0, *(frames * persons * point for frames, persons in self._shapes)])
         self._starts = starts[:-1] - np.repeat(starts[self._first[:-1]], manifest["clips"])
 
@@ -246,11 +245,11 @@ class SequenceStore:
     def __getitem__(self, index: int) -> Sequence:
         index = range(len(self))[index]
         frames, persons = self._shapes[index]
-        joints, coordinates = len(self.topology.joints), self.topology.coordinates
+        joints, coordinates = len(self.body.topology.joints), self.body.topology.coordinates
         start = int(self._starts[index])
         shard = self._map(bisect_right(self._first, index) - 1)
         clip = shard[start : start + frames * persons * joints * coordinates]
-        data = np.full((self.persons, frames, joints, coordinates), np.nan, np.float32)
+        data = np.full((self.body.persons, frames, joints, coordinates), np.nan, np.float32)
         data[:persons] = clip.reshape(frames, persons, joints, coordinates).transpose(1, 0, 2, 3)
         return Sequence(self.names[index], data)
 

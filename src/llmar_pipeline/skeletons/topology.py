@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+_MIN_JOINTS = 3  # a shorter limb, such as hips without legs, has too little motion of its own
+
 
 @dataclass(frozen=True)
 class Topology:
@@ -31,6 +33,84 @@ class Topology:
     def bones(self) -> list[tuple[int, int]]:
         """(child, parent) of every joint that has a parent."""
         return [(child, parent) for child, parent in enumerate(self.parents) if parent >= 0]
+
+
+def body_parts(topology: Topology) -> dict[str, tuple[int, ...]]:
+    """The trunk and the limbs; every joint belongs to exactly one.
+
+    An arm is what hangs below a shoulder, a leg what hangs below a hip; legs that hang from the shoulders,
+    for want of a spine, are no part of the arms. All else is the trunk, head included.
+
+    Args:
+        topology: Names shoulders, hips and parents.
+
+    Returns:
+        Joints of `trunk`, `left arm`, `right arm`, `left leg`, `right leg`, in ascending order; without the
+        parts that the skeleton lacks.
+
+    Source: the field's five parts (Du et al. 2015, hierarchical RNN); ours for trees without a spine.
+    """
+    names = ("left arm", "right arm", "left leg", "right leg")
+    limbs = dict(zip((*topology.shoulders, *topology.hips), names, strict=True))
+
+    def part(joint: int) -> str:
+        while joint >= 0 and joint not in limbs:
+            joint = topology.parents[joint]
+        return limbs.get(joint, "trunk")
+
+    of_joint = [part(joint) for joint in range(len(topology.joints))]
+    short = {name for name in names if of_joint.count(name) < _MIN_JOINTS}
+    of_joint = ["trunk" if name in short else name for name in of_joint]
+    return {
+        name: tuple(joint for joint, its in enumerate(of_joint) if its == name)
+        for name in ("trunk", *names)
+        if name in of_joint
+    }
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a model works on: the joints of a skeleton, and how many people have them.
+
+    A channel is one coordinate of one joint of one person. Channels are numbered persons first, of each the
+    joints, of each the coordinates.
+
+    Attributes:
+        topology: The joints.
+        persons: People in every clip; absent ones are missing (NaN).
+    """
+
+    topology: Topology
+    persons: int
+
+    def __str__(self) -> str:
+        joints = f"{len(self.topology.joints)} joints of {self.topology.coordinates} coordinates"
+        return f"{self.topology.name} ({joints}), {self.persons} person{'s' * (self.persons > 1)}"
+
+    @property
+    def channels(self) -> int:
+        """Numbers a frame: persons x joints x coordinates (NTU RGB+D: 2 x 25 x 3 = 150)."""
+        return self.persons * len(self.topology.joints) * self.topology.coordinates
+
+    def parts(self, by_part: bool = True) -> list[list[int]]:
+        """The channels of each body part, those of all persons together.
+
+        Args:
+            by_part: False takes the whole body for one part.
+
+        Returns:
+            Channels of each part, in the order of `body_parts`.
+
+        Source: ours.
+        """
+        if not by_part:
+            return [list(range(self.channels))]
+        joints, coordinates = len(self.topology.joints), self.topology.coordinates
+        first = [[(p * joints + j) * coordinates for j in range(joints)] for p in range(self.persons)]
+        return [
+            [place[joint] + axis for place in first for joint in members for axis in range(coordinates)]
+            for members in body_parts(self.topology).values()
+        ]
 
 
 NTU25 = Topology(

@@ -4,7 +4,6 @@ import warnings
 from typing import Literal
 
 import torch
-from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
 from llmar_pipeline.training import processes
@@ -200,6 +199,8 @@ class Codebook(nn.Module):
     def _start(self, features: Tensor) -> Tensor:
         drawn = self._sample(features, len(self.tangent))
         if self.initialisation == "kmeans":
+            from scipy.cluster.vq import kmeans2
+
             with warnings.catch_warnings():  # a cluster that loses all its features stays where it was drawn
                 warnings.simplefilter("ignore", UserWarning)
                 centres, _ = kmeans2(

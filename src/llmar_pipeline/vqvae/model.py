@@ -2,18 +2,20 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.vqvae import layers, losses
 from llmar_pipeline.vqvae.ball import at_least_float32
 from llmar_pipeline.vqvae.biases import AuxiliaryHead, HumanBiases
@@ -50,8 +52,7 @@ class VQVAE(nn.Module):
 
     Args:
         config: The settings.
-        channels: Numbers a frame: persons x joints x coordinates (NTU RGB+D: 2 x 25 x 3 = 150).
-        parts: The channels of each body part; None: one part, the whole body.
+        body: What it works on.
         classes: Number of classes that the auxiliary head "class" tells apart.
         words: The language model's input word embeddings `[N, du]` for the MMD; None leaves that term out.
         class_texts: Word embeddings of the classes' names `[classes, du]` for the auxiliary head "text".
@@ -62,16 +63,15 @@ class VQVAE(nn.Module):
     def __init__(
         self,
         config: VQVAEConfig,
-        channels: int,
-        parts: Sequence[Sequence[int]] | None = None,
+        body: Body,
         classes: int = 0,
         words: Tensor | None = None,
         class_texts: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.settings = config
-        self.channels = channels
-        self.parts = [list(part) for part in parts] if parts else [list(range(channels))]
+        self.body = body
+        self.parts = body.parts(config.body_parts)
         self.classes = classes
         shape = (config.downsamplings, config.depth, config.dilation_growth)
         width = config.width if len(self.parts) == 1 else max(1, config.width // 2)
@@ -83,13 +83,30 @@ class VQVAE(nn.Module):
         self.feature_scale = nn.Parameter(torch.tensor(10 / config.code_dim**0.5))
         codebooks = [_codebook(config) for _ in range(self.tokens_a_step)]
         self.quantizer = Quantizer(codebooks, config.residual_levels)
-        self.decoder = layers.decoder(len(self.parts) * config.code_dim, config.width, channels, *shape)
+        self.decoder = layers.decoder(len(self.parts) * config.code_dim, config.width, body.channels, *shape)
         self.biases = HumanBiases(config, words)
         self.auxiliary = (
             None
             if config.auxiliary == "none"
             else AuxiliaryHead(config.auxiliary, config.code_dim, classes, class_texts)
         )
+
+    def check_body(self, body: Body, where: object) -> None:
+        """Refuse sequences of another body than that of the training.
+
+        Args:
+            body: Whose sequences they are.
+            where: Where they lie, for the message.
+
+        Raises:
+            UserError: It is another one.
+        """
+        if body != self.body:
+            seen = f"{body} with other bones" if str(body) == str(self.body) else str(body)
+            raise UserError(
+                f"the VQ-VAE expects sequences of {self.body}, but saw those of {seen} in {where}: load the "
+                "model that was trained on them, or run `kedro run --pipeline=stage1` for them"
+            )
 
     @property
     def tokens_a_step(self) -> int:
@@ -118,10 +135,14 @@ class VQVAE(nn.Module):
         Raises:
             UserError: The number of channels or of frames does not fit.
         """
-        if motion.ndim != 3 or motion.shape[2] != self.channels or motion.shape[1] % self.settings.stride:
+        if (
+            motion.ndim != 3
+            or motion.shape[2] != self.body.channels
+            or motion.shape[1] % self.settings.stride
+        ):
             raise UserError(
                 f"the VQ-VAE expects motion [batch, a multiple of {self.settings.stride} frames, "
-                f"{self.channels} channels], but got {list(motion.shape)}: "
+                f"{self.body.channels} channels], but got {list(motion.shape)}: "
                 "resample the clips, or load the model that was trained on this corpus"
             )
         channels = motion.transpose(1, 2)
@@ -245,8 +266,7 @@ class VQVAE(nn.Module):
         save_file(weights, folder / "model.safetensors.tmp")
         os.replace(folder / "model.safetensors.tmp", folder / "model.safetensors")
         settings = {
-            "channels": self.channels,
-            "parts": self.parts,
+            "body": asdict(self.body),
             "classes": self.classes,
             "config": self.settings.model_dump(),
         }
@@ -268,8 +288,14 @@ class VQVAE(nn.Module):
                 raise UserError(f"expected a trained VQ-VAE in {folder}, but {name} is missing: run stage 1")
         try:
             settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if "body" not in settings and "channels" in settings:
+                raise UserError(
+                    f"expected the body that the VQ-VAE works on in {folder / 'config.json'}, saw a model "
+                    "that was saved before models kept it: run `kedro run --pipeline=stage1` again"
+                )
             config = VQVAEConfig(**settings["config"])
-            model = cls(config, settings["channels"], settings["parts"], settings["classes"])
+            body = TypeAdapter(Body).validate_python(settings["body"])
+            model = cls(config, body, settings["classes"])
             model.load_state_dict(load_file(folder / "model.safetensors"))
         except (ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]

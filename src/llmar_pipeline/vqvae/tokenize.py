@@ -1,14 +1,16 @@
 """Every clip's action sentence, and the motion that a sentence brings back."""
 
+from __future__ import annotations
+
 import zlib
 from collections.abc import Hashable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
+from torch import Tensor
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.files import file_checksum, json_checksum
@@ -20,7 +22,10 @@ from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.vqvae.config import TokenizationConfig
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.windows import Clips, pack, positions
+from llmar_pipeline.vqvae.windows import Clips, Reading, pack, positions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class CodebookFacts(NamedTuple):
@@ -76,7 +81,10 @@ def tokenize_clips(
 
     Source: "action sentence" of Sec. 3.1 of the paper; features: Table 5; readings ours.
     """
+    import pandas as pd  # not at the top: recognising a clip needs none
+
     model, store = load_vqvae(model_folder), SequenceStore.open(sequences)
+    model.check_body(store.body, sequences)
     rows = [
         {**row, "reading": reading}
         for row in splits[splits["split"] != "unused"].to_dict("records")
@@ -96,11 +104,9 @@ def tokenize_clips(
                 readings.append(clips.random(clip, augmentation, np.random.default_rng(seed)))
             else:
                 readings.append(clips.plain(clip))
-        motion, _ = clips.windows(pack(readings), model.settings.frames, model.settings.stream)
-        with torch.no_grad():
-            batch_features = model.encode(motion.double())
+        batch_features = encode_readings(model, clips, readings)
         if features:
-            encoded.extend(batch_features.flatten(1, 2).half().cpu().numpy())
+            encoded.extend(feature_rows(batch_features))
         return model.nearest_codes(batch_features).cpu().numpy().astype(np.int32)
 
     codebook = tensor_checksum(model.code_embeddings().float())
@@ -120,6 +126,36 @@ def tokenize_clips(
         table = table.assign(features=encoded)
     table.attrs["codebook"] = codebook
     return table
+
+
+@torch.no_grad()
+def encode_readings(model: VQVAE, clips: Clips, readings: SequenceOf[Reading]) -> Tensor:
+    """Features of clips, each resampled to V frames, in float64.
+
+    Args:
+        model: as `load_vqvae` returns it.
+        clips: of the model's body.
+        readings: which of them, and how they are read.
+
+    Returns:
+        `[B, W, P, du]`, what `VQVAE.nearest_codes` takes.
+    """
+    motion, _ = clips.windows(pack(readings), model.settings.frames, model.settings.stream)
+    return model.encode(motion.double())
+
+
+def feature_rows(features: Tensor) -> np.ndarray:
+    """Features as the language model reads them in place of codes.
+
+    Args:
+        features: as `encode_readings` returns them.
+
+    Returns:
+        `[B, W * P, du]` float16, time step by time step, part by part.
+
+    Source: Table 5 of the paper.
+    """
+    return features.flatten(1, 2).half().cpu().numpy()
 
 
 def load_vqvae(folder: Path) -> VQVAE:
@@ -153,6 +189,7 @@ def reconstruct_clips(
         (original, reconstruction), both [person, V, joint, coordinate], NaN where the original is.
     """
     store = SequenceStore.open(sequences)
+    model.check_body(store.body, sequences)
     stream = model.settings.stream
     with Progress(total=len(names), title="reconstructing") as progress:
         for start in range(0, len(names), batch_size):
@@ -162,7 +199,7 @@ def reconstruct_clips(
             with torch.no_grad():
                 decoded = model.decode(model.tokenize(motion.double()))
             before, after = (
-                positions(values.float(), mask, store.topology, stream).cpu().numpy()
+                positions(values.float(), mask, store.body.topology, stream).cpu().numpy()
                 for values in (motion, decoded)
             )
             yield from zip(before, after, strict=True)

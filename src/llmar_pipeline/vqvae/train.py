@@ -1,6 +1,7 @@
 """Stage 1: the VQ-VAE learns to write motion in codes."""
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +13,7 @@ from transformers import set_seed
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
-from llmar_pipeline.skeletons.parts import body_parts
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.skeletons.topology import Topology
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
@@ -89,16 +88,15 @@ def train_vqvae(
             f"{missing[0]} needs the language model's word embeddings, and got none: switch it off"
         )
     store = SequenceStore.open(sequences)
-    topology = store.topology
+    body = store.body
     clips = Clips.load(store, names, processes.device())
     set_seed(training.seed)
     model = VQVAE(
         config,
-        clips.channels,
-        part_channels(topology, store.persons) if config.body_parts else None,
-        max(labels, default=-1) + 1,
-        language.words,
-        language.class_texts,
+        body,
+        classes=max(labels, default=-1) + 1,
+        words=language.words,
+        class_texts=language.class_texts,
     )
     if training.compile:
         for network in (*model.encoders, model.decoder):
@@ -117,7 +115,7 @@ def train_vqvae(
     def measure(batch: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Tensor]:
         with torch.no_grad():
             before, after = (
-                positions(motion.float(), batch["mask"], topology, config.stream)
+                positions(motion.float(), batch["mask"], body.topology, config.stream)
                 for motion in (batch["motion"], outputs["reconstruction"])
             )
             gap = (before - after).norm(dim=-1)
@@ -126,6 +124,7 @@ def train_vqvae(
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read)
     fingerprint = {
         "data": store.digest,
+        "body": asdict(body),
         "clips": names,
         "model": config.model_dump(),
         "language": {name: _digest(tensor) for name, tensor in language._asdict().items()},
@@ -137,23 +136,6 @@ def train_vqvae(
         model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log, model_folder
     )
     return model.eval().cpu(), history
-
-
-def part_channels(topology: Topology, persons: int) -> list[list[int]]:
-    """The channels of each body part, all persons together.
-
-    Args:
-        topology: the body.
-        persons: of a window.
-
-    Returns:
-        Indices into persons x joints x coordinates, one list a part.
-
-    Source: ours.
-    """
-    channels = np.arange(persons * len(topology.joints) * topology.coordinates)
-    grid = channels.reshape(persons, len(topology.joints), topology.coordinates)
-    return [grid[:, list(joints)].ravel().tolist() for joints in body_parts(topology).values()]
 
 
 def _digest(tensor: Tensor | None) -> str:

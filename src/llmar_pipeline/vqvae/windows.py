@@ -11,7 +11,7 @@ from torch import Tensor
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import Augmentation, AugmentationConfig, draw, plain
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.skeletons.topology import Topology
+from llmar_pipeline.skeletons.topology import Body, Topology
 from llmar_pipeline.vqvae.config import Stream
 from llmar_pipeline.vqvae.streams import from_stream, to_stream
 
@@ -51,31 +51,28 @@ class Clips:
 
     Attributes:
         device: Where windows come out.
-        topology: The body that the clips are of.
+        body: Whose clips they are.
         seen: Which frames of each clip show somebody, [frame] bool.
-        channels: Of a window: persons * joints * coordinates.
     """
 
     def __init__(
         self,
         arrays: Iterable[np.ndarray],
         lengths: Sequence[int],
-        persons: int,
-        topology: Topology,
+        body: Body,
         device: torch.device | str = "cpu",
         memory_share: float = 0.5,
     ) -> None:
         """Copies arrays of known lengths one after the other; see `load` and `from_arrays`."""
-        self.device, self.topology = torch.device(device), topology
-        joints, coordinates = len(topology.joints), topology.coordinates
-        self.channels = persons * joints * coordinates
-        size = sum(lengths) * (4 * self.channels + persons * joints)
+        self.device, self.body = torch.device(device), body
+        persons, joints, coordinates = body.persons, len(body.topology.joints), body.topology.coordinates
+        size = sum(lengths) * (4 * body.channels + persons * joints)
         home = self.device if _fits(self.device, size, memory_share) else torch.device("cpu")
         # Coordinates before joints: one coordinate of all joints is then contiguous memory.
         self._frames = torch.empty(sum(lengths), coordinates, persons, joints, device=home)
         self._observed = torch.empty(sum(lengths), persons, joints, dtype=torch.bool, device=home)
         self._offsets = torch.tensor([0, *lengths], device=home).cumsum(0)[:-1]
-        self._mirror = torch.tensor(topology.mirror, device=self.device)
+        self._mirror = torch.tensor(body.topology.mirror, device=self.device)
         self.seen: list[np.ndarray] = []
         arrays, end = iter(arrays), 0
         while block := list(islice(arrays, _CLIPS_AT_ONCE)):
@@ -114,51 +111,49 @@ class Clips:
         # Of an unknown name, `by_name` says what is wrong.
         lengths = [known[name] if name in known else store.by_name(name).n_frames for name in names]
         arrays = (store.by_name(name).data for name in names)
-        return cls(arrays, lengths, store.persons, store.topology, device, memory_share)
+        return cls(arrays, lengths, store.body, device, memory_share)
 
     @classmethod
     def from_arrays(
         cls,
         arrays: Sequence[np.ndarray],
-        topology: Topology,
-        persons: int | None = None,
+        body: Body,
         device: torch.device | str = "cpu",
     ) -> "Clips":
         """Clips that are in memory.
 
         Args:
             arrays: each [person, frame, joint, coordinate], NaN where missing.
-            topology: the body they are of.
-            persons: of a window, absent ones included; by default those of the fullest clip.
+            body: whose clips they are; persons whom a clip lacks are absent.
             device: where windows are wanted.
 
         Raises:
             UserError: an array of another shape.
         """
-        persons = persons or max(len(array) for array in arrays)
-        joints, coordinates = len(topology.joints), topology.coordinates
+        joints, coordinates = len(body.topology.joints), body.topology.coordinates
         for number, array in enumerate(arrays):
             if array.ndim != 4 or array.shape[2:] != (joints, coordinates) or not array.size:
                 raise UserError(
                     f"clip {number}: expected [person, frame, joint, coordinate] with {joints} joints of "
                     f"{coordinates} coordinates, saw {list(array.shape)}; convert it first."
                 )
-            if len(array) > persons:
+            if len(array) > body.persons:
                 raise UserError(
-                    f"clip {number}: expected at most {persons} persons, saw {len(array)}; leave some out."
+                    f"clip {number}: expected at most {body.persons} persons, saw {len(array)}; "
+                    "leave some out."
                 )
-        return cls(arrays, [array.shape[1] for array in arrays], persons, topology, device)
+        return cls(arrays, [array.shape[1] for array in arrays], body, device)
 
     def __len__(self) -> int:
         return len(self.seen)
 
     def plain(self, clip: int) -> Reading:
         """The whole clip as it is."""
-        return clip, plain(len(self.seen[clip]), self.topology.coordinates)
+        return clip, plain(len(self.seen[clip]), self.body.topology.coordinates)
 
     def random(self, clip: int, config: AugmentationConfig, rng: np.random.Generator) -> Reading:
         """A random reading of a clip; see `skeletons.augmentation.draw`."""
-        return clip, draw(config, self.seen[clip], self.topology.coordinates, rng)
+        return clip, draw(config, self.seen[clip], self.body.topology.coordinates, rng)
 
     def windows(self, readings: dict[str, Tensor], frames: int, stream: Stream) -> tuple[Tensor, Tensor]:
         """Read clips, each resampled to a fixed number of frames, as a stream.
@@ -190,7 +185,7 @@ class Clips:
         if "noise" in given:
             noise = _random_numbers(given["seed"], points[0].numel()).view_as(points)
             points = points + noise * given["noise"].view(-1, 1, 1, 1, 1)
-        values = to_stream(points, observed, self.topology, stream) * observed.unsqueeze(2)
+        values = to_stream(points, observed, self.body.topology, stream) * observed.unsqueeze(2)
         mask = observed.unsqueeze(2).expand_as(values)
         return _channels(values), _channels(mask)
 

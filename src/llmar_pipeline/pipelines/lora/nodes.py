@@ -1,12 +1,14 @@
-"""Action sentences of the train split -> the large language model as recogniser."""
+"""Action sentences of the train split -> the large language model, and with it the whole recogniser."""
 
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.io.tracking import current, log_live
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig, trained_precision
+from llmar_pipeline.skeletons.normalization import NormalizationConfig
 from llmar_pipeline.training.config import TrainingConfig
 
 
@@ -14,15 +16,18 @@ def train(
     action_sentences: pd.DataFrame,
     class_lists: dict[str, Any],
     vqvae_model: Path,
+    corpus: dict[str, Any],
     llm_cache: Path,
     lora_checkpoints: Path,
     recognizer_folder: Path,
     llm: LLMConfig,
     lora: AdapterConfig,
     lora_training: TrainingConfig,
+    normalization: NormalizationConfig,
 ) -> tuple[Path, pd.DataFrame]:
-    """Fine-tune by LoRA, continuing where a killed run stopped."""
+    """Fine-tune by LoRA, continuing where a killed run stopped, and complete the recogniser's folder."""
     from llmar_pipeline.language.lora import train_lora
+    from llmar_pipeline.recognizer_folder import complete_recognizer
     from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.model import VQVAE
 
@@ -41,6 +46,7 @@ def train(
         log_live("lora"),
         "recognize_from_list" if class_lists["unseen"] else "recognize",
     )
+    complete_recognizer(recognizer_folder, vqvae_model, normalization, CorpusFacts.model_validate(corpus))
     if (run := current()) is not None:
         run.tag("number_type", trained_precision(recognizer_folder))
     return recognizer_folder, pd.DataFrame(history)

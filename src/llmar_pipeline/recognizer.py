@@ -1,0 +1,210 @@
+"""A trained model, picked up and used: recordings in, names and action sentences out.
+
+    from llmar_pipeline.recognizer import Recognizer
+
+    recognizer = Recognizer.load("data/06_models/demo/xsub/llm_ar-demo/recognizer")
+    print(recognizer.predict("S001C001P001R001A001.skeleton"))
+
+It needs neither Kedro, MLflow nor pandas (see docs/recognizer.md).
+"""
+
+import tempfile
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from llmar_pipeline.corpora import CORPORA, Corpus
+from llmar_pipeline.corpora.keypoint_files import SUFFIXES
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.answer import score_sentences
+from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.llm_cache import llm_cache
+from llmar_pipeline.language.probability import probabilities
+from llmar_pipeline.language.sentence import format_sentence
+from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer
+from llmar_pipeline.skeletons.normalization import normalize, without_absent
+from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
+from llmar_pipeline.skeletons.topology import Body
+from llmar_pipeline.training import processes
+from llmar_pipeline.vqvae.model import VQVAE
+from llmar_pipeline.vqvae.tokenize import encode_readings, feature_rows, load_vqvae
+from llmar_pipeline.vqvae.windows import Clips
+
+_CUSTOM = "custom"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a recogniser says of one recording; `print` shows it as a small table.
+
+    Attributes:
+        clip: The recording's name.
+        names: Class names, the likeliest first; of all classes at most `top_k`.
+        probabilities: Of each of them, over the whole class list.
+        codes: The recording's action sentence, 0-based indices into the codebook.
+    """
+
+    clip: str
+    names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    codes: tuple[int, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The action sentence as text, such as "<a17> <a402>"."""
+        return format_sentence(self.codes)
+
+    def __str__(self) -> str:
+        rows = [
+            f"{probability:7.1%}  {name}"
+            for name, probability in zip(self.names, self.probabilities, strict=True)
+        ]
+        return "\n".join([self.clip, *rows, f"sentence: {self.sentence}"])
+
+
+class Recognizer:
+    """The whole way from a recording to its answer, as the evaluation of the training goes it.
+
+    Args:
+        facts: How a recording becomes a clip.
+        vqvae: Writes clips as action sentences; as `load_vqvae` returns it.
+        model: Reads them.
+
+    Attributes:
+        body: What it works on.
+        class_names: The class list of the training.
+    """
+
+    def __init__(self, facts: RecognizerFacts, vqvae: VQVAE, model: ActionLanguageModel) -> None:
+        self._facts, self._vqvae, self._model = facts, vqvae, model
+        self.body: Body = vqvae.body
+        self.class_names: tuple[str, ...] = model.class_names
+        self._corpus = _corpus_of(facts, vqvae.body)
+
+    @classmethod
+    def load(cls, folder: str | Path, llm: str | None = None, cache: str | Path | None = None) -> Self:
+        """Read what the pipeline `lora` wrote.
+
+        Args:
+            folder: Of the trained model, `06_models/<dataset>/<protocol>/<run>/recognizer`.
+            llm: Where the language model lies by now (a folder or a hub id), if not where it lay in training.
+            cache: Folder of converted language models; the user's cache by default.
+
+        Raises:
+            UserError: A part of the folder is missing or was changed, or the language model cannot be had or
+                is another one.
+        """
+        folder = Path(folder)
+        facts = check_recognizer(folder)
+        vqvae = load_vqvae(folder / VQVAE_FOLDER)
+        model = ActionLanguageModel.load(
+            folder,
+            llm_cache(tempfile.gettempdir()) if cache is None else Path(cache),
+            vqvae.code_embeddings(),
+            # As in the evaluation: in bfloat16 sums drift by up to 1 nat.
+            dtype="float32",
+            llm=None if llm is None else LLMConfig(model=llm, precision="float32"),
+        )
+        return cls(facts, vqvae, model.to(processes.device()))
+
+    def predict(
+        self,
+        recording: str | Path | Sequence | np.ndarray,
+        classes: SequenceOf[str] | None = None,
+        top_k: int = 5,
+    ) -> Answer:
+        """Recognise one recording.
+
+        Args:
+            recording: A file of the corpus that the model was trained on, whatever its name; or a sequence,
+                or its array `[person, frame, joint, coordinate]`, as such a file would be read: in the
+                corpus's units, y up, NaN where a joint is missing.
+            classes: Names to choose from in place of the class list of the training.
+            top_k: Names in the answer.
+
+        Returns:
+            The likeliest names, with their probabilities, and the action sentence.
+
+        Raises:
+            UserError: The recording cannot be read or is of another body, or the names are none or not
+                different.
+
+        Source: "Testing" of Sec. 3.2 of the paper, scored exactly.
+        """
+        if isinstance(classes, str) or top_k < 1:
+            raise UserError(
+                "expected classes as a list of names and top_k from 1 on, saw "
+                f"classes={classes!r} and top_k={top_k}; correct the call of predict"
+            )
+        names = self.class_names if classes is None else tuple(classes)
+        sequence = self._read(recording)
+        data = normalize(without_absent(sequence.data), self.body.topology, self._facts.normalization)
+        clips = Clips.from_arrays([data], self.body, processes.device())
+        features = encode_readings(self._vqvae, clips, [clips.plain(0)])
+        codes = self._vqvae.nearest_codes(features)[0].cpu().numpy()
+        clip = feature_rows(features)[0] if self._model.input == "features" else codes
+        chances = probabilities(score_sentences(self._model, [clip], 1, names)[0])
+        if not np.isfinite(chances).all():
+            raise UserError(
+                f"expected finite scores, saw NaN for {sequence.name!r}: stage 2 has diverged, train it with "
+                "a lower learning rate"
+            )
+        best = np.argsort(-chances, kind="stable")[:top_k]
+        return Answer(
+            sequence.name,
+            tuple(names[index] for index in best),
+            tuple(float(chances[index]) for index in best),
+            tuple(codes.tolist()),
+        )
+
+    def _read(self, recording: str | Path | Sequence | np.ndarray) -> Sequence:
+        if isinstance(recording, str | Path):
+            sequence = self._read_file(Path(recording))
+        elif isinstance(recording, Sequence):
+            sequence = recording
+        else:
+            sequence = Sequence("array", np.asarray(recording, np.float32))
+        persons, _, *joints = sequence.data.shape
+        topology = self.body.topology
+        if joints != [len(topology.joints), topology.coordinates] or persons > self.body.persons:
+            raise UserError(
+                f"expected a recording of {self.body} at most, saw {list(sequence.data.shape)} as [person, "
+                f"frame, joint, coordinate] in {sequence.name!r}; load the model that was trained for it"
+            )
+        if np.isinf(sequence.data).any() or np.isnan(sequence.data).all():
+            raise UserError(
+                "expected coordinates that are numbers, or NaN for a missing joint, and not all missing, saw "
+                f"others in {sequence.name!r}; leave it out"
+            )
+        return sequence
+
+    def _read_file(self, path: Path) -> Sequence:
+        known = SUFFIXES if self._corpus.name == _CUSTOM else (self._corpus.suffix,)
+        if path.suffix not in known:
+            expected = f"a recording of {self._corpus.name} ({', '.join(f'*{suffix}' for suffix in known)})"
+            raise SkeletonFileError(expected, f"*{path.suffix}", file=str(path))
+        return self._corpus.load(path, named=False)
+
+
+def _corpus_of(facts: RecognizerFacts, body: Body) -> Corpus:
+    """Who reads the files: the corpus of the training; a user's own by what its folder said of it."""
+    corpus = CORPORA.get(facts.corpus)
+    if corpus is not None and facts.corpus == _CUSTOM:
+        return replace(
+            corpus,
+            topology=body.topology,
+            persons=body.persons,
+            units=facts.units,
+            vertical=facts.vertical,
+        )
+    if corpus is None or Body(corpus.topology, corpus.persons) != body:
+        raise UserError(
+            f"expected the corpus {facts.corpus} with recordings of {body}, as in training, saw "
+            f"{'none of that name' if corpus is None else Body(corpus.topology, corpus.persons)} in this "
+            "version of llmar_pipeline; install the version of the training, or train again"
+        )
+    return corpus

@@ -1,0 +1,123 @@
+"""The folder of a trained recogniser: one, and whole without the project around it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import file_checksum, json_checksum, whole_file, write_json
+from llmar_pipeline.language.action_language_model import model_files
+from llmar_pipeline.skeletons.normalization import NormalizationConfig
+
+MANIFEST = "recognizer.json"
+VQVAE_FOLDER = "vqvae"
+_OF_VQVAE = ("model.safetensors", "config.json")
+_CHECKSUM = "checksum"
+_AGAIN = "copy the whole folder again, or run `kedro run --pipeline=stage2`"
+
+
+class RecognizerFacts(BaseModel):
+    """The content of `recognizer.json`: how a recording becomes a clip, and what else belongs to the folder.
+
+    What other files of the folder say is not said again: body, V and stream are in `vqvae/config.json`, class
+    list, instruction and language model in `language_model.json`.
+
+    Attributes:
+        format: Of the folder.
+        corpus: Name of the corpus whose reader reads files.
+        units: Of the coordinates in the recordings.
+        vertical: Where y points in keypoint files; what is read has y up.
+        normalization: Which steps are taken.
+        files: SHA-256 of every file that recognising reads, by its path in the folder. What is added to a
+            model later lies in files of its own beside these, and is none of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    corpus: str
+    units: Literal["metres", "pixels"]
+    vertical: Literal["up", "down"]
+    normalization: NormalizationConfig
+    files: dict[str, str]
+
+
+def complete_recognizer(
+    folder: Path, vqvae: Path, normalization: NormalizationConfig, corpus: CorpusFacts
+) -> Path:
+    """Make the folder of a trained language model that of a whole recogniser.
+
+    The VQ-VAE is copied into it; `recognizer.json` is written last, so a folder that holds it is complete.
+
+    Args:
+        folder: As `ActionLanguageModel.save` left it.
+        vqvae: Folder of the trained VQ-VAE that made its action sentences.
+        normalization: Which steps made the sequences.
+        corpus: Whose recordings they are.
+
+    Returns:
+        `folder`.
+
+    Source: ours.
+    """
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in _OF_VQVAE:
+        with (vqvae / name).open("rb") as source, whole_file(folder / VQVAE_FOLDER / name) as target:
+            shutil.copyfileobj(source, target)
+    members = [*model_files(folder), *(folder / VQVAE_FOLDER / name for name in _OF_VQVAE)]
+    facts = RecognizerFacts(
+        corpus=corpus.name,
+        units=corpus.units,
+        vertical=corpus.vertical,
+        normalization=normalization,
+        files={file.relative_to(folder).as_posix(): file_checksum(file) for file in members},
+    )
+    content = facts.model_dump(mode="json")
+    write_json(folder / MANIFEST, content | {_CHECKSUM: json_checksum(content)})
+    return folder
+
+
+def check_recognizer(folder: Path) -> RecognizerFacts:
+    """Read `recognizer.json`, and make sure that every file it names is there and unchanged.
+
+    Args:
+        folder: Of a whole recogniser.
+
+    Raises:
+        UserError: A file is missing, or not the one that was written.
+
+    Source: ours.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        seen = "an incomplete one" if folder.is_dir() else "no such folder"
+        raise UserError(
+            f"expected the folder of a trained recogniser with {MANIFEST}, saw {seen}: {folder}; {_AGAIN}"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        written = content.pop(_CHECKSUM)
+        _check(path, written, json_checksum(content))
+        facts = RecognizerFacts.model_validate(content)
+    except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"expected {MANIFEST} as training writes it, saw {path} ({reason}); {_AGAIN}"
+        ) from error
+    for name, checksum in facts.files.items():
+        if not (folder / name).is_file():
+            raise UserError(f"expected the file {name} of the recogniser, saw none in {folder}; {_AGAIN}")
+        _check(folder / name, checksum, file_checksum(folder / name))
+    return facts
+
+
+def _check(path: Path, expected: str, seen: str) -> None:
+    if seen != expected:
+        raise UserError(
+            f"expected checksum {expected[:12]}, saw {seen[:12]}: the file {path.name} of {path.parent} was "
+            f"changed or is damaged; {_AGAIN}"
+        )

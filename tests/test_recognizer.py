@@ -1,0 +1,347 @@
+"""The whole recogniser on a tiny model: the evaluation's answers, and folders that are whole or refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_llm import CLASS_NAMES
+
+from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.demo_recordings import DemoConfig, generate_recordings
+from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.ingestion import IngestionConfig, ingest
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.evaluation.answers import answer_clips, model_fingerprint
+from llmar_pipeline.evaluation.config import EvaluationConfig
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.language.instructions import load_instruction
+from llmar_pipeline.language.llm import attach_lora, llm_checksum, load_llm
+from llmar_pipeline.recognizer import Recognizer
+from llmar_pipeline.recognizer_folder import complete_recognizer
+from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.normalization import NormalizationConfig, normalize_store
+from llmar_pipeline.skeletons.sequence import Sequence
+from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
+from llmar_pipeline.vqvae.model import VQVAE
+from llmar_pipeline.vqvae.tokenize import tokenize_clips
+
+NORMALIZATION = NormalizationConfig(fill_gaps=True, center=True, align_view=True, scale_to_body=False)
+NO_AUGMENTATION = AugmentationConfig(min_crop=1, rotation=0, tilt=0, scale=0, noise=0, mirror=False)
+BLOCKED = (
+    "kedro,kedro_datasets,mlflow,pandas,pyarrow,plotly,matplotlib,sklearn,scipy,joblib,omegaconf,geoopt,gguf,"
+    "kedro_viz,jinja2,PIL"
+)
+VARIANTS = {
+    "paper": {},
+    "parts and levels": {"body_parts": True, "residual_levels": 2},
+    "features": {"input": "features"},
+    "all weights tuned": {"method": "full"},
+}
+
+
+def write_vqvae(folder, body, **settings):
+    """Random, its codes placed among its features."""
+    torch.manual_seed(0)
+    config = {"code_dim": 32, "codes": 16, "width": 16, "frames": 16, "stream": "bones", "mmd_weight": 0}
+    model = VQVAE(VQVAEConfig(**config | settings), body)
+    motion = torch.randn(32, 16, body.channels).cumsum(1) / 4
+    model(motion, torch.ones_like(motion, dtype=torch.bool))
+    model.eval().save(folder)
+    return model
+
+
+def write_recognizer(folder, vqvae, llm, corpus, input="codes", method="lora"):
+    """An untrained one whose adapters have some effect."""
+    config = LLMConfig(model=str(llm), precision="float32")
+    base, tokenizer = load_llm(config, folder)
+    torch.manual_seed(1)
+    tuned = attach_lora(base, AdapterConfig(rank=4)) if method == "lora" else base
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name or method == "full":
+            torch.nn.init.normal_(parameter, std=0.2)
+    model = ActionLanguageModel(
+        tuned,
+        tokenizer,
+        VQVAE.load(vqvae).code_embeddings().detach(),
+        load_instruction("recognize"),
+        CLASS_NAMES,
+        config,
+        word_norm=True,
+        input=input,
+    )
+    model.llm_checksum = llm_checksum(config, folder)
+    model.save(folder)
+    return complete_recognizer(folder, vqvae, NORMALIZATION, CorpusFacts.of(corpus))
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Made-up recordings of one and of two persons."""
+    folder = tmp_path_factory.mktemp("recordings")
+    config = DemoConfig(subjects=(1, 3), cameras=(1,), setups=(1,), actions=(8, 59), damaged_files=0)
+    generate_recordings(folder, config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stored(recordings, tmp_path_factory):
+    """The same as the pipelines store them."""
+    folder = tmp_path_factory.mktemp("stored")
+    settings = IngestionConfig(workers=1, max_quarantined_share=0)
+    ingest(CORPORA["ntu60"], recordings, folder / "recordings", settings)
+    return normalize_store(folder / "recordings", folder / "sequences", NORMALIZATION)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def variant(request, stored, tiny_llm_folder, tmp_path_factory):
+    """A recogniser's folder, and whether it reads features."""
+    folder = tmp_path_factory.mktemp("models")
+    settings = dict(VARIANTS[request.param])
+    language = {key: settings.pop(key) for key in ("input", "method") if key in settings}
+    write_vqvae(folder / "vqvae", SequenceStore.open(stored).body, **settings)
+    made = write_recognizer(
+        folder / "recognizer", folder / "vqvae", tiny_llm_folder, CORPORA["ntu60"], **language
+    )
+    return made, "input" in language
+
+
+@pytest.fixture
+def folder(stored, tiny_llm_folder, tmp_path):
+    write_vqvae(tmp_path / "vqvae", SequenceStore.open(stored).body)
+    return write_recognizer(tmp_path / "recognizer", tmp_path / "vqvae", tiny_llm_folder, CORPORA["ntu60"])
+
+
+def test_answers_are_those_of_the_evaluation(variant, recordings, stored, tmp_path):
+    folder, features = variant
+    names = SequenceStore.open(stored).names
+    table = pd.DataFrame({"name": names, "split": "test", "label": 0, "action": CLASS_NAMES[0]})
+    config = TokenizationConfig(readings=0, batch_size=3, seed=0)
+    sentences = tokenize_clips(folder / "vqvae", stored, table, config, NO_AUGMENTATION, features)
+    evaluation = EvaluationConfig(batch_size=3, seed=0, table_rows=1, film_strips=0)
+    predictions = answer_clips(folder, sentences, tmp_path, tmp_path, evaluation).test.set_index("name")
+
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    firsts = set()
+    for name, codes in zip(sentences["name"], sentences["codes"], strict=True):
+        answer = recognizer.predict(recordings / f"{name}.skeleton", top_k=100)
+        row = predictions.loc[name]
+        assert answer.clip == name
+        assert answer.codes == tuple(codes)
+        assert answer.names[0] == row["predicted"]
+        assert sorted(answer.names) == sorted(CLASS_NAMES)
+        assert list(answer.probabilities) == sorted(answer.probabilities, reverse=True)
+        np.testing.assert_allclose(
+            answer.probabilities, [row[f"p:{name}"] for name in answer.names], rtol=0, atol=1e-5
+        )
+        firsts.add((answer.names, answer.codes))
+    assert len(firsts) > 1
+
+
+def test_what_is_printed(folder, recordings, tmp_path):
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    answer = recognizer.predict(str(recordings / "S001C001P001R001A059.skeleton"), top_k=2)
+    lines = str(answer).splitlines()
+    assert lines[0] == "S001C001P001R001A059"
+    assert lines[1] == f"{answer.probabilities[0]:7.1%}  {answer.names[0]}"
+    assert len(lines) == 4
+    assert lines[3] == f"sentence: {answer.sentence}"
+    assert answer.sentence.split()[0] == f"<a{answer.codes[0]}>"
+    assert (recognizer.body.topology.name, recognizer.class_names) == ("ntu25", CLASS_NAMES)
+
+
+def test_a_file_of_any_name_a_sequence_and_an_array_are_one(folder, recordings, tmp_path):
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    file = recordings / "S001C001P001R001A059.skeleton"
+    shutil.copyfile(file, tmp_path / "my own.skeleton")
+    known = recognizer.predict(file)
+    sequence = CORPORA["ntu60"].load(file)
+    padded = np.concatenate(
+        [sequence.data, np.full((2 - len(sequence.data), *sequence.data.shape[1:]), np.nan)]
+    )
+    for recording in (tmp_path / "my own.skeleton", sequence, sequence.data, padded):
+        answer = recognizer.predict(recording)
+        assert (answer.names, answer.probabilities) == (known.names, known.probabilities)
+        assert answer.codes == known.codes
+    assert recognizer.predict(sequence.data).clip == "array"
+
+
+def test_other_classes_replace_the_list(folder, recordings, tmp_path):
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    file = recordings / "S001C001P001R001A059.skeleton"
+    answer = recognizer.predict(file, classes=["jump", "throw", "fall"])
+    assert sorted(answer.names) == ["fall", "jump", "throw"]
+    assert sum(answer.probabilities) == pytest.approx(1)
+    everything = recognizer.predict(file, top_k=99)
+    assert len(everything.names) == len(CLASS_NAMES)
+    assert sum(everything.probabilities) == pytest.approx(1)
+    for mistake in ({"classes": "throw"}, {"top_k": 0}):
+        with pytest.raises(UserError, match="expected classes as a list of names and top_k from 1 on"):
+            recognizer.predict(file, **mistake)
+    with pytest.raises(UserError, match="at least one class name"):
+        recognizer.predict(file, classes=[])
+
+
+@pytest.mark.parametrize(
+    ("data", "seen"),
+    [
+        (
+            np.ones((1, 9, 20, 3), np.float32),
+            r"a recording of ntu25 .*2 persons at most, saw \[1, 9, 20, 3\]",
+        ),
+        (np.ones((3, 9, 25, 3), np.float32), r"at most, saw \[3, 9, 25, 3\]"),
+        (np.ones((9, 25, 3), np.float32), "array .person, frame, joint, coordinate."),
+        (np.full((1, 9, 25, 3), np.nan, np.float32), "not all missing"),
+        (np.full((1, 9, 25, 3), np.inf), "coordinates that are numbers"),
+        ("no such file.skeleton", "expected a readable file, saw No such file"),
+        ("recording.npz", r"a recording of ntu60 \(\*.skeleton\), saw \*.npz"),
+    ],
+)
+def test_what_cannot_be_recognised(folder, tmp_path, data, seen):
+    with pytest.raises(UserError, match=seen) as caught:
+        Recognizer.load(folder, cache=tmp_path).predict(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_users_own_recordings_are_read_as_their_folder_said(tiny_llm_folder, tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    rng = np.random.default_rng(0)
+    keypoints = rng.uniform(0, 400, (2, 9, 17, 2)).round(3)
+    np.savez(raw / "a.npz", keypoints=keypoints)
+    rows = [
+        f"{frame},{person},{joint},{x},{y}"
+        for (person, frame, joint), (x, y) in zip(np.ndindex(2, 9, 17), keypoints.reshape(-1, 2), strict=True)
+    ]
+    (tmp_path / "b.csv").write_text("\n".join(["frame,person,joint,x,y", *rows]))
+    (raw / "corpus.yml").write_text("{layout: coco17, units: pixels, classes: [sit, stand], persons: 3}")
+    (raw / "clips.csv").write_text("file,action\na.npz,sit\n")
+    corpus = CORPORA["custom"].open(raw)
+    settings = IngestionConfig(workers=1, max_quarantined_share=0)
+    ingest(corpus, raw, tmp_path / "recordings", settings)
+    stored = normalize_store(tmp_path / "recordings", tmp_path / "sequences", NORMALIZATION)
+    write_vqvae(tmp_path / "vqvae", SequenceStore.open(stored).body)
+    table = pd.DataFrame({"name": ["a"], "split": "test", "label": 0, "action": "sit"})
+    expected = tokenize_clips(
+        tmp_path / "vqvae", stored, table, TokenizationConfig(readings=0), NO_AUGMENTATION
+    )["codes"][0]
+    folder = write_recognizer(tmp_path / "recognizer", tmp_path / "vqvae", tiny_llm_folder, corpus)
+    shutil.move(raw / "a.npz", tmp_path / "a.npz")
+    shutil.rmtree(raw)
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    for file in ("a.npz", "b.csv"):
+        assert recognizer.predict(tmp_path / file).codes == tuple(expected)
+
+
+FILES = [
+    "action_tokens.safetensors",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "language_model.json",
+    "vqvae/config.json",
+    "vqvae/model.safetensors",
+]
+
+
+def test_the_folder_names_its_files(folder):
+    assert sorted(json.loads((folder / "recognizer.json").read_text())["files"]) == FILES
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found - {"README.md"} == {*FILES, "recognizer.json"}
+
+
+@pytest.mark.parametrize("name", [*FILES, "recognizer.json"])
+def test_a_missing_or_altered_part_is_refused_by_name(folder, tmp_path, name):
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{Path(name).name}.*run `kedro run --pipeline=stage2`") as caught:
+        Recognizer.load(folder, cache=tmp_path)
+    assert "\n" not in str(caught.value)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=rf"{name}.* saw (none|an incomplete one).*{folder}") as caught:
+        Recognizer.load(folder, cache=tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="saw no such folder"):
+        Recognizer.load(folder / "nowhere", cache=tmp_path)
+
+
+def test_an_edited_setting_is_refused(folder, tmp_path):
+    manifest = folder / "recognizer.json"
+    manifest.write_text(manifest.read_text().replace('"center": true', '"center": false'))
+    with pytest.raises(UserError, match=r"expected checksum \w+, saw \w+: the file recognizer\.json of "):
+        Recognizer.load(folder, cache=tmp_path)
+
+
+def test_another_language_model_is_refused_and_one_that_moved_is_found(folder, tmp_path, tiny_llm_folder):
+    moved = shutil.copytree(tiny_llm_folder, tmp_path / "moved")
+    settings = folder / "language_model.json"
+    settings.write_text(settings.read_text().replace(str(tiny_llm_folder), str(tmp_path / "gone")))
+    facts = CorpusFacts.of(CORPORA["ntu60"])
+    complete_recognizer(folder, tmp_path / "vqvae", NORMALIZATION, facts)
+    with pytest.raises(UserError, match=f"saw nothing at {tmp_path / 'gone'}"):
+        Recognizer.load(folder, cache=tmp_path)
+    Recognizer.load(folder, llm=str(moved), cache=tmp_path)
+    config = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))
+    with pytest.raises(UserError, match=f"another checksum.* at llm.model={moved}"):
+        Recognizer.load(folder, llm=str(moved), cache=tmp_path)
+
+
+def test_what_is_added_later_is_no_part_of_the_fingerprint(folder, tmp_path):
+    model = ActionLanguageModel.load(folder, tmp_path)
+    before = model_fingerprint(folder, model)
+    assert set(before) >= {"adapter_model.safetensors", "language_model.json", "adapter_config.json"}
+    assert "recognizer.json" not in before
+    (folder / "thresholds.json").write_text("{}")
+    (folder / "enrolled.safetensors").write_bytes(b"")
+    assert model_fingerprint(folder, model) == before
+    Recognizer.load(folder, cache=tmp_path)
+
+
+def test_a_folder_whose_model_is_written_anew_is_not_whole(folder, tmp_path):
+    ActionLanguageModel.load(folder, tmp_path).save(folder)
+    with pytest.raises(UserError, match=r"with recognizer\.json, saw an incomplete one"):
+        Recognizer.load(folder, cache=tmp_path)
+
+
+def test_it_needs_neither_kedro_nor_pandas_nor_plots(folder, recordings, tmp_path):
+    elsewhere = tmp_path / "empty"
+    elsewhere.mkdir()
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from llmar_pipeline.recognizer import Recognizer\n"
+        f"r = Recognizer.load({str(folder)!r}, cache={str(tmp_path)!r})\n"
+        f"print(r.predict({str(recordings / 'S001C001P001R001A059.skeleton')!r}))\n"
+        f"loaded = {{name.partition('.')[0] for name in sys.modules}} & set({BLOCKED.split(',')!r})\n"
+        "print('loaded:', sorted(loaded))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("without_packages.py"), BLOCKED, program],
+        cwd=elsewhere,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = Recognizer.load(folder, cache=tmp_path).predict(recordings / "S001C001P001R001A059.skeleton")
+    assert done.stdout == f"{answer}\nloaded: []\n"
+    assert not list(elsewhere.iterdir())
+
+
+def test_sequences_that_the_pipelines_normalise_alike(folder, recordings, stored, tmp_path):
+    """A recording with an absent second person is stored padded, and normalised without."""
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    sequence = CORPORA["ntu60"].load(recordings / "S001C001P001R001A008.skeleton")
+    absent = np.concatenate([sequence.data, np.full_like(sequence.data, np.nan)])[:2]
+    assert recognizer.predict(Sequence("a", absent)).codes == recognizer.predict(sequence).codes
