@@ -105,7 +105,12 @@ def test_the_scripts(text, project, document):
 
 
 def test_make_clean_spares_recordings_environment_and_language_model(project, tmp_path):
-    kept = ["data/01_raw/nwucla/a01.json", "data/06_models/llm/smollm2/config.json", ".venv/bin/python"]
+    kept = [
+        "data/README.md",
+        "data/01_raw/nwucla/a01.json",
+        "data/06_models/llm/smollm2/config.json",
+        ".venv/bin/python",
+    ]
     gone = [
         "data/01_raw/demo/a.skeleton",
         "data/04_feature/x",
