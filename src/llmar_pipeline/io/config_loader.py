@@ -186,7 +186,7 @@ def _unpacked(archive: Path) -> str:
         return str(min(Path(folder).rglob("base")).parent)
     except (shutil.ReadError, ValueError) as error:
         raise UserError(
-            f"--conf-source={archive}: expected a folder with 'base' in it, or an archive (tar.gz or zip) of one"
+            f"--conf-source={archive}: expected a folder with 'base' in it, or one as tar.gz or zip"
         ) from error
 
 
