@@ -40,7 +40,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 $(DEV): $(READY)
-	$(PIP) --editable '.[qlora,dev]'
+	$(PIP) --editable '.[qlora,dev,docs]'
 	@touch $(DEV)
 
 $(VIZ): $(READY)
@@ -96,8 +96,9 @@ viz: $(VIZ)                        ## the pipelines in the browser
 ui: $(READY)                         ## the tracked runs in the browser
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --workers 1
 
-docs:                                ## where to read
-	@ls README.md docs/*.md
+docs: $(SITE)                        ## the documentation as a static site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 clean:                               ## remove what runs have written; recordings of yours and the environment stay
 	rm -rf data/01_raw/demo data/0[2-5]* data/0[78]* mlflow.db mlruns mlartifacts .viz
