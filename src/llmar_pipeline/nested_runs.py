@@ -48,7 +48,7 @@ def kedro_run(
         UserError: the run failed; its last lines are shown.
     """
     joined = ",".join(f"{key}={value}" for key, value in leaves(params).items())
-    command = [*(sys.executable, "-m", "kedro", "run"), f"--conf-source={conf_source}"]
+    command = [*(sys.executable, "-m", "llmar_pipeline", "run"), f"--conf-source={conf_source}"]
     command += [f"--pipelines={pipelines}", f"--params={joined}", *([f"--env={env}"] if env else [])]
     done = subprocess.run(
         command,

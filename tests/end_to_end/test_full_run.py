@@ -4,15 +4,21 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
+from nbclient import NotebookClient
 
 from llmar_pipeline.pipeline_registry import stages
 from llmar_pipeline.recognizer import Recognizer
 
 pytestmark = pytest.mark.slow
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+SHOWN = {"execute_result", "display_data", "stream"}
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +167,38 @@ def test_mlflow_keeps_the_run(workplace, full_run):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, curve)]
         assert steps == list(range(1, 13)), curve  # a checkpoint, and with it a record, each step
     assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+
+
+@pytest.fixture(scope="module")
+def kernel(workplace, project):
+    """One for all notebooks, which spares imports; each gets it empty."""
+    client = NotebookClient(
+        nbformat.v4.new_notebook(),
+        timeout=120,
+        kernel_name="python3",
+        resources={"metadata": {"path": project}},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in workplace.environment().items():
+            patch.setenv(key, value)
+        with client.setup_kernel():
+            yield client
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_the_notebooks_show_something_in_every_cell(workplace, full_run, project, kernel, file):
+    notebook = nbformat.read(file, as_version=4)
+    place = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    params = {"size": "tiny", "data_dir": str(workplace.folder / "data")}
+    chosen = f"PROJECT, PARAMS, CONF = {str(project)!r}, {params!r}, {str(workplace.conf)!r}"
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(chosen))
+    notebook.cells.append(nbformat.v4.new_code_cell("%reset -f"))
+    kernel.nb = notebook
+    for index, cell in enumerate(notebook.cells):
+        kernel.execute_cell(cell, index)
+    for cell in notebook.cells[place + 3 : -1]:
+        if cell.cell_type == "code":
+            assert {output.output_type for output in cell.outputs} & SHOWN, cell.source
 
 
 def test_the_stages_one_after_the_other(workplace):

@@ -15,10 +15,13 @@ from llmar_pipeline.protocols import protocol_loaders
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/*.md")))]
+DOCUMENTS = [
+    *("README.md", "CONTRIBUTING.md", "data/README.md", "notebooks/README.md"),
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/*.md"))),
+]
 RESULTS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("benchmarks/results/*.md"))]
 BLOCK = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-KEDROS_OWN = {"viz", "registry", "catalog", "ipython", "jupyter", "info"}
+KEDROS_OWN = {"viz", "registry", "catalog", "ipython", "jupyter", "info", "package"}
 
 
 def commands(text: str, program: str) -> list[list[str]]:
@@ -99,13 +102,22 @@ def test_the_make_targets(text, project, document):
 @pytest.mark.parametrize("document", DOCUMENTS + RESULTS)
 def test_the_scripts(text, project, document):
     for script, *options in commands(text(document), "python"):
+        if script == "-m":
+            assert options[0] == "llmar_pipeline"
+            assert {*options[1:2]} <= set(cli.commands)
+            continue
         source = (project / script).read_text(encoding="utf-8")
         for option in options:
             assert not option.startswith("--") or f'"{option}"' in source, (script, option)
 
 
 def test_make_clean_spares_recordings_environment_and_language_model(project, tmp_path):
-    kept = ["data/01_raw/nwucla/a01.json", "data/06_models/llm/smollm2/config.json", ".venv/bin/python"]
+    kept = [
+        "data/README.md",
+        "data/01_raw/nwucla/a01.json",
+        "data/06_models/llm/smollm2/config.json",
+        ".venv/bin/python",
+    ]
     gone = [
         "data/01_raw/demo/a.skeleton",
         "data/04_feature/x",
@@ -153,7 +165,14 @@ def test_a_program_that_is_no_new_python_is_named(project, tmp_path, version, se
 
 @pytest.mark.parametrize(
     ("target", "extras"),
-    [("demo", set()), ("setup", set()), ("test", {"qlora,dev"}), ("lint", {"qlora,dev"}), ("viz", {"viz"})],
+    [
+        ("demo", set()),
+        ("setup", set()),
+        ("test", {"qlora,dev,docs"}),
+        ("lint", {"qlora,dev,docs"}),
+        ("viz", {"viz"}),
+        ("docs", {"docs"}),
+    ],
 )
 def test_each_target_installs_what_it_needs(project, tmp_path, target, extras):
     for file in ("Makefile", "pyproject.toml", "constraints.txt"):

@@ -131,3 +131,26 @@ def test_one_folder_under_several_names_is_one_folder(conf, tmp_path, monkeypatc
 
 def test_two_environments_may_share_their_raw_files(conf):
     assert load(conf, "smarthome2d", data_dir="/d")["globals"]["raw_dir"] == "/d/01_raw/smarthome"
+
+
+@pytest.mark.parametrize("kind", ["gztar", "zip"])
+def test_an_archive_of_the_configuration_is_as_good_as_the_folder(conf, tmp_path, kind):
+    archive = shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path, "conf")
+    chosen = {"env": "nwucla", "size": "laptop", "experiment": "euclidean"}
+    packed, folder = load(archive, **chosen), load(conf, **chosen)
+    for key in ("parameters", "catalog", "globals", "mlflow"):
+        assert packed[key] == folder[key]
+    with pytest.raises(UserError, match="unknown environment 'x': choose one of custom, demo"):
+        load(archive, "x")
+
+
+def test_no_configuration_and_what_is_none_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"there is no configuration .*conf: .*--conf-source="):
+        load(tmp_path / "conf")
+    (tmp_path / "conf.tar.gz").write_text("no archive")
+    with pytest.raises(UserError, match=r"conf\.tar\.gz: expected a folder, or an archive"):
+        load(tmp_path / "conf.tar.gz")
+    (tmp_path / "sub").mkdir()
+    other = shutil.make_archive(str(tmp_path / "other"), "gztar", tmp_path, "sub")
+    with pytest.raises(UserError, match="with 'base' in it"):
+        load(other)

@@ -1,7 +1,12 @@
 """Configuration in one stack: base, environment, size, experiment, command line, each over the one before."""
 
+import atexit
+import functools
 import hashlib
 import json
+import shutil
+import tarfile
+import tempfile
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -66,6 +71,7 @@ class StackedConfigLoader(OmegaConfigLoader):
         runtime_params: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
+        conf_source = _folder(str(conf_source))
         environments = sorted(
             p.name for p in Path(conf_source).iterdir() if p.is_dir() and p.name not in NOT_ENVIRONMENTS
         )
@@ -149,6 +155,39 @@ class StackedConfigLoader(OmegaConfigLoader):
         except OmegaConfBaseException as error:
             raise UserError(f"configuration cannot be resolved: {str(error).splitlines()[0]}") from error
         return dict(resolved)  # type: ignore[arg-type]
+
+
+def _folder(conf_source: str) -> str:
+    """The folder of a configuration, which may come as an archive of `kedro package`."""
+    source = Path(conf_source)
+    if source.is_dir():
+        return conf_source
+    if source.is_file():
+        return _unpacked(source)
+    raise UserError(
+        f"there is no configuration {source}: go to the project's folder, or name a folder or an archive of "
+        "`kedro package` with --conf-source="
+    )
+
+
+@functools.cache
+def _unpacked(archive: Path) -> str:
+    """The folder in an archive, unpacked until this process ends.
+
+    Kedro reads archives in place, but knows nothing of sizes and experiments in them.
+    """
+    folder = tempfile.mkdtemp(prefix="llmar-conf-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        if archive.suffix == ".zip" or not hasattr(tarfile, "data_filter"):  # which came with Python 3.11.4
+            shutil.unpack_archive(archive, folder)
+        else:
+            shutil.unpack_archive(archive, folder, filter="data")
+        return str(min(Path(folder).rglob("base")).parent)
+    except (shutil.ReadError, ValueError) as error:
+        raise UserError(
+            f"--conf-source={archive}: expected a folder with 'base' in it, or one as tar.gz or zip"
+        ) from error
 
 
 def _check_choice(kind: str, seen: Any, choices: Iterable[str], flag: str) -> None:
