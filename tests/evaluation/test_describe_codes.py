@@ -9,7 +9,7 @@ from PIL import Image
 
 from llmar_pipeline.evaluation import code_description
 from llmar_pipeline.evaluation.code_description import describe_codes
-from llmar_pipeline.skeletons.topology import KINECT20
+from llmar_pipeline.skeletons.topology import KINECT20, Body
 from llmar_pipeline.vqvae import tokenize
 
 
@@ -31,7 +31,7 @@ def reconstructed(monkeypatch) -> list[list[str]]:
     monkeypatch.setattr(
         code_description,
         "SequenceStore",
-        SimpleNamespace(open=lambda folder: SimpleNamespace(topology=KINECT20)),
+        SimpleNamespace(open=lambda folder: SimpleNamespace(body=Body(KINECT20, 1))),
     )
     return asked
 
