@@ -128,12 +128,12 @@ def train_lora(
         tuned,
         tokenizer,
         codebook,
-        text,
-        class_names,
-        llm_config,
-        adapter.action_tokens,
-        adapter.word_norm,
-        adapter.input,
+        instruction=text,
+        class_names=class_names,
+        config=llm_config,
+        action_tokens=adapter.action_tokens,
+        word_norm=adapter.word_norm,
+        input=adapter.input,
     )
     if model.device.type == "cpu":
         # There the backward pass of torch's own attention takes four times as long in bfloat16.

@@ -1,6 +1,7 @@
 """Several processes, one a GPU (or one a few cores), that train one model together."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from llmar_pipeline.training import processes
 
 
 def train_and_save(
-    train: Callable[..., tuple[Any, list[dict[str, float]]]], folder: Path, *arguments: Any
+    train: Callable[..., tuple[Any, list[dict[str, float]]]], folder: Path, *arguments: Any, **settings: Any
 ) -> list[dict[str, float]]:
     """Train in one of possibly several processes; the first one saves the model.
 
@@ -22,17 +23,18 @@ def train_and_save(
             history.
         folder: where the model is written.
         *arguments: of `train`.
+        **settings: of `train`.
 
     Returns:
         The log history.
     """
-    model, history = train(*arguments, model_folder=folder)
+    model, history = train(*arguments, **settings, model_folder=folder)
     if processes.first():
         model.save(folder)
     return history
 
 
-def launch(function: Callable[..., Any], number: int, *arguments: Any) -> Any:
+def launch(function: Callable[..., Any], number: int, *arguments: Any, **settings: Any) -> Any:
     """Call a function in so many new processes of one process group, which share the processor's threads.
 
     Each finds its rank in the environment, where accelerate looks for it. With one process the function is
@@ -41,7 +43,8 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any) -> Any:
     Args:
         function: importable by name; its last act should be to write what it made.
         number: of processes.
-        *arguments: picklable.
+        *arguments: of the function, picklable.
+        **settings: of the function, picklable.
 
     Returns:
         What the function returned in the first process.
@@ -53,7 +56,7 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any) -> Any:
     Source: torch's elastic launcher (torchrun).
     """
     if number == 1:
-        return function(*arguments)
+        return function(*arguments, **settings)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -66,10 +69,15 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any) -> Any:
     )
     try:
         with machine.shared_by(number):
-            return elastic_launch(config, function)(*arguments)[0]
+            return elastic_launch(config, _call)(partial(function, *arguments, **settings))[0]
     except ChildFailedError as error:
         message = error.get_first_failure()[1].message
         text = message["message"] if isinstance(message, dict) else message
         if text.startswith("UserError: "):
             raise UserError(text.removeprefix("UserError: ")) from error
         raise
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    """What runs in each process; the launcher takes no keywords and wants a name."""
+    return function()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import write_json
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.vqvae import layers, losses
 from llmar_pipeline.vqvae.ball import at_least_float32
@@ -270,8 +271,7 @@ class VQVAE(nn.Module):
             "classes": self.classes,
             "config": self.settings.model_dump(),
         }
-        (folder / "config.json.tmp").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        os.replace(folder / "config.json.tmp", folder / "config.json")
+        write_json(folder / "config.json", settings)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -308,15 +308,15 @@ class VQVAE(nn.Module):
 
 def _codebook(config: VQVAEConfig) -> Codebook:
     return Codebook(
-        config.codes,
-        config.code_dim,
-        config.geometry,
-        config.curvature,
-        config.initialisation,
-        config.codebook_update,
-        config.reset_dead_codes,
-        config.usage_decay,
-        config.dead_below,
+        codes=config.codes,
+        code_dim=config.code_dim,
+        geometry=config.geometry,
+        curvature=config.curvature,
+        initialisation=config.initialisation,
+        update=config.codebook_update,
+        reset_dead_codes=config.reset_dead_codes,
+        usage_decay=config.usage_decay,
+        dead_below=config.dead_below,
     )
 
 
