@@ -286,6 +286,7 @@ def _codebook(config: VQVAEConfig) -> Codebook:
         config.code_dim,
         config.geometry,
         config.curvature,
+        config.codes_as,
         config.initialisation,
         config.codebook_update,
         config.reset_dead_codes,
