@@ -245,6 +245,8 @@ def riemannian_adam(
         if parameter.requires_grad:
             decays = name in decayed and not _on_manifold(parameter)
             (shrinking if decays else plain).append(parameter)
+            if _on_manifold(parameter):  # the curvature is a tensor, and no part of the model
+                parameter.manifold.to(parameter.device)  # type: ignore[attr-defined]
     groups = [{"params": shrinking, "decay": config.weight_decay}, {"params": plain, "decay": 0.0}]
     optimizer: torch.optim.Optimizer = RiemannianAdam(
         groups, lr=config.learning_rate, betas=config.adam_betas, eps=epsilon
