@@ -35,6 +35,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "body_parts": {"vqvae.body_parts": True},
     "supervised": {"vqvae.auxiliary": "class"},
     "text_aligned": {"vqvae.auxiliary": "text"},
+    "ball": {"vqvae.codes_as": "ball"},
 }
 """What each experiment changes in the paper's method."""
 

@@ -135,13 +135,24 @@ def test_the_codes_of_a_time_step(written, experiment, codes):
 
 @pytest.mark.parametrize(
     ("experiment", "geometry", "plane"),
-    [("llm_ar", "hyperbolic", "Poincaré disc"), ("euclidean", "euclidean", "Euclidean plane")],
+    [
+        ("llm_ar", "hyperbolic", "Poincaré disc"),
+        ("ball", "hyperbolic", "Poincaré disc"),
+        ("euclidean", "euclidean", "Euclidean plane"),
+    ],
 )
 def test_the_geometry_of_the_codes(written, experiment, geometry, plane):
     settings = json.loads(written(experiment, "06_models", "vqvae/config.json").read_text())
     assert settings["config"]["geometry"] == geometry
     drawn = json.loads(written(experiment, "08_reporting", "code_map.json").read_text())
     assert drawn["layout"]["title"]["text"].startswith(plane)
+
+
+@pytest.mark.parametrize(("experiment", "kept"), [("llm_ar", "tangent"), ("ball", "points")])
+def test_what_the_codes_are_kept_as(written, experiment, kept):
+    weights = load_file(written(experiment, "06_models", "vqvae/model.safetensors"))
+    names = {name.rsplit(".", 1)[1] for name in weights if name.startswith("quantizer.")}
+    assert names & {"tangent", "points"} == {kept}
 
 
 @pytest.mark.parametrize(("experiment", "adapters"), [("llm_ar", True), ("full_tuning", False)])

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from geoopt import ManifoldParameter, PoincareBall
 from tiny_training import schedule
 from torch import nn
 
@@ -34,6 +35,20 @@ class Regression(nn.Module):
         return {"loss": error.square().mean(), "bias": error.mean()}
 
 
+class OnTheBall(Regression):
+    """Part of what is trained are points of geoopt's Poincare ball."""
+
+    def __init__(self):
+        super().__init__()
+        ball = PoincareBall()
+        self.points = ManifoldParameter(ball.expmap0(torch.randn(2, 3)), ball)
+
+    def forward(self, x, y):
+        outputs = super().forward(x, y)
+        outputs["gap"] = (self.points.manifold.logmap0(self.points) - x.mean(0)).square().sum()
+        return outputs | {"loss": outputs["loss"] + outputs["gap"]}
+
+
 def read(index, rng):
     x = torch.from_numpy(rng.normal(index, 1, 3).astype(np.float32))
     return {"x": x, "y": x.sum()}
@@ -47,22 +62,29 @@ def weights(model):
     return {k: v.clone() for k, v in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("log_every", [1, 2])
-def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(log_every, tmp_path):
+def groups_of(folder):
+    """The groups of the optimiser in the newest checkpoint; those of geoopt's name when they stabilise."""
+    state = torch.load(latest_checkpoint(folder) / "optimizer.pt", weights_only=True)
+    return state["param_groups"]
+
+
+@pytest.mark.parametrize(("model", "log_every"), [(Regression, 1), (Regression, 2), (OnTheBall, 1)])
+def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(model, log_every, tmp_path):
     settings = schedule(log_every=log_every)
-    whole = Regression()
+    whole = model()
     history = train(whole, stream(settings), settings, tmp_path / "whole", {"a": 1})
 
-    stopped = Regression()
+    stopped = model()
     stopped.stop_at = 5 * settings.batch_size  # dies in step 6; the last checkpoint is step 3
     with pytest.raises(KeyboardInterrupt):
         train(stopped, stream(settings), settings, tmp_path / "killed", {"a": 1})
     assert latest_checkpoint(tmp_path / "killed").name == "checkpoint-3"
-    continued = Regression()
+    continued = model()
     continued_history = train(continued, stream(settings), settings, tmp_path / "killed", {"a": 1})
 
     expected = weights(whole)
-    assert not torch.equal(expected["trained.weight"], weights(Regression())["trained.weight"])
+    assert not torch.equal(expected["trained.weight"], weights(model())["trained.weight"])
+    assert ("points" in expected) == any("stabilize" in g for g in groups_of(tmp_path / "whole"))
     for name, tensor in weights(continued).items():
         assert torch.equal(tensor, expected[name]), name
     logged = [{k: record[k] for k in ("step", "loss", "bias")} for record in history]

@@ -65,8 +65,9 @@ def settings_of(number_of_processes, config, folder, sequences):
     [
         {"residual_levels": 2, "auxiliary": "class"},
         {"body_parts": True, "codebook_update": "ema", "initialisation": "kmeans", "auxiliary": "text"},
+        {"codes_as": "ball", "auxiliary": "class"},
     ],
-    ids=["gradient", "ema"],
+    ids=["gradient", "ema", "ball"],
 )
 def test_the_same_losses_and_weights(changes, sequences, tmp_path):
     small = {"code_dim": 16, "codes": 8, "width": 16, "frames": 32, "mmd_words": 32}

@@ -25,6 +25,7 @@ def test_the_papers_values():
         {"curvature": -1.0},
         {"curvature": float("inf")},
         {"geometry": "spherical"},
+        {"codes_as": "sphere"},
         {"usage_decay": 1.0},
         {"downsamplings": -1},
         {"commitment_weight": -0.1},
@@ -35,6 +36,12 @@ def test_the_papers_values():
 def test_refuses(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         VQVAEConfig(**{**LLAMA_13B, **wrong})
+
+
+def test_only_the_hyperbolic_geometry_has_points_of_the_ball():
+    assert VQVAEConfig(**LLAMA_13B, codes_as="ball").geometry == "hyperbolic"
+    with pytest.raises(ValidationError, match=r"codes_as=ball needs geometry=hyperbolic.*euclidean"):
+        VQVAEConfig(**LLAMA_13B, codes_as="ball", geometry="euclidean")
 
 
 def test_is_frozen_and_survives_json():

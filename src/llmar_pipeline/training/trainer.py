@@ -56,6 +56,14 @@ class ResumableTrainer(Trainer):
         on_device = super()._prepare_inputs(inputs)
         return self._prepare(on_device) if self._prepare else on_device
 
+    def create_optimizer(self, model: Any = None) -> Any:
+        """AdamW; for a model that keeps points of a manifold, geoopt's Riemannian Adam."""
+        trained: Any = self.model if model is None else model
+        if self.optimizer is None and any(map(_on_manifold, trained.parameters())):
+            decayed = self.get_decay_parameter_names(trained)
+            self.optimizer = riemannian_adam(trained, decayed, self._config, self.args.adam_epsilon)
+        return super().create_optimizer(model)
+
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Learning-rate schedule of `TrainingConfig.learning_rate_factor`."""
         if self.lr_scheduler is None:
@@ -208,6 +216,61 @@ def train(
         trainer.add_callback(bar)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return [record for record in trainer.state.log_history if "loss" in record]
+
+
+def riemannian_adam(
+    model: nn.Module, decayed: list[str], config: TrainingConfig, epsilon: float
+) -> torch.optim.Optimizer:
+    """Riemannian Adam for points of manifolds, AdamW for all other parameters, as one optimiser.
+
+    A point's step is as long as the learning rate in the manifold's metric, whatever the number of its
+    coordinates; weight decay would pull points to the origin of their coordinates, and leaves them alone.
+
+    Args:
+        model: Some of its parameters are `geoopt.ManifoldParameter`.
+        decayed: Names of the parameters that weight decay applies to; points among them are skipped.
+        config: Rate, betas and weight decay.
+        epsilon: Added to the denominator.
+
+    Returns:
+        The optimiser; one that its saved state is loaded into goes on to the last bit.
+
+    Source: Becigneul and Ganea 2019, as geoopt has it, whose steps end on the manifold without `stabilize`;
+    AdamW: Loshchilov and Hutter 2019.
+    """
+    from geoopt.optim import RiemannianAdam  # its import takes seconds
+
+    plain, shrinking = list[nn.Parameter](), list[nn.Parameter]()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decays = name in decayed and not _on_manifold(parameter)
+            (shrinking if decays else plain).append(parameter)
+            if _on_manifold(parameter):  # the curvature is a tensor, and no part of the model
+                parameter.manifold.to(parameter.device)  # type: ignore[attr-defined]
+    groups = [{"params": shrinking, "decay": config.weight_decay}, {"params": plain, "decay": 0.0}]
+    optimizer: torch.optim.Optimizer = RiemannianAdam(
+        groups, lr=config.learning_rate, betas=config.adam_betas, eps=epsilon
+    )
+
+    @torch.no_grad()
+    def decay(*_: Any) -> None:
+        """As AdamW: geoopt's `weight_decay` is that of Adam, which goes through the moments."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"] if group["decay"] else []:
+                parameter.mul_(1 - group["lr"] * group["decay"])
+
+    def count_in_integers(*_: Any) -> None:
+        """Loading makes float32 tensors of the step counters: other last digits than in an unbroken run."""
+        for state in optimizer.state.values():
+            state["step"] = int(state["step"])
+
+    optimizer.register_step_pre_hook(decay)
+    optimizer.register_load_state_dict_post_hook(count_in_integers)
+    return optimizer
+
+
+def _on_manifold(parameter: nn.Parameter) -> bool:
+    return hasattr(parameter, "manifold")  # asked so, geoopt need not be imported
 
 
 def _scalars(outputs: Any) -> dict[str, Tensor]:

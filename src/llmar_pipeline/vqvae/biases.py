@@ -70,7 +70,7 @@ class HumanBiases(nn.Module):
             if self.words is not None:
                 drawn = torch.randint(len(self.words), (settings.mmd_words,)).to(self.words.device)
                 distance = losses.mmd(
-                    entry.codebook.tangent, self.words[drawn], self.bandwidths, self.word_term
+                    entry.codebook.embeddings(), self.words[drawn], self.bandwidths, self.word_term
                 )
                 terms.setdefault("mmd_loss", []).append(distance)
         return {name: torch.stack(values).mean() for name, values in terms.items()}

@@ -1,7 +1,7 @@
 """The codebook of learnable tokens, hyperbolic or Euclidean."""
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,18 @@ from llmar_pipeline.vqvae.losses import zipf_loss
 
 
 class Codebook(nn.Module):
-    """U codes, kept as tangent vectors at the origin of the Poincare ball.
+    """U codes, kept as tangent vectors at the origin of the Poincare ball, or as points of the ball.
 
-    The hyperbolic codes of the paper are exp0(tangent). Kept this way, the H-to-E projection (Eq. 10) is the
-    identity, a code is at once a word embedding, and plain AdamW trains it; the geometry acts where the
-    paper needs it, in the distance. With the Euclidean geometry the same vectors are compared by the
-    Euclidean distance.
+    The hyperbolic codes of the paper are exp0(tangent). Kept as tangent vectors, the H-to-E projection
+    (Eq. 10) is the identity, a code is at once a word embedding, and plain AdamW trains it; the geometry acts
+    where the paper needs it, in the distance. With the Euclidean geometry the same vectors are compared by
+    the Euclidean distance.
+
+    Kept as points, the codes are the paper's c^H in ball coordinates, a parameter on geoopt's Poincare ball
+    that its Riemannian Adam trains. Whoever reads codes gets them log-mapped (`embeddings`), and what is
+    written into the codebook (starts, restarts, "ema") passes exp0, so nothing else changes. geoopt keeps
+    float32 points within 1 - 4e-3 of the ball's radius: tangent norms end at 3.1 / sqrt(c), where those of
+    features and of tangent vectors have no end.
 
     While training, call `refresh` before and `count` after a batch is quantised. What they learn lies in
     buffers and is saved with the weights, so a resumed run goes on where it stopped. Under several processes
@@ -28,6 +34,7 @@ class Codebook(nn.Module):
         code_dim: du, the length of a code.
         geometry: "hyperbolic" or "euclidean".
         curvature: c of the ball, without effect in the Euclidean geometry.
+        codes_as: "tangent" or "ball", which needs the hyperbolic geometry.
         initialisation: Where the codes start: "random", at features of the first batch ("data"), or at the
             centres of their clusters ("kmeans").
         update: "gradient", by the losses alone, or "ema": codes also follow the mean of their features.
@@ -35,9 +42,11 @@ class Codebook(nn.Module):
         usage_decay: Of the moving averages (usage, and the codes themselves under "ema"), between 0 and 1.
         dead_below: Usage under which a code is dead, as a multiple of the even share 1 / U.
 
-    Source: Sec. 3.1 of the paper; initialisation and reset: lineage.
+    Source: Sec. 3.1 of the paper; "tangent" is ours; initialisation and reset: lineage.
     """
 
+    tangent: nn.Parameter  # [U, du] under "tangent"
+    points: Any  # [U, du] under "ball", a geoopt.ManifoldParameter
     usage: Tensor  # [U] moving average of each code's share of the tokens, times U; a restart sets it to 1
     share: Tensor  # [U] the same without restarts
     initialised: Tensor  # [] whether the codes have taken their place among the features
@@ -49,6 +58,7 @@ class Codebook(nn.Module):
         code_dim: int,
         geometry: Literal["hyperbolic", "euclidean"] = "hyperbolic",
         curvature: float = 1.0,
+        codes_as: Literal["tangent", "ball"] = "tangent",
         initialisation: Literal["random", "data", "kmeans"] = "data",
         update: Literal["gradient", "ema"] = "gradient",
         reset_dead_codes: bool = True,
@@ -58,12 +68,20 @@ class Codebook(nn.Module):
         super().__init__()
         self.geometry = geometry
         self.curvature = curvature
+        self.codes_as = codes_as
         self.initialisation = initialisation
         self.update = update
         self.reset_dead_codes = reset_dead_codes
         self.usage_decay = usage_decay
         self.dead_below = dead_below
-        self.tangent = nn.Parameter(torch.randn(codes, code_dim) / code_dim**0.5)
+        start = torch.randn(codes, code_dim) / code_dim**0.5
+        if codes_as == "ball":
+            from geoopt import ManifoldParameter, PoincareBall  # its import takes seconds
+
+            manifold = PoincareBall(torch.tensor(curvature, dtype=torch.float64))
+            self.points = ManifoldParameter(manifold.projx(ball.expmap0(start, curvature)), manifold)
+        else:
+            self.tangent = nn.Parameter(start)
         self.register_buffer("usage", torch.ones(codes))
         self.register_buffer("share", torch.ones(codes))
         self.register_buffer("initialised", torch.tensor(initialisation == "random"))
@@ -71,6 +89,22 @@ class Codebook(nn.Module):
         partners = torch.empty(codes, dtype=torch.int64)
         partners[first], partners[second] = second, first
         self.register_buffer("partners", partners)
+
+    def embeddings(self) -> Tensor:
+        """The codes as Euclidean vectors: what the decoder and the language model read.
+
+        Points are log-mapped in float64, so that a model in float32 and the same one in float64 give the same
+        codes, and sentences made by one are known to be of the other.
+
+        Returns:
+            Tangent vectors at the origin, `[U, du]`.
+
+        Source: Eq. 10 of the paper.
+        """
+        if self.codes_as == "tangent":
+            return self.tangent
+        log_mapped = ball.logmap0(self.points.double(), self.curvature)
+        return log_mapped.to(self.points.dtype)
 
     def distances(self, features: Tensor) -> Tensor:
         """Distance of every feature to every code, with gradients to both.
@@ -84,9 +118,9 @@ class Codebook(nn.Module):
         Source: dist of Eq. 1 and 3; Eq. 9 of the paper in the hyperbolic geometry.
         """
         if self.geometry == "hyperbolic":
-            return ball.tangent_distance_matrix(features, self.tangent, self.curvature)
+            return ball.tangent_distance_matrix(features, self.embeddings(), self.curvature)
         with torch.autocast(features.device.type, enabled=False):
-            return torch.cdist(ball.at_least_float32(features), ball.at_least_float32(self.tangent))
+            return torch.cdist(ball.at_least_float32(features), ball.at_least_float32(self.embeddings()))
 
     @torch.no_grad()
     def nearest(self, features: Tensor) -> Tensor:
@@ -103,7 +137,7 @@ class Codebook(nn.Module):
         return self.distances(features).argmin(dim=1)
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The codes as Euclidean vectors: what the decoder and the language model read.
+        """Codes by their numbers.
 
         Args:
             indices: Code indices, `[...]`.
@@ -113,7 +147,7 @@ class Codebook(nn.Module):
 
         Source: Eq. 10 of the paper.
         """
-        return nn.functional.embedding(indices, self.tangent)
+        return nn.functional.embedding(indices, self.embeddings())
 
     @torch.no_grad()
     def refresh(self, features: Tensor, present: Tensor) -> None:
@@ -132,13 +166,13 @@ class Codebook(nn.Module):
         if not self.initialised:
             seen = processes.gather(features)[processes.gather(present)]
             if len(seen) and seen.isfinite().all():  # else the loss tells what is wrong
-                self.tangent.copy_(self._start(seen))
+                self._place(self._start(seen))
                 self.initialised.fill_(True)
         elif self.reset_dead_codes:
             dead = torch.nonzero(self.usage < self.dead_below).flatten()
             if len(dead):
                 seen = processes.gather(features)[processes.gather(present)]
-                self.tangent[dead] = self._sample(seen if len(seen) else self.tangent, len(dead))
+                self._place(self._sample(seen if len(seen) else self.embeddings(), len(dead)), dead)
                 self.usage[dead] = 1.0
         if self.update == "ema":
             self._follow(features[present])
@@ -177,17 +211,25 @@ class Codebook(nn.Module):
             "zipf_js": zipf_loss(self.share),
         }
 
+    def _place(self, vectors: Tensor, codes: Tensor | slice = slice(None)) -> None:
+        """Set codes to tangent vectors, or to their points; further out than geoopt's wall, to it."""
+        if self.codes_as == "tangent":
+            self.tangent[codes] = vectors
+        else:
+            points = ball.expmap0(vectors.double(), self.curvature)
+            self.points[codes] = self.points.manifold.projx(points.to(self.points.dtype))
+
     def _follow(self, features: Tensor) -> None:
         """One step of the moving average of each code's features, written as a step of the code."""
         nearest = self.nearest(features)
         counts = processes.total(self._histogram(nearest))
-        sums = processes.total(
-            torch.zeros_like(self.tangent).index_add_(0, nearest, features.to(self.tangent))
-        )
+        before = self.embeddings()
+        sums = processes.total(torch.zeros_like(before).index_add_(0, nearest, features.to(before)))
         weight = (1 - self.usage_decay) * self._relative(counts)
         weight = weight / (self.usage_decay * self.usage + weight).clamp(min=1e-12)
         means = sums / counts.clamp(min=1).unsqueeze(1)
-        self.tangent.lerp_(means, weight.unsqueeze(1))
+        used = counts > 0  # the others stay to the last bit
+        self._place(torch.lerp(before, means, weight.unsqueeze(1))[used], used)
 
     def _histogram(self, indices: Tensor) -> Tensor:
         return torch.bincount(indices, minlength=len(self.usage)).to(self.usage)
@@ -197,7 +239,7 @@ class Codebook(nn.Module):
         return counts * len(counts) / counts.sum().clamp(min=1)
 
     def _start(self, features: Tensor) -> Tensor:
-        drawn = self._sample(features, len(self.tangent))
+        drawn = self._sample(features, len(self.usage))
         if self.initialisation == "kmeans":
             from scipy.cluster.vq import kmeans2
 
@@ -211,7 +253,7 @@ class Codebook(nn.Module):
 
     def _sample(self, source: Tensor, rows: int) -> Tensor:
         """Draw features, no feature twice before all were drawn once, and blur them by a hundredth."""
-        source = source.to(self.tangent)
+        source = source.to(self.usage)
         orders = [torch.randperm(len(source)) for _ in range(-(-rows // len(source)))]
         drawn = source[torch.cat(orders)[:rows].to(source.device)]
         spread = 0.01 * drawn.norm(dim=1, keepdim=True) / drawn.shape[1] ** 0.5

@@ -21,6 +21,7 @@ class VQVAEConfig(BaseModel):
     codes: int = Field(default=512, gt=0)  # paper: U, even
     geometry: Literal["hyperbolic", "euclidean"] = "hyperbolic"  # paper; "euclidean" is its ablation
     curvature: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # ours: c; Eq. 9 is printed for c = 1
+    codes_as: Literal["tangent", "ball"] = "tangent"  # ours; "ball": points of the ball, as the paper writes
     initialisation: Literal["random", "data", "kmeans"] = "data"  # lineage: the first batch's features
     codebook_update: Literal["gradient", "ema"] = "gradient"  # paper: Eq. 11; lineage: ema
     reset_dead_codes: bool = True  # lineage: codes that fall out of use restart at a feature
@@ -67,6 +68,8 @@ class VQVAEConfig(BaseModel):
     def _check(self) -> Self:
         if self.codes % 2:
             raise ValueError(f"codes must be even (they form correlated pairs), but is {self.codes}")
+        if self.codes_as == "ball" and self.geometry != "hyperbolic":
+            raise ValueError(f"codes_as=ball needs geometry=hyperbolic, but geometry is {self.geometry}")
         if self.frames % self.stride:
             raise ValueError(
                 f"frames must be a multiple of 2**downsamplings = {self.stride}, but is {self.frames}"

@@ -312,6 +312,7 @@ def _codebook(config: VQVAEConfig) -> Codebook:
         code_dim=config.code_dim,
         geometry=config.geometry,
         curvature=config.curvature,
+        codes_as=config.codes_as,
         initialisation=config.initialisation,
         update=config.codebook_update,
         reset_dead_codes=config.reset_dead_codes,

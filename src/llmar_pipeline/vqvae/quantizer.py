@@ -54,7 +54,7 @@ class Quantizer(nn.Module):
     @property
     def codes(self) -> int:
         """U, the codes of one codebook."""
-        return len(self.books[0].tangent)
+        return len(self.books[0].usage)
 
     def forward(self, features: Tensor, present: Tensor, learn: bool = False) -> list[Quantized]:
         """Replace each feature by its nearest codes.
@@ -114,4 +114,4 @@ class Quantizer(nn.Module):
 
     def embeddings(self) -> Tensor:
         """The log-mapped codes of all codebooks, in the order of their numbers, `[P * L * U, du]`."""
-        return torch.cat([codebook.tangent for codebook in self.books])
+        return torch.cat([codebook.embeddings() for codebook in self.books])
