@@ -4,6 +4,8 @@
 PYTHON ?= python3
 # Another index of torch's builds, for example https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
+# make test COVERAGE= leaves out the measuring, which costs time under Python 3.11
+COVERAGE ?= --cov
 BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.dev
@@ -67,7 +69,7 @@ demo: $(READY)                       ## made-up recordings in, recognised action
 	$(BIN)/kedro run
 
 test: $(DEV)                       ## all tests, and which lines they run
-	$(BIN)/pytest -m "" --cov
+	$(BIN)/pytest -m "" $(COVERAGE)
 
 test-fast: $(DEV)                  ## unit tests only
 	$(BIN)/pytest
