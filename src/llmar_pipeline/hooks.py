@@ -149,7 +149,7 @@ def _tell_of_other_code(pipeline: Any, catalog: Any) -> None:
         known = read_fingerprint(catalog.load(checkpoints)) if model in pipeline.inputs() else None
         if known and (changed := changed_modules(known.get(CODE, {}), code_of(module))):
             logger.warning(
-                "%s was trained by other code (%s); `kedro run --pipeline=%s` trains it again",
+                "%s was trained by other code (%s); `kedro run --pipelines=%s` trains it again",
                 model, ", ".join(changed), stage,
             )  # fmt: skip
 
@@ -184,7 +184,7 @@ def _check_inputs(pipeline: Any, catalog: Any) -> None:
             )
         maker = next((stage for stage, made in stages().items() if name in made.all_outputs()), None)
         what_to_do = (
-            f"run `kedro run --pipeline={maker}` first, with the same --env and --params"
+            f"run `kedro run --pipelines={maker}` first, with the same --env and --params"
             if maker
             else "put it there, or correct its entry in the catalog"
         )
