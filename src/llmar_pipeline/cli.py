@@ -88,7 +88,9 @@ def _invalid_parameters(text: str) -> str:
 def _unknown_pipeline(name: str) -> str:
     from llmar_pipeline.pipeline_registry import register_pipelines
 
-    return f"unknown pipeline '{name}': choose one of {', '.join(sorted(register_pipelines()))} (--pipelines=)"
+    return (
+        f"unknown pipeline '{name}': choose one of {', '.join(sorted(register_pipelines()))} (--pipelines=)"
+    )
 
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
@@ -107,7 +109,7 @@ def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> An
 
 
 def _run_options() -> list[click.Parameter]:
-    """Kedro's, with a `--pipeline` of our own, which stays where Kedro drops its own, and the true default."""
+    """Kedro's, but a `--pipeline` of our own that stays where Kedro drops its own, and `--env` put right."""
     ours = {
         "pipeline": click.Option(["--pipeline", "-p"], help="The same as --pipelines, for one."),
         "env": click.Option(["--env", "-e"], help="The dataset, a folder of conf. Defaults to `demo`."),

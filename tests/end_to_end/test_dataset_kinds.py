@@ -77,4 +77,4 @@ def test_what_an_earlier_run_kept_in_memory_is_asked_for(kedro, edit):
     assert code == 0, output
     code, output = kedro(conf, "--pipelines=normalization", data="memory")
     assert code == 1
-    assert output.splitlines()[-1].startswith("Error: expected the dataset index in the catalog, saw it kept in memory")
+    assert output.splitlines()[-1].startswith("Error: expected the dataset index in the catalog, saw it kept")

@@ -3,13 +3,14 @@ import shutil
 import pytest
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.io import config_loader
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 
 @pytest.fixture
 def conf(tmp_path, project):
-    return shutil.copytree(project / "conf", tmp_path / "conf")
+    return shutil.copytree(project / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
 
 
 def load(conf, env=None, **runtime):
@@ -131,3 +132,76 @@ def test_one_folder_under_several_names_is_one_folder(conf, tmp_path, monkeypatc
 
 def test_two_environments_may_share_their_raw_files(conf):
     assert load(conf, "smarthome2d", data_dir="/d")["globals"]["raw_dir"] == "/d/01_raw/smarthome"
+
+
+@pytest.fixture
+def local(conf, monkeypatch):
+    """Write a file of conf/local."""
+    monkeypatch.setattr(config_loader, "LOCAL", "local")
+    (conf / "local").mkdir()
+    return lambda file, text: (conf / "local" / file).write_text(text)
+
+
+def test_local_goes_over_the_experiment_and_under_the_command_line(conf, local):
+    (conf / "experiments/euclidean.yml").write_text("vqvae: {width: 4, depth: 4, frames: 4}")
+    local("parameters.yml", "vqvae: {depth: 5, frames: 5}\nlora: {rank: '${vqvae.frames}'}")
+    loader = load(conf, "nwucla", size="laptop", experiment="euclidean", vqvae={"frames": 6})
+    vqvae = loader["parameters"]["vqvae"]
+    assert [vqvae[name] for name in ("width", "depth", "frames")] == [4, 5, 6]
+    assert loader["parameters"]["lora"]["rank"] == 6
+
+
+def test_local_counts_as_if_it_stood_on_the_command_line(conf, local):
+    on_the_line = {
+        "size": "laptop",
+        "data_dir": "/d",
+        "normalization": {"center": False},
+        "vqvae": {"width": 7},
+    }
+    there = load(conf, "nwucla", **on_the_line)
+    local("globals.yml", "size: laptop\ndata_dir: /d")
+    local("parameters.yml", "normalization: {center: false}\nvqvae: {width: 7}")
+    for key in ("globals", "parameters", "catalog"):
+        assert load(conf, "nwucla")[key] == there[key]
+    assert load(conf, "nwucla", size="gpu")["globals"]["size"] == "gpu"
+    assert load(conf, "nwucla", vqvae={"width": 8})["globals"]["run"] != there["globals"]["run"]
+
+
+def test_local_brings_credentials_datasets_and_a_store_of_runs(conf, local, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_A_TEST", "s")
+    local("credentials.yml", "bucket: {key: '${oc.env:SECRET_OF_A_TEST}'}")
+    local("catalog.yml", "metrics: {type: json.JSONDataset, filepath: s3://b/m.json, credentials: bucket}")
+    local("mlflow.yml", "tracking_uri: http://nowhere")
+    loader = load(conf, "nwucla", size="laptop")
+    assert loader["credentials"] == {"bucket": {"key": "s"}}
+    assert loader["catalog"]["metrics"]["filepath"] == "s3://b/m.json"
+    assert loader["catalog"]["report"]["filepath"].endswith("report.html")
+    assert loader["mlflow"] == {"tracking_uri": "http://nowhere"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("globals.yml", "sise: laptop", "unknown name 'sise' in conf/local/globals.yml: did you mean 'size'"),
+        (
+            "globals.yml",
+            "corpus: uav",
+            "unknown name 'corpus' in conf/local/globals.yml: .*there are protocol",
+        ),
+        ("globals.yml", "size: lapto", "unknown size 'lapto': choose one of "),
+        (
+            "parameters.yml",
+            "vqvae: {widht: 3}",
+            "unknown parameter 'vqvae.widht' in conf/local: did you mean",
+        ),
+        (
+            "parameters.yml",
+            "vqva: {width: 3}",
+            "unknown parameter 'vqva' in conf/local: did you mean 'vqvae'",
+        ),
+    ],
+)
+def test_a_name_in_local_that_does_not_exist_is_refused(conf, local, file, text, expected):
+    local(file, text)
+    with pytest.raises(UserError, match=expected):
+        _ = load(conf)["parameters"]
