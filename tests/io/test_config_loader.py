@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io import config_loader
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.tracking import git_revision, now
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 
@@ -40,6 +42,13 @@ def test_the_demo_is_the_default_environment_and_brings_its_size(conf):
     chosen = load(conf)["globals"]
     assert (chosen["dataset"], chosen["size"], chosen["synthetic"]) == ("demo", "demo", True)
     assert load(conf).size_note == ""
+
+
+def test_a_run_knows_its_code_and_its_date_which_change_no_folder(conf):
+    run = load(conf)["parameters"]["run"]
+    assert (run["revision"], run["date"]) == (git_revision(), now())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", run["date"])
+    assert load(conf)["globals"]["run"] == "llm_ar-demo"
 
 
 def test_paths_carry_dataset_protocol_and_run(conf):
