@@ -1,6 +1,6 @@
 """Seconds and memory of each stage of the demo, written to benchmarks/results/demo.md.
 
-Every stage runs as its own `kedro run --pipeline=<stage>` in a fresh data folder, so each pays for Python's
+Every stage runs as its own `kedro run --pipelines=<stage>` in a fresh data folder, so each pays for Python's
 imports once; peak memory is that of the process, as the kernel counts it.
 
     python benchmarks/demo.py [--size demo] [--params vqvae_training.max_steps=50] [--output file.md]
@@ -37,7 +37,7 @@ def measure(
     Raises:
         SystemExit: the stage failed; its last lines are shown.
     """
-    command = [sys.executable, "-m", "kedro", "run", f"--pipeline={stage}", *options, f"--params={params}"]
+    command = [sys.executable, "-m", "kedro", "run", f"--pipelines={stage}", *options, f"--params={params}"]
     started = time.perf_counter()
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """What every test may rely on."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 def project() -> Path:
     """Root of the repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_local() -> Iterator[None]:
+    """No test reads what a developer keeps in conf/local."""
+    with pytest.MonkeyPatch.context() as patch:
+        if (ROOT / "conf" / "local").exists():
+            patch.setattr("llmar_pipeline.io.config_loader.LOCAL", "local-of-no-test")
+        yield
 
 
 @pytest.fixture(scope="session")

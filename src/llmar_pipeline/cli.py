@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kedro import KedroDeprecationWarning
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
 from kedro.framework.session import KedroSession
@@ -89,26 +88,37 @@ def _invalid_parameters(text: str) -> str:
 def _unknown_pipeline(name: str) -> str:
     from llmar_pipeline.pipeline_registry import register_pipelines
 
-    return f"unknown pipeline '{name}': choose one of {', '.join(sorted(register_pipelines()))} (--pipeline=)"
+    return (
+        f"unknown pipeline '{name}': choose one of {', '.join(sorted(register_pipelines()))} (--pipelines=)"
+    )
 
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
 def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> Any:
     """Run a pipeline. The default is the whole demo."""
     if pipeline and pipelines:
-        raise UserError("--pipeline and --pipelines cannot be used together")
-    warnings.simplefilter("ignore", KedroDeprecationWarning)  # `--pipeline` is this project's documented flag
+        raise UserError("expected --pipelines or --pipeline, saw both: keep one")
     warnings.filterwarnings(
         "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
     )  # transformers' own
     quiet_other_bars()
-    names = [pipeline] if pipeline else list(pipelines)
+    if any(option.name == "pipeline" for option in kedro_run.params):
+        options["pipeline"] = None
     with one_line_errors():
-        return kedro_run.callback(pipeline=None, pipelines=names, **options)  # type: ignore[misc]
+        return kedro_run.callback(pipelines=[pipeline] if pipeline else list(pipelines), **options)  # type: ignore[misc]
+
+
+def _run_options() -> list[click.Parameter]:
+    """Kedro's, but a `--pipeline` of our own that stays where Kedro drops its own, and `--env` put right."""
+    ours = {
+        "pipeline": click.Option(["--pipeline", "-p"], help="The same as --pipelines, for one."),
+        "env": click.Option(["--env", "-e"], help="The dataset, a folder of conf. Defaults to `demo`."),
+    }
+    return [*(option for option in kedro_run.params if option.name not in ours), *ours.values()]
 
 
 cli.add_command(
-    Program("run", params=kedro_run.params, callback=_run, help="Run a pipeline (default: the demo).")
+    Program("run", params=_run_options(), callback=_run, help="Run a pipeline (default: the demo).")
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from kedro.framework.hooks import hook_impl
+from kedro.io import AbstractDataset, MemoryDataset
 
 from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
@@ -96,13 +97,14 @@ class TrackingHook:
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
         """Log what the catalog marks with `metadata: {mlflow: metrics}` or `{mlflow: artifact}`."""
         run = tracking.current()
-        dataset = self._catalog[dataset_name]
+        dataset = self._catalog.get(dataset_name)
         kind = (getattr(dataset, "metadata", None) or {}).get("mlflow")
         if run is None or kind is None:
             return
         if kind == "metrics":
             run.log_metrics({k: v for k, v in data.items() if isinstance(v, int | float)})
-        run.log_artifact(Path(dataset._filepath))
+        if (file := _file(dataset, saved=True)) is not None:
+            run.log_artifact(file)
 
     @hook_impl
     def after_pipeline_run(
@@ -147,7 +149,7 @@ def _tell_of_other_code(pipeline: Any, catalog: Any) -> None:
         known = read_fingerprint(catalog.load(checkpoints)) if model in pipeline.inputs() else None
         if known and (changed := changed_modules(known.get(CODE, {}), code_of(module))):
             logger.warning(
-                "%s was trained by other code (%s); `kedro run --pipeline=%s` trains it again",
+                "%s was trained by other code (%s); `kedro run --pipelines=%s` trains it again",
                 model, ", ".join(changed), stage,
             )  # fmt: skip
 
@@ -170,20 +172,30 @@ def _check_inputs(pipeline: Any, catalog: Any) -> None:
     """Datasets that an earlier pipeline should have written."""
     from llmar_pipeline.pipeline_registry import stages
 
-    missing = [n for n in sorted(pipeline.inputs()) if not n.startswith("param") and not catalog[n].exists()]
-    for name in missing:
+    for name in sorted(pipeline.inputs()):
+        dataset = catalog.get(name, fallback_to_runtime_pattern=True)
+        unable = type(dataset)._exists is AbstractDataset._exists  # it cannot say whether it is there
+        if name.startswith("param") or unable or dataset.exists():
+            continue
+        if isinstance(dataset, MemoryDataset):
+            raise UserError(
+                f"expected the dataset {name} in the catalog, saw it kept in memory by the run that made it: "
+                "give it an entry in conf/base/catalog, or make it in the same run"
+            )
         maker = next((stage for stage, made in stages().items() if name in made.all_outputs()), None)
-        raise UserError(
-            f"{name} ({catalog[name]._filepath}) does not exist: run `kedro run --pipeline={maker}` first, "
-            "with the same --env and --params"
+        what_to_do = (
+            f"run `kedro run --pipelines={maker}` first, with the same --env and --params"
+            if maker
+            else "put it there, or correct its entry in the catalog"
         )
+        raise UserError(f"{name} ({_file(dataset) or dataset}) does not exist: {what_to_do}")
 
 
 def _check_outputs(pipeline: Any, catalog: Any) -> None:
     """The nearest existing folder of every output must take a new file."""
     outputs = pipeline.all_outputs() - {"raw_recordings"}  # only read, and maybe from a read-only place
-    folders = {Path(catalog[name]._filepath).parent for name in outputs}
-    for folder in sorted(folders):
+    files = (_file(catalog.get(name)) for name in outputs)
+    for folder in sorted({file.parent for file in files if file is not None}):
         probe = folder / ".write_test"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -194,3 +206,20 @@ def _check_outputs(pipeline: Any, catalog: Any) -> None:
                 f"cannot write {folder}: {error.strerror}; free some space or choose another output folder "
                 "with --params=data_dir=<folder>"
             ) from error
+
+
+def _file(dataset: Any, saved: bool = False) -> Path | None:
+    """Where a dataset lies on this machine.
+
+    Args:
+        dataset: Of the catalog; None where it is not in it, and so in memory.
+        saved: Of a versioned one, the version that was just saved, not the folder of all.
+
+    Returns:
+        None for one in memory, elsewhere than on this machine, or that does not say.
+    """
+    path = getattr(dataset, "_filepath", None)
+    if path is None or getattr(dataset, "_protocol", "file") != "file":
+        return None
+    version = dataset.resolve_save_version() if saved and hasattr(dataset, "resolve_save_version") else None
+    return Path(path, version, Path(path).name) if version else Path(path)

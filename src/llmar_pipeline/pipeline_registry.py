@@ -25,7 +25,7 @@ def stages() -> dict[str, Pipeline]:
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Every name `kedro run --pipeline=` knows.
+    """Every name `kedro run --pipelines=` knows.
 
     `stage1` ends with the trained VQ-VAE (the paper's first training stage), `stage2` goes on from it.
     """

@@ -2,6 +2,7 @@
 
 from llmar_pipeline.hooks import PreflightHook, TrackingHook
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.tracking import git_revision, now
 
 HOOKS = (PreflightHook(), TrackingHook())
 CONFIG_LOADER_CLASS = StackedConfigLoader
@@ -10,4 +11,5 @@ CONFIG_LOADER_ARGS = {
     "default_run_env": "demo",
     "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},
     "config_patterns": {"mlflow": ["mlflow*"]},
+    "custom_resolvers": {"git_revision": git_revision, "now": now},
 }

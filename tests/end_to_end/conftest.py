@@ -15,7 +15,7 @@ from llmar_pipeline.cli import cli
 @pytest.fixture(scope="module")
 def workplace(project: Path, tiny_llm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     made = Workplace(project, tmp_path_factory.mktemp("workplace"))
-    shutil.copytree(project / "conf", made.conf)
+    shutil.copytree(project / "conf", made.conf, ignore=shutil.ignore_patterns("local"))
     # Only the demo makes recordings up; elsewhere the size must leave that off.
     for size, demo, workers in (("tiny", DEMO, 1), ("tiny_raw", "null", 2)):
         text = TINY.format(llm=tiny_llm_folder, demo=demo, workers=workers)

@@ -27,13 +27,13 @@ def check_one_line(code: int, output: str, *expected: str) -> None:
         ([], {"size": "lapto"}, ["unknown size 'lapto'", "laptop"]),
         ([], {"experiment": "euclid"}, ["unknown experiment 'euclid'", "euclidean"]),
         ([], {"vqvae__widht": 3}, ["unknown parameter 'vqvae.widht'", "did you mean 'vqvae.width'"]),
-        (["--pipeline=stage3"], {}, ["unknown pipeline 'stage3'", "stage1, stage2"]),
+        (["--pipelines=stage3"], {}, ["unknown pipeline 'stage3'", "stage1, stage2"]),
         ([], {"vqvae__width": "abc"}, ["invalid parameters", "width", "integer"]),
         ([], {"vqvae__code_dim": 16}, ["vqvae.code_dim=32", "saw 16"]),
         ([], {"llm__model": "huggyllama/llama-13b"}, ["huggyllama/llama-13b", "size=laptop"]),
         ([], {"size": "paper"}, ["huggyllama/llama-13b", "size=laptop"]),
         ([], {"llm__model": "/no/such/folder"}, ["/no/such/folder", "size=laptop"]),
-        (["--pipeline=stage2"], {}, ["does not exist", "kedro run --pipeline="]),
+        (["--pipelines=stage2"], {}, ["does not exist", "kedro run --pipelines="]),
     ],
 )
 def test_a_mistake_is_found_before_the_work(kedro, workplace, options, params, expected):
@@ -52,11 +52,11 @@ def test_an_incomplete_corpus(kedro, workplace):
     raw.mkdir(parents=True, exist_ok=True)
     skeletons = [[[0.1 * joint, frame, 1.0] for joint in range(20)] for frame in range(5)]
     (raw / "a01_s01_e00_v01.json").write_text(json.dumps({"skeletons": skeletons, "label": 1}))
-    code, output = kedro("--env=nwucla", "--pipeline=ingestion", data="part", size="tiny_raw", raw_dir=raw)
+    code, output = kedro("--env=nwucla", "--pipelines=ingestion", data="part", size="tiny_raw", raw_dir=raw)
     check_one_line(code, output, "expected 1,484 clips, saw 1", "allow_incomplete=true")
     code, output = kedro(
         "--env=nwucla",
-        "--pipeline=ingestion",
+        "--pipelines=ingestion",
         data="part",
         size="tiny_raw",
         raw_dir=raw,
@@ -72,7 +72,7 @@ def test_own_recordings_without_a_description(kedro, workplace):
 
 
 def test_too_many_damaged_files(kedro):
-    code, output = kedro("--pipeline=ingestion", data="damaged", ingestion__max_quarantined_share=0)
+    code, output = kedro("--pipelines=ingestion", data="damaged", ingestion__max_quarantined_share=0)
     check_one_line(code, output, "4 of 48", "ingestion.max_quarantined_share", "expected", "seen")
 
 
@@ -102,7 +102,7 @@ def test_a_bug_keeps_its_traceback():
     ("options", "params", "expected"),
     [
         ([], {"vqvae__widht": 3}, ["did you mean 'vqvae.width'"]),
-        (["--pipeline=stage2"], {}, ["does not exist", "kedro run --pipeline="]),
+        (["--pipelines=stage2"], {}, ["does not exist", "kedro run --pipelines="]),
         (["--env=nwucla"], {"size": "tiny_raw"}, ["01_raw/nwucla"]),
     ],
 )

@@ -23,7 +23,7 @@ def finished(kedro, workplace):
     def run(env: str, protocol: str, raw: Path, data: str = "") -> dict:
         data = data or f"data_{env}"
         code, output = kedro(
-            "--pipeline=full",
+            "--pipelines=full",
             f"--env={env}",
             data=data,
             size="tiny_raw",

@@ -185,7 +185,7 @@ def test_features_too_are_trained_and_scored_once(kedro, written):
     kept = {file: file.stat().st_mtime_ns for file in scores.rglob("*.npy")}
     assert kept
     predictions = pd.read_parquet(written("no_discretization", "07_model_output", "predictions.parquet"))
-    code, output = kedro("--pipeline=stage2", experiment="no_discretization")
+    code, output = kedro("--pipelines=stage2", experiment="no_discretization")
     assert code == 0, output
     assert {file: file.stat().st_mtime_ns for file in scores.rglob("*.npy")} == kept
     again = pd.read_parquet(written("no_discretization", "07_model_output", "predictions.parquet"))

@@ -202,13 +202,13 @@ def test_the_notebooks_show_something_in_every_cell(workplace, full_run, project
 
 
 def test_the_stages_one_after_the_other(workplace):
-    code, output = workplace.kedro("--pipeline=stage1", data="staged")
+    code, output = workplace.kedro("--pipelines=stage1", data="staged")
     assert code == 0, output
     assert workplace.file("06_models", "vqvae/config.json", data="staged").exists()
     assert not workplace.file("04_feature", "action_sentences.parquet", data="staged").exists()
     trained = workplace.file("06_models", "vqvae/model.safetensors", data="staged").read_bytes()
 
-    code, output = workplace.kedro("--pipeline=stage2", data="staged")
+    code, output = workplace.kedro("--pipelines=stage2", data="staged")
     assert code == 0, output
     assert re.search(r"^accuracy +\d+\.\d %", output, re.MULTILINE)
     assert workplace.file("06_models", "vqvae/model.safetensors", data="staged").read_bytes() == trained
@@ -216,7 +216,7 @@ def test_the_stages_one_after_the_other(workplace):
 
 def test_each_stage_by_itself(workplace, full_run, kedro):
     for stage in stages():
-        code, output = kedro(f"--pipeline={stage}", data="seven")
+        code, output = kedro(f"--pipelines={stage}", data="seven")
         assert code == 0, (stage, output)
     assert re.search(r"^accuracy +\d+\.\d %", output, re.MULTILINE)
     runs = [workplace.file("08_reporting", "metrics.json", data=data) for data in ("data", "seven")]
@@ -234,7 +234,7 @@ def test_the_doctor_finds_all_that_the_demo_needs(workplace, kedro):
 
 
 def test_a_size_that_is_not_named_is_the_one_that_lies_there(workplace, full_run):
-    code, output = workplace.kedro("--pipeline=reporting", size="auto")
+    code, output = workplace.kedro("--pipelines=reporting", size="auto")
     assert code == 0, output
     first = output.splitlines()[0]
     assert first.startswith(

@@ -49,7 +49,7 @@ class Place:
 
     def run(self, data: str = "data") -> str:
         self.log.clear()
-        code, output = self.kedro("--pipeline=full", data=data)
+        code, output = self.kedro("--pipelines=full", data=data)
         assert code == 0, output
         return output + self.log.text
 
@@ -81,7 +81,7 @@ def whole_run(workplace, kedro, project, tiny_llm_folder, tmp_path_factory):
         # The digests are those of the copy; the code that runs is the project's own.
         patch.setattr(code_digest, "_ROOT", package)
         patch.setattr(instructions, "files", lambda _: package / "language")
-        assert kedro("--pipeline=full")[0] == 0
+        assert kedro("--pipelines=full")[0] == 0
         yield made
 
 
@@ -250,7 +250,7 @@ def test_a_loss_that_is_really_edited_trains_as_in_a_fresh_folder(project, tiny_
     edited = Workplace(copy, copy)
 
     def stage1(data: str) -> tuple[dict[str, torch.Tensor], str]:
-        code, output = edited.kedro("--pipeline=stage1", data=data)
+        code, output = edited.kedro("--pipelines=stage1", data=data)
         assert code == 0, output
         return load_file(edited.file("06_models", "vqvae/model.safetensors", data)), output
 

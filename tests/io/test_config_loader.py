@@ -1,15 +1,18 @@
+import re
 import shutil
 
 import pytest
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.io import config_loader
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.tracking import git_revision, now
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 
 @pytest.fixture
 def conf(tmp_path, project):
-    return shutil.copytree(project / "conf", tmp_path / "conf")
+    return shutil.copytree(project / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
 
 
 def load(conf, env=None, **runtime):
@@ -39,6 +42,13 @@ def test_the_demo_is_the_default_environment_and_brings_its_size(conf):
     chosen = load(conf)["globals"]
     assert (chosen["dataset"], chosen["size"], chosen["synthetic"]) == ("demo", "demo", True)
     assert load(conf).size_note == ""
+
+
+def test_a_run_knows_its_code_and_its_date_which_change_no_folder(conf):
+    run = load(conf)["parameters"]["run"]
+    assert (run["revision"], run["date"]) == (git_revision(), now())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", run["date"])
+    assert load(conf)["globals"]["run"] == "llm_ar-demo"
 
 
 def test_paths_carry_dataset_protocol_and_run(conf):
@@ -154,3 +164,76 @@ def test_no_configuration_and_what_is_none_are_named(tmp_path):
     other = shutil.make_archive(str(tmp_path / "other"), "gztar", tmp_path, "sub")
     with pytest.raises(UserError, match="with 'base' in it"):
         load(other)
+
+
+@pytest.fixture
+def local(conf, monkeypatch):
+    """Write a file of conf/local."""
+    monkeypatch.setattr(config_loader, "LOCAL", "local")
+    (conf / "local").mkdir()
+    return lambda file, text: (conf / "local" / file).write_text(text)
+
+
+def test_local_goes_over_the_experiment_and_under_the_command_line(conf, local):
+    (conf / "experiments/euclidean.yml").write_text("vqvae: {width: 4, depth: 4, frames: 4}")
+    local("parameters.yml", "vqvae: {depth: 5, frames: 5}\nlora: {rank: '${vqvae.frames}'}")
+    loader = load(conf, "nwucla", size="laptop", experiment="euclidean", vqvae={"frames": 6})
+    vqvae = loader["parameters"]["vqvae"]
+    assert [vqvae[name] for name in ("width", "depth", "frames")] == [4, 5, 6]
+    assert loader["parameters"]["lora"]["rank"] == 6
+
+
+def test_local_counts_as_if_it_stood_on_the_command_line(conf, local):
+    on_the_line = {
+        "size": "laptop",
+        "data_dir": "/d",
+        "normalization": {"center": False},
+        "vqvae": {"width": 7},
+    }
+    there = load(conf, "nwucla", **on_the_line)
+    local("globals.yml", "size: laptop\ndata_dir: /d")
+    local("parameters.yml", "normalization: {center: false}\nvqvae: {width: 7}")
+    for key in ("globals", "parameters", "catalog"):
+        assert load(conf, "nwucla")[key] == there[key]
+    assert load(conf, "nwucla", size="gpu")["globals"]["size"] == "gpu"
+    assert load(conf, "nwucla", vqvae={"width": 8})["globals"]["run"] != there["globals"]["run"]
+
+
+def test_local_brings_credentials_datasets_and_a_store_of_runs(conf, local, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_A_TEST", "s")
+    local("credentials.yml", "bucket: {key: '${oc.env:SECRET_OF_A_TEST}'}")
+    local("catalog.yml", "metrics: {type: json.JSONDataset, filepath: s3://b/m.json, credentials: bucket}")
+    local("mlflow.yml", "tracking_uri: http://nowhere")
+    loader = load(conf, "nwucla", size="laptop")
+    assert loader["credentials"] == {"bucket": {"key": "s"}}
+    assert loader["catalog"]["metrics"]["filepath"] == "s3://b/m.json"
+    assert loader["catalog"]["report"]["filepath"].endswith("report.html")
+    assert loader["mlflow"] == {"tracking_uri": "http://nowhere"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("globals.yml", "sise: laptop", "unknown name 'sise' in conf/local/globals.yml: did you mean 'size'"),
+        (
+            "globals.yml",
+            "corpus: uav",
+            "unknown name 'corpus' in conf/local/globals.yml: .*there are protocol",
+        ),
+        ("globals.yml", "size: lapto", "unknown size 'lapto': choose one of "),
+        (
+            "parameters.yml",
+            "vqvae: {widht: 3}",
+            "unknown parameter 'vqvae.widht' in conf/local: did you mean",
+        ),
+        (
+            "parameters.yml",
+            "vqva: {width: 3}",
+            "unknown parameter 'vqva' in conf/local: did you mean 'vqvae'",
+        ),
+    ],
+)
+def test_a_name_in_local_that_does_not_exist_is_refused(conf, local, file, text, expected):
+    local(file, text)
+    with pytest.raises(UserError, match=expected):
+        _ = load(conf)["parameters"]

@@ -9,6 +9,7 @@ from kedro.io import DatasetError
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.io.image_dataset import ImageDataset
+from llmar_pipeline.io.page_dataset import PageDataset
 from llmar_pipeline.io.sentences_dataset import ActionSentencesDataset
 
 
@@ -40,6 +41,14 @@ def test_an_image_comes_back_and_previews(tmp_path):
     assert dataset.load() == b"image"
     assert dataset.preview() == "aW1hZ2U="
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.gif"]
+
+
+def test_a_page_is_saved_as_text_and_loaded_as_its_place(tmp_path):
+    dataset = PageDataset(str(tmp_path / "deep" / "a.html"))
+    assert not dataset.exists()
+    dataset.save("<p>é</p>")
+    assert dataset.load().read_text(encoding="utf-8") == "<p>é</p>"
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.html"]
 
 
 def test_action_sentences_preview_as_readable_json(tmp_path):

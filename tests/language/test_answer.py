@@ -190,6 +190,15 @@ def test_free_generation_equals_generation_without_a_cache(build, clips):
     assert generate_names(model, codes, code_mask, LabelTrie(NAMES, model.tokenizer), 3) == expected
 
 
+def test_free_generation_skips_what_is_padded_wherever_it_stands(build, clips):
+    model = build()
+    codes, mask = clips[0], torch.tensor([[1, 0, 1, 1, 0, 1], [0, 1, 1, 0, 0, 0]] * 2, dtype=torch.bool)
+    expected = [greedy(model, c[m], NAMES) for c, m in zip(codes, mask, strict=True)]
+    assert len(set(expected)) > 1
+    assert generate_names(model, codes, mask, LabelTrie(NAMES, model.tokenizer)) == expected
+    assert not generate_names(model, codes[:0], mask[:0], LabelTrie(NAMES, model.tokenizer))
+
+
 def test_a_model_trained_on_one_answer_generates_exactly_it(build, clips):
     model = build().train()
     codes, code_mask = clips

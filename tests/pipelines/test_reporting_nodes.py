@@ -9,9 +9,18 @@ import pytest
 
 from llmar_pipeline.evaluation.config import EvaluationConfig, RunInfo
 from llmar_pipeline.pipelines.reporting.nodes import write_report, write_summary
+from llmar_pipeline.pipelines.reporting.pipeline import create_pipeline
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 
-RUN = RunInfo(dataset="ntu60", protocol="xsub", experiment="euclidean", size="gpu", synthetic=False)
+RUN = RunInfo(
+    dataset="ntu60",
+    protocol="xsub",
+    experiment="euclidean",
+    size="gpu",
+    synthetic=False,
+    revision="d822a5e-dirty",
+    date="2027-01-02 03:04",
+)
 METRICS = {
     "headline": "accuracy",
     "accuracy": 0.5,
@@ -79,6 +88,7 @@ def test_the_report_names_its_run_and_what_it_was_trained_in(report):
     assert "LLM-AR on ntu60, xsub" in text
     for label, value in (("experiment", "euclidean"), ("size", "gpu"), ("language model in", "bfloat16")):
         assert f"{label} {value}" in text
+    assert "git revision d822a5e-dirty date 2027-01-02 03:04" in text
     assert "vqvae.codes 512" in text
     assert "normalization.center True" in text
     assert "A test clip beside its reconstruction" in text
@@ -101,3 +111,13 @@ def test_the_summary_counts_what_was_left_out_and_names_the_report(tmp_path):
     assert "... 1 more clips" in text
     assert text.endswith(f"Report: {file}")
     assert "left out" not in write_summary(RUN, METRICS, PREDICTIONS, QUARANTINE[:0], file, evaluation)
+
+
+def test_the_summary_is_written_after_the_report_that_it_names():
+    nodes = {node.name: node for node in create_pipeline().nodes}
+    needed = create_pipeline().node_dependencies[nodes["reporting.write_summary"]]
+    assert needed == {nodes["reporting.write_report"]}
+
+
+def test_the_same_report_comes_out_whenever_it_is_written(report):
+    assert report() == report()

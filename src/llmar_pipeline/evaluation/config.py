@@ -20,7 +20,13 @@ class EvaluationConfig(BaseModel):
 
 
 class RunInfo(BaseModel):
-    """Which run a report is about."""
+    """Which run a report is about.
+
+    Attributes:
+        synthetic: The recordings are made up.
+        revision: Of the code, as git calls it; empty where it is not known.
+        date: Of the run, as it is to be printed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,4 +34,6 @@ class RunInfo(BaseModel):
     protocol: str
     experiment: str
     size: str
-    synthetic: bool  # the recordings are made up
+    synthetic: bool
+    revision: str = ""
+    date: str = ""

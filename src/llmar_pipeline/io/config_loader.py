@@ -1,4 +1,4 @@
-"""Configuration in one stack: base, environment, size, experiment, command line, each over the one before."""
+"""Configuration in one stack: base, environment, size, experiment, local, command line."""
 
 import atexit
 import functools
@@ -29,7 +29,9 @@ SELECTORS = (
 )
 """What `--params` may choose besides single parameters; their defaults stand in globals.yml."""
 
-NOT_ENVIRONMENTS = {"base", "local", "sizes", "experiments"}
+LOCAL = "local"
+"""The folder of what holds on this machine or for this user alone; git knows nothing of it."""
+NOT_ENVIRONMENTS = {"base", LOCAL, "sizes", "experiments"}
 RECORDINGS_PARAMETERS = ("ingestion", "normalization", "demo_recordings")
 """What the stored sequences depend on: all else only names a run."""
 NEUTRAL_PARAMETERS = (
@@ -42,12 +44,16 @@ PLACES = ("raw_dir", "llm.model")
 
 
 class StackedConfigLoader(OmegaConfigLoader):
-    """Kedro's loader with two more layers, and names that must exist.
+    """Kedro's loader with three more layers, and names that must exist.
 
     Kedro stacks `base` and one environment. Here an environment is a dataset; a machine size
     (`conf/sizes`) and an experiment (`conf/experiments`) are merged over it, softly, before anything is
-    interpolated, and the command line over all. The selectors and the folders they lead to are written
-    into the globals, from which the catalog composes every path:
+    interpolated, then `conf/local`, and the command line over all. What globals and parameters in
+    `conf/local` say counts as if it stood on the command line of every run; catalog, credentials and mlflow
+    there go over those of the environment, as in Kedro.
+
+    The selectors and the folders they lead to are written into the globals, from which the catalog composes
+    every path:
 
     - `run_folder`: `<dataset>/<protocol>/<run>`, where `run` is `<experiment>-<size>`, the unseen classes
       where there are any, and a short hash of single overrides;
@@ -76,9 +82,11 @@ class StackedConfigLoader(OmegaConfigLoader):
             p.name for p in Path(conf_source).iterdir() if p.is_dir() and p.name not in NOT_ENVIRONMENTS
         )
         _check_choice("environment", env or kwargs.get("default_run_env"), environments, "--env=")
-        runtime_params = dict(runtime_params or {})
-        self._selected = {key: runtime_params.pop(key) for key in SELECTORS if key in runtime_params}
-        super().__init__(conf_source, env, runtime_params, **kwargs)
+        super().__init__(conf_source, env, **kwargs)
+        self._local = self._local_overrides()
+        chosen = _merged(self._local, runtime_params or {})
+        self._selected = {key: chosen.pop(key) for key in SELECTORS if key in chosen}
+        self.runtime_params = chosen
         self["globals"] = self._selection(self._globals)
         self._globals_oc = None
 
@@ -133,6 +141,32 @@ class StackedConfigLoader(OmegaConfigLoader):
         loaded = OmegaConf.load(Path(self.conf_source, f"{kind}s", f"{name}.yml"))
         return loaded if isinstance(loaded, DictConfig) else OmegaConf.create({})
 
+    def _local_overrides(self) -> dict[str, Any]:
+        chosen = self._local_files("globals").values()
+        for key in _merged(*chosen):
+            if key not in SELECTORS:
+                raise UserError(
+                    f"unknown name '{key}' in conf/{LOCAL}/globals.yml: {_nearest(key, SELECTORS)}there are "
+                    f"{', '.join(SELECTORS)}"
+                )
+        return _merged(*chosen, *self._local_files("parameters").values())
+
+    def _local_files(self, key: str, read: set[Path] | None = None) -> dict[Path, DictConfig]:
+        folder = self._get_conf_env_path(LOCAL)
+        if not self._fs.isdir(folder):
+            return {}
+        patterns = self.config_patterns[key]
+        seen = set() if read is None else read
+        return dict(self._read_dir_configs(folder, patterns, key, seen, key == "credentials"))
+
+    def _read_raw_config(
+        self, key: str
+    ) -> tuple[dict[Path, DictConfig], dict[Path, DictConfig], str, str, set[Path]]:
+        base, env, base_path, env_path, read = super()._read_raw_config(key)
+        if key not in ("globals", "parameters"):
+            env |= self._local_files(key, read)
+        return base, env, base_path, env_path, read
+
     def _resolve_from_raw_config(
         self,
         key: str,
@@ -149,6 +183,9 @@ class StackedConfigLoader(OmegaConfigLoader):
             *(self._overlay(kind, self["globals"][kind]) for kind in ("size", "experiment")),
         ]
         merged = OmegaConf.merge(*layers)
+        _check_overrides(
+            {k: v for k, v in self._local.items() if k not in SELECTORS}, merged, f" in conf/{LOCAL}"
+        )
         _check_overrides(self.runtime_params, merged)
         try:
             resolved = OmegaConf.to_container(OmegaConf.merge(merged, self.runtime_params), resolve=True)
@@ -207,18 +244,31 @@ def _unseen(chosen: Mapping[str, Any]) -> str:
     return unseen.suffix(chosen["corpus"])
 
 
-def _check_overrides(overrides: Mapping[str, Any], parameters: Any, prefix: str = "") -> None:
+def _check_overrides(
+    overrides: Mapping[str, Any], parameters: Any, where: str = "", prefix: str = ""
+) -> None:
     """Every override must name a parameter that exists: a typo must not pass for an experiment."""
     for key, value in overrides.items():
         choices = list(parameters) if isinstance(parameters, DictConfig) else []
         if key not in choices:
-            near = get_close_matches(str(key), [*choices, *([] if prefix else SELECTORS)], n=1)
-            hint = f"did you mean '{prefix}{near[0]}'? " if near else ""
             known = choices if prefix else [*SELECTORS, *choices]
-            where = f"'{prefix[:-1]}' has" if prefix else "there are"
-            raise UserError(f"unknown parameter '{prefix}{key}': {hint}{where} {', '.join(map(str, known))}")
+            hint = _nearest(key, known, prefix)
+            whose = f"'{prefix[:-1]}' has" if prefix else "there are"
+            raise UserError(
+                f"unknown parameter '{prefix}{key}'{where}: {hint}{whose} {', '.join(map(str, known))}"
+            )
         if isinstance(value, Mapping) and isinstance(parameters[key], DictConfig):
-            _check_overrides(value, parameters[key], f"{prefix}{key}.")
+            _check_overrides(value, parameters[key], where, f"{prefix}{key}.")
+
+
+def _nearest(key: Any, known: Iterable[Any], prefix: str = "") -> str:
+    near = get_close_matches(str(key), list(map(str, known)), n=1)
+    return f"did you mean '{prefix}{near[0]}'? " if near else ""
+
+
+def _merged(*layers: Any) -> dict[str, Any]:
+    """Nested mappings, softly, later ones over earlier ones; nothing is interpolated yet."""
+    return dict(OmegaConf.to_container(OmegaConf.merge({}, *layers), resolve=False))  # type: ignore[arg-type]
 
 
 def leaves(*mappings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The MLflow run of the current `kedro run`."""
 
+import functools
 import logging
 import os
 import subprocess
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +115,13 @@ def log_live(stage: str) -> LiveCurves:
     return LiveCurves(stage, run.client.tracking_uri if run else None, run.run_id if run else None)
 
 
+@functools.cache
+def now() -> str:
+    """The date and time at which this process first asked: one for all of a run."""
+    return datetime.now().strftime("%Y-%m-%d %H:%M")
+
+
+@functools.cache
 def git_revision() -> str:
     """The commit of the code that runs, marked where files differ from it; empty outside a checkout."""
     try:

@@ -150,7 +150,7 @@ class ActionLanguageModel(nn.Module):
             seen = "features" if codes.is_floating_point() else "codes"
             raise UserError(
                 f"Expected {self.input} of clips, as the model was trained with lora.input={self.input}, saw "
-                f"{seen}; run `kedro run --pipeline=stage2` with lora.input={seen}."
+                f"{seen}; run `kedro run --pipelines=stage2` with lora.input={seen}."
             )
         return codes.float() * self.word_factor if codes.is_floating_point() else self.action_embedding(codes)
 
@@ -296,7 +296,7 @@ class ActionLanguageModel(nn.Module):
         if not (folder / _MANIFEST).is_file():
             raise UserError(
                 f"Expected a trained model with {_MANIFEST}, saw none in {folder}; run "
-                "`kedro run --pipeline=stage2`."
+                "`kedro run --pipelines=stage2`."
             )
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         config = _find_llm(LLMConfig(**manifest["llm"]), llm, cache, manifest.get("llm_sha256"), folder)
@@ -305,7 +305,7 @@ class ActionLanguageModel(nn.Module):
             if seen != expected:
                 raise UserError(
                     f"Expected {what} {expected}, saw {seen} (llm.model={config.model}) for the model in "
-                    f"{folder}; restore what it was trained with, or run `kedro run --pipeline=stage2`."
+                    f"{folder}; restore what it was trained with, or run `kedro run --pipelines=stage2`."
                 )
 
         if codebook is not None:
@@ -368,7 +368,7 @@ def _find_llm(
         raise missing
     raise UserError(
         f"Expected the language model that {folder} was trained with, saw other weights (another checksum) "
-        f"at llm.model={others[-1]}; restore them, or run `kedro run --pipeline=stage2`."
+        f"at llm.model={others[-1]}; restore them, or run `kedro run --pipelines=stage2`."
     )
 
 

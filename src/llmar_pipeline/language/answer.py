@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
@@ -218,44 +218,23 @@ def generate_names(
         return []
     was_training = model.training
     model.eval()
-    longest = max(len(answer) for answer in trie.answers)
-    shared = _read_beginning(model, trie.class_names)
+    end = model.tokenizer.eos_token_id
+    settings = GenerationConfig(
+        max_new_tokens=max(len(answer) for answer in trie.answers),
+        do_sample=False,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
     names: list[str] = []
     for batch, batch_mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True):
-        batch, batch_mask = batch.to(model.device), batch_mask.to(model.device)
-        tokens = _generate_batch(model, batch, batch_mask, trie, longest, shared)
-        for row in tokens.tolist():
-            end = row.index(model.tokenizer.eos_token_id) if model.tokenizer.eos_token_id in row else len(row)
-            names.append(str(model.tokenizer.decode(row[:end])).strip())
+        prompt, mask = model.embed_prompt(
+            batch.to(model.device), batch_mask.to(model.device), trie.class_names
+        )
+        # Its positions count real tokens only, as ours do: padded codes are holes to it too.
+        tokens = model.base.generate(  # type: ignore[operator]
+            inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings
+        )
+        answers = (row[: row.index(end)] if end in row else row for row in tokens.tolist())
+        names += [str(model.tokenizer.decode(answer)).strip() for answer in answers]
     model.train(was_training)
     return names
-
-
-def _generate_batch(
-    model: ActionLanguageModel,
-    codes: Tensor,
-    code_mask: Tensor,
-    trie: LabelTrie,
-    longest: int,
-    shared: DynamicCache,
-) -> Tensor:
-    embeddings, mask = model.embed_prompt(codes, code_mask, trie.class_names)
-    known, cache = shared.get_seq_length(), _for_clips(shared, len(codes))
-    embeddings, place = embeddings[:, known:], positions(mask)[:, known:]
-    ended = torch.zeros(len(codes), dtype=torch.bool, device=codes.device)
-    tokens: list[Tensor] = []
-    while len(tokens) < longest and not ended.all():
-        hidden = model.decoder(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            position_ids=place,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        token = model.vocabulary_head(hidden[:, -1]).argmax(dim=-1)
-        tokens.append(token)
-        ended |= token == model.tokenizer.eos_token_id
-        embeddings = model.words(token)[:, None]
-        place = place[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(codes), 1)], dim=1)
-    return torch.stack(tokens, dim=1)

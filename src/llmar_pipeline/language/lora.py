@@ -83,7 +83,7 @@ def train_lora(
     if sentences.attrs.get("codebook", seen := tensor_checksum(codebook.float())) != seen:
         raise UserError(
             "Expected action sentences of the VQ-VAE that lies there, saw those of an earlier one; run "
-            "`kedro run --pipeline=stage2` with the same parameters."
+            "`kedro run --pipelines=stage2` with the same parameters."
         )
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()

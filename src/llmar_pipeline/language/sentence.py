@@ -100,7 +100,7 @@ def read_clips(sentences: pd.DataFrame, column: str) -> list[np.ndarray]:
     if column not in sentences:
         raise UserError(
             f"Expected {column} beside the action sentences, since lora.input={column}, saw none; run "
-            "`kedro run --pipeline=stage2` with the same parameters."
+            "`kedro run --pipelines=stage2` with the same parameters."
         )
     return list(sentences[column])
 

@@ -1,6 +1,5 @@
 """Figures, the report and the table in the terminal."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from llmar_pipeline.evaluation.config import EvaluationConfig, RunInfo
 from llmar_pipeline.evaluation.metrics import confusion
 from llmar_pipeline.evaluation.report import ReportContext, render_report
 from llmar_pipeline.evaluation.summary import run_summary
-from llmar_pipeline.io.tracking import git_revision
 from llmar_pipeline.language.config import trained_precision
 
 
@@ -58,8 +56,8 @@ def write_report(
             experiment=run.experiment,
             size=run.size,
             number_type=trained_precision(recognizer_model),
-            revision=git_revision(),
-            date=datetime.now().strftime("%Y-%m-%d %H:%M"),
+            revision=run.revision,
+            date=run.date,
             synthetic=run.synthetic,
             length_unit="body units" if normalization["scale_to_body"] else "m",
             metrics=metrics,
@@ -85,11 +83,11 @@ def write_summary(
     metrics: dict[str, Any],
     predictions: pd.DataFrame,
     quarantine: pd.DataFrame,
-    report_file: Path,
+    report: Path,
     evaluation: EvaluationConfig,
 ) -> str:
     """What the terminal prints at the end."""
-    return run_summary(run, metrics, predictions, len(quarantine), report_file, evaluation.table_rows)
+    return run_summary(run, metrics, predictions, len(quarantine), report, evaluation.table_rows)
 
 
 def _reasons(quarantine: pd.DataFrame) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def create_pipeline() -> Pipeline:
                     "metrics",
                     "predictions",
                     "quarantine",
-                    "report_file",
+                    "report",
                     "params:evaluation",
                 ],
                 outputs="summary",
