@@ -31,7 +31,7 @@ from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training import processes
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import encode_readings, feature_rows, load_vqvae
+from llmar_pipeline.vqvae.tokenize import codebook_of, encode_readings, feature_rows, load_vqvae
 from llmar_pipeline.vqvae.windows import Clips
 
 _CUSTOM = "custom"
@@ -104,7 +104,7 @@ class Recognizer:
         model = ActionLanguageModel.load(
             folder,
             llm_cache(tempfile.gettempdir()) if cache is None else Path(cache),
-            vqvae.code_embeddings(),
+            codebook_of(folder / VQVAE_FOLDER),
             # As in the evaluation: in bfloat16 sums drift by up to 1 nat.
             dtype="float32",
             llm=None if llm is None else LLMConfig(model=llm, precision="float32"),

@@ -17,7 +17,7 @@ MANIFEST = "recognizer.json"
 VQVAE_FOLDER = "vqvae"
 _OF_VQVAE = ("model.safetensors", "config.json")
 _CHECKSUM = "checksum"
-_AGAIN = "copy the whole folder again, or run `kedro run --pipeline=stage2`"
+_AGAIN = "copy the whole folder again, or run `kedro run --pipelines=stage2`"
 
 
 class RecognizerFacts(BaseModel):

@@ -106,7 +106,7 @@ class VQVAE(nn.Module):
             seen = f"{body} with other bones" if str(body) == str(self.body) else str(body)
             raise UserError(
                 f"the VQ-VAE expects sequences of {self.body}, but saw those of {seen} in {where}: load the "
-                "model that was trained on them, or run `kedro run --pipeline=stage1` for them"
+                "model that was trained on them, or run `kedro run --pipelines=stage1` for them"
             )
 
     @property
@@ -291,7 +291,7 @@ class VQVAE(nn.Module):
             if "body" not in settings and "channels" in settings:
                 raise UserError(
                     f"expected the body that the VQ-VAE works on in {folder / 'config.json'}, saw a model "
-                    "that was saved before models kept it: run `kedro run --pipeline=stage1` again"
+                    "that was saved before models kept it: run `kedro run --pipelines=stage1` again"
                 )
             config = VQVAEConfig(**settings["config"])
             body = TypeAdapter(Body).validate_python(settings["body"])

@@ -109,7 +109,7 @@ def tokenize_clips(
             encoded.extend(feature_rows(batch_features))
         return model.nearest_codes(batch_features).cpu().numpy().astype(np.int32)
 
-    codebook = tensor_checksum(model.code_embeddings().float())
+    codebook = tensor_checksum(codebook_of(model_folder))
     fingerprint = {
         "vqvae": [file_checksum(model_folder / name) for name in ("config.json", "model.safetensors")],
         "sequences": store.digest,
@@ -156,6 +156,15 @@ def feature_rows(features: Tensor) -> np.ndarray:
     Source: Table 5 of the paper.
     """
     return features.flatten(1, 2).half().cpu().numpy()
+
+
+def codebook_of(folder: Path) -> torch.Tensor:
+    """The log-mapped codes of a trained VQ-VAE as stage 2 gets them, `[codes, du]`.
+
+    In float32 and on the CPU, wherever they are asked for: codes kept as points of the ball are mapped to
+    them, which rounds otherwise elsewhere.
+    """
+    return VQVAE.load(folder).code_embeddings().detach()
 
 
 def load_vqvae(folder: Path) -> VQVAE:

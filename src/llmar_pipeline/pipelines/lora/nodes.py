@@ -29,7 +29,7 @@ def train(
     from llmar_pipeline.language.lora import train_lora
     from llmar_pipeline.recognizer_folder import complete_recognizer
     from llmar_pipeline.training.launch import launch, train_and_save
-    from llmar_pipeline.vqvae.model import VQVAE
+    from llmar_pipeline.vqvae.tokenize import codebook_of
 
     history = launch(
         train_and_save,
@@ -37,7 +37,7 @@ def train(
         train_lora,
         recognizer_folder,
         sentences=action_sentences,
-        codebook=VQVAE.load(vqvae_model).code_embeddings().detach(),
+        codebook=codebook_of(vqvae_model),
         llm_config=llm,
         llm_cache=llm_cache,
         adapter=lora,
