@@ -262,7 +262,7 @@ def test_a_missing_or_altered_part_is_refused_by_name(folder, tmp_path, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{Path(name).name}.*run `kedro run --pipeline=stage2`") as caught:
+    with pytest.raises(UserError, match=rf"{Path(name).name}.*run `kedro run --pipelines=stage2`") as caught:
         Recognizer.load(folder, cache=tmp_path)
     assert "\n" not in str(caught.value)
     (folder / name).unlink()
