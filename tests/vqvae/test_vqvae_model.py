@@ -225,7 +225,7 @@ def test_a_model_saved_without_its_body_is_refused(model, tmp_path):
     settings = json.loads((tmp_path / "config.json").read_text())
     del settings["body"]
     (tmp_path / "config.json").write_text(json.dumps(settings | {"channels": 30, "parts": [[0]]}))
-    with pytest.raises(UserError, match=r"expected the body .* run `kedro run --pipeline=stage1`") as caught:
+    with pytest.raises(UserError, match=r"expected the body .* run `kedro run --pipelines=stage1`") as caught:
         VQVAE.load(tmp_path)
     assert "\n" not in str(caught.value)
 
