@@ -364,7 +364,8 @@ class _Work:
         from llmar_pipeline.language.instructions import encode_prompt, load_instruction
         from llmar_pipeline.language.llm import local_folder
 
-        folder = local_folder(str(self.parameters["llm"]["model"]), self.llm_cache)
+        llm = self.parameters["llm"]
+        folder = local_folder(str(llm["model"]), self.llm_cache, llm.get("revision"))
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         names = self.recordings.classes("train")
         unseen = self.parameters["unseen"]["classes"] != "none"

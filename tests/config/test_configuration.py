@@ -1,11 +1,13 @@
 """Every configuration file loads, and says what the code expects."""
 
 import inspect
+from collections import Counter
 from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from kedro.io import CatalogConfigResolver
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
@@ -127,8 +129,15 @@ def test_every_experiment_is_in_the_table_and_departs_from_the_papers_value():
         assert {key for key, value in changes.items() if base[key] == value} == set(), name
 
 
+def datasets() -> dict[str, Any]:
+    """Entry of every dataset of the pipelines; of those of a pattern, what it makes of their names."""
+    resolver = CatalogConfigResolver(load("demo")["catalog"])
+    names = {name for name in register_pipelines()["full"].datasets() if not name.startswith("param")}
+    return {name: resolver.resolve_pattern(name) for name in names}
+
+
 def test_every_dataset_lies_in_the_folder_of_its_layer():
-    catalog = load("demo")["catalog"]
+    catalog = datasets()
     assert catalog.pop("llm_cache")["filepath"] == str(
         llm_cache("data")
     )  # once a machine, not once a project
@@ -139,9 +148,20 @@ def test_every_dataset_lies_in_the_folder_of_its_layer():
         assert folder[:2].isdigit(), name
 
 
-def test_every_dataset_is_persisted():
-    used = {name for name in register_pipelines()["full"].datasets() if not name.startswith("param")}
-    assert used == set(load("demo")["catalog"])
+def test_every_dataset_is_persisted_and_every_entry_is_of_one():
+    entries = load("demo")["catalog"]
+    resolver = CatalogConfigResolver(entries)
+    assert all(datasets().values())
+    assert {resolver.match_dataset_pattern(name) or name for name in datasets()} == set(entries)
+
+
+def test_no_two_datasets_lie_in_one_place_unless_a_node_writes_there_itself():
+    places = Counter(entry["filepath"] for entry in datasets().values())
+    handles = {name for name, entry in datasets().items() if places[entry["filepath"]] > 1}
+    assert handles == {
+        *("raw_folder", "raw_recordings", "recordings_folder", "recordings", "sequences_folder", "sequences"),
+        *("vqvae_folder", "vqvae_model", "recognizer_folder", "recognizer_model"),
+    }
 
 
 def test_the_registered_pipelines():

@@ -32,7 +32,7 @@ def here(monkeypatch):
     def machine_with(gpu=None, unused=False, model=False):
         monkeypatch.setattr(machine, "gpu", lambda: gpu)
         monkeypatch.setattr(machine, "unused_gpu", lambda: unused)
-        monkeypatch.setattr(llm, "is_here", lambda name: model and name == "huggyllama/llama-13b")
+        monkeypatch.setattr(llm, "is_here", lambda name, revision: model and name == "huggyllama/llama-13b")
 
     return machine_with
 
@@ -69,7 +69,7 @@ def test_the_largest_that_the_machine_can_do(load, here, has, size, why):
 
 def test_another_language_model_is_looked_for_in_place_of_llama(load, here, monkeypatch):
     here(gpu=("a GPU", 79.1))
-    monkeypatch.setattr(llm, "is_here", lambda name: name == "/a/folder")
+    monkeypatch.setattr(llm, "is_here", lambda name, revision: name == "/a/folder")
     assert load(llm={"model": "/a/folder"})["globals"]["size"] == "paper"
     assert load(llm={"model": "/b/folder"})["globals"]["size"] == "gpu"
 

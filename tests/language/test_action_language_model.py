@@ -210,6 +210,19 @@ def test_a_saved_model_loads_to_the_same_loss(build, clips, tmp_path, codebook, 
     assert not list((tmp_path / "saved").glob("*.bin"))
 
 
+def test_peft_alone_finds_the_base_of_a_saved_model(build, clips, tmp_path, monkeypatch):
+    from peft import AutoPeftModelForCausalLM
+
+    model = build()
+    model.save(tmp_path / "saved")
+    monkeypatch.chdir(tmp_path)
+    theirs = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "saved").eval()
+    prompt, _ = model.embed_prompt(clips[0][:1], clips[1][:1], model.class_names)
+    with torch.no_grad():
+        expected = model.llm(inputs_embeds=prompt).logits
+        assert torch.equal(theirs(inputs_embeds=prompt).logits, expected)
+
+
 def test_a_folder_without_manifest_is_incomplete(build, tmp_path):
     build().save(tmp_path / "saved")
     (tmp_path / "saved" / "language_model.json").unlink()

@@ -108,6 +108,33 @@ def test_a_finished_conversion_is_used_as_it_is(monkeypatch, tmp_path, tiny_llm_
     assert hidden_size(config_of("smollm2"), tmp_path) == 32
 
 
+def test_a_revision_is_asked_of_the_hub_and_kept_beside_the_adapters(monkeypatch, tiny_llm_folder, tmp_path):
+    asked = []
+
+    def download(model, revision=None, **_):
+        asked.append((model, revision))
+        return str(tiny_llm_folder)
+
+    monkeypatch.setattr(llm_module, "snapshot_download", download)
+    config = LLMConfig(model="someone/model", precision="float32", revision="c0ffee1")
+    assert hidden_size(config, tmp_path) == 32
+    assert ensure_llm(config, tmp_path) == tiny_llm_folder
+    assert llm_module.is_here(config.model, config.revision)
+    llm, _ = load_llm(config, tmp_path)
+    assert set(asked) == {("someone/model", "c0ffee1")}
+    kept = attach_lora(llm, AdapterConfig(), config.revision).peft_config["default"]
+    assert (kept.base_model_name_or_path, kept.revision) == ("someone/model", "c0ffee1")
+
+
+def test_a_revision_of_what_is_on_no_hub_is_refused(monkeypatch, tiny_llm_folder, tmp_path):
+    monkeypatch.setattr(llm_module, "convert_bundled_llm", lambda cache: tiny_llm_folder)
+    for model in ("smollm2", str(tiny_llm_folder)):
+        config = LLMConfig(model=model, precision="float32", revision="c0ffee1")
+        for function in (hidden_size, ensure_llm, check_llm):
+            with pytest.raises(UserError, match=r"llm\.revision for a hub id only, saw c0ffee1"):
+                function(config, tmp_path)
+
+
 def test_adapters_have_the_papers_size_and_scale(tiny_llm_folder, tmp_path):
     llm, _ = load_llm(config_of(tiny_llm_folder), tmp_path)
     tuned = attach_lora(llm, AdapterConfig())

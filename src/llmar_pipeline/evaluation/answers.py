@@ -121,9 +121,10 @@ def model_fingerprint(recognizer: Path, model: ActionLanguageModel) -> dict[str,
             fingerprint[file.name] = file_checksum(file)
             continue
         content = json.loads(file.read_text(encoding="utf-8"))
-        content.pop("base_model_name_or_path", None)  # the place of a model decides nothing, its weights do
+        for place in ("base_model_name_or_path", "revision"):  # they decide nothing, the weights do
+            content.pop(place, None)
         if "llm_sha256" in content:
-            content["llm"] = {k: v for k, v in content["llm"].items() if k != "model"}
+            content["llm"] = {k: v for k, v in content["llm"].items() if k not in ("model", "revision")}
         # peft writes a set of layers in an order that changes from process to process.
         fingerprint[file.name] = {
             k: sorted(v, key=str) if isinstance(v, list) else v for k, v in content.items()

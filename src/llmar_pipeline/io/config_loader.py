@@ -132,7 +132,7 @@ class StackedConfigLoader(OmegaConfigLoader):
             self._overlay(*layer) for layer in (("size", "paper"), ("experiment", chosen["experiment"]))
         ]
         merged = OmegaConf.merge(*base, *overlays, self.runtime_params)
-        return is_here(str(OmegaConf.select(merged, "llm.model")))
+        return is_here(str(OmegaConf.select(merged, "llm.model")), OmegaConf.select(merged, "llm.revision"))
 
     def _overlays(self, kind: str) -> list[str]:
         return sorted(path.stem for path in Path(self.conf_source, f"{kind}s").glob("*.yml"))

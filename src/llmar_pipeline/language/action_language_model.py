@@ -354,7 +354,9 @@ def _find_llm(
     """Where the language model of the training lies: where it was then, or where it is said to be now."""
     if checksum is None:
         return trained
-    places = [trained] if now is None else [trained, trained.model_copy(update={"model": now.model})]
+    places = [trained]
+    if now is not None:
+        places.append(trained.model_copy(update={"model": now.model, "revision": now.revision}))
     missing: UserError | None = None
     others = []
     for config in places:

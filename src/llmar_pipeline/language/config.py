@@ -20,6 +20,8 @@ class LLMConfig(BaseModel):
         quantization: "nf4" (QLoRA) keeps the weights of the linear layers in 4 bits, for GPUs too small for
             them in `precision`, which is then the number type that those layers compute in; words, norms and
             vocabulary projection stay in `precision`. It needs the package bitsandbytes.
+        revision: Of a hub id, which version of it: a commit (a pinned one stays what it is), tag or branch;
+            what the hub calls main by default.
 
     Source: paper (LLaMA-13B), lineage (bfloat16), and for nf4: Dettmers et al., QLoRA, NeurIPS 2023.
     """
@@ -29,6 +31,7 @@ class LLMConfig(BaseModel):
     model: str = Field(min_length=1)
     precision: Literal["auto", "float32", "bfloat16"]
     quantization: Literal["none", "nf4"] = "none"
+    revision: str | None = None
 
 
 class AdapterConfig(BaseModel):

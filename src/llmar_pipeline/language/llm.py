@@ -51,32 +51,33 @@ def ensure_llm(config: LLMConfig, cache: Path) -> Path:
         Folder with config.json, safetensors weights and the tokenizer.
 
     Raises:
-        UserError: The package, folder or hub id is missing, unreachable or gated.
+        UserError: The package, folder or hub id is missing, unreachable or gated, or what is no hub id has a
+            revision.
 
     Source: ours.
     """
-    if config.model == _BUNDLED:
-        return convert_bundled_llm(cache)
-    if (folder := _local_folder(config.model)) is not None:
+    if (folder := _without_hub(config, cache)) is not None:
         return folder
+    files = ["*.json", "*.safetensors", "tokenizer*"]
     try:
-        return Path(snapshot_download(config.model, allow_patterns=["*.json", "*.safetensors", "tokenizer*"]))
+        return Path(snapshot_download(config.model, revision=config.revision, allow_patterns=files))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise _unavailable(config.model, error) from error
 
 
-def is_here(model: str) -> bool:
+def is_here(model: str, revision: str | None = None) -> bool:
     """Whether a model's weights are on this machine, without asking the network.
 
     Args:
         model: As `LLMConfig.model`.
+        revision: As `LLMConfig.revision`.
 
     Source: ours.
     """
     if model == _BUNDLED:
         return True
     try:
-        folder = local_folder(model, Path())
+        folder = local_folder(model, Path(), revision)
     except UserError:
         return False
     index = folder / "model.safetensors.index.json"
@@ -84,12 +85,13 @@ def is_here(model: str) -> bool:
     return all((folder / part).is_file() for part in {*parts} or {"model.safetensors"})
 
 
-def local_folder(model: str, cache: Path) -> Path:
+def local_folder(model: str, cache: Path, revision: str | None = None) -> Path:
     """Folder of what is on this machine of a model, without asking the network.
 
     Args:
         model: As `LLMConfig.model`.
         cache: As in `ensure_llm`.
+        revision: As `LLMConfig.revision`.
 
     Raises:
         UserError: Nothing of it is here.
@@ -101,7 +103,7 @@ def local_folder(model: str, cache: Path) -> Path:
     if (folder := _local_folder(model)) is not None:
         return folder
     try:
-        return Path(snapshot_download(model, local_files_only=True))
+        return Path(snapshot_download(model, revision=revision, local_files_only=True))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise UserError(f"the language model {model} is not on this machine") from error
 
@@ -119,11 +121,12 @@ def hidden_size(config: LLMConfig, cache: Path) -> int:
     Source: Sec. 4.2 of the paper (du = 5120 for LLaMA-13B).
     """
     try:
-        if config.model == _BUNDLED or _local_folder(config.model) is not None:
-            path = ensure_llm(config, cache) / "config.json"
-        else:
+        folder = _without_hub(config, cache)
+        if folder is None:
             # Unlike hf_hub_download, this gives up at once without a network.
-            path = Path(snapshot_download(config.model, allow_patterns=["config.json"])) / "config.json"
+            files = ["config.json"]
+            folder = Path(snapshot_download(config.model, revision=config.revision, allow_patterns=files))
+        path = folder / "config.json"
         size = json.loads(path.read_text(encoding="utf-8")).get("hidden_size")
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         raise _unavailable(config.model, error) from error
@@ -195,8 +198,9 @@ def load_llm(
             llm = load_weights(folder, dtype)
     except (OSError, ValueError) as error:
         raise _unavailable(config.model, error) from error
-    # Recorded by peft beside the adapter: the name that the user gave, not a path of this machine.
-    llm.name_or_path = config.model
+    # Recorded by peft beside the adapter, which finds the model there by itself.
+    found = _without_hub(config, cache)
+    llm.name_or_path = config.model if found is None else str(found.resolve())
     return llm, tokenizer
 
 
@@ -241,12 +245,13 @@ def load_weights(folder: Path, dtype: torch.dtype | str, **settings: Any) -> Pre
     return llm.requires_grad_(False).eval()
 
 
-def attach_lora(llm: PreTrainedModel, config: AdapterConfig) -> nn.Module:
+def attach_lora(llm: PreTrainedModel, config: AdapterConfig, revision: str | None = None) -> nn.Module:
     """Add low-rank adapters; only they have gradients afterwards.
 
     Args:
         llm: The base model, changed in place.
         config: Rank, scale, dropout and target layers.
+        revision: Of the base model, for peft to note.
 
     Returns:
         The peft model around `llm`, adapters in float32.
@@ -266,7 +271,7 @@ def attach_lora(llm: PreTrainedModel, config: AdapterConfig) -> nn.Module:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(llm, lora)
+        return get_peft_model(llm, lora, revision=revision)
     except ValueError as error:
         linear = sorted(
             {name.split(".")[-1] for name, module in llm.named_modules() if isinstance(module, nn.Linear)}
@@ -328,6 +333,17 @@ def tokenizer_checksum(tokenizer: PreTrainedTokenizerBase) -> str:
     """
     vocabulary = sorted(tokenizer.get_vocab().items())
     return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
+
+
+def _without_hub(config: LLMConfig, cache: Path) -> Path | None:
+    """Folder of a model that needs no download; None for a hub id."""
+    folder = convert_bundled_llm(cache) if config.model == _BUNDLED else _local_folder(config.model)
+    if folder is not None and config.revision is not None:
+        raise UserError(
+            f"Expected llm.revision for a hub id only, saw {config.revision} for llm.model={config.model}; "
+            "leave llm.revision out, or name a hub id."
+        )
+    return folder
 
 
 def _local_folder(model: str) -> Path | None:

@@ -111,7 +111,7 @@ def train_lora(
         chosen = llm_config.model_copy(update={"precision": precision})
         # Wherever the model lies; and checkpoints from before there was a setting still count.
         base = {"weights": base_checksum, "tokenizer": words_checksum}
-        base |= chosen.model_dump(exclude_defaults=True, exclude={"model"})
+        base |= chosen.model_dump(exclude_defaults=True, exclude={"model", "revision"})
         return made_from | {"llm": base, "training": schedule(precision).identity()}
 
     llm_config = settled_as_begun(llm_config, fingerprint, checkpoints)
@@ -123,7 +123,7 @@ def train_lora(
     else:
         llm, tokenizer = load_llm(llm_config, llm_cache)
         set_seed(training.seed)
-        tuned = attach_lora(llm, adapter)
+        tuned = attach_lora(llm, adapter, llm_config.revision)
     model = ActionLanguageModel(
         tuned,
         tokenizer,
