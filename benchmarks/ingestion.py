@@ -23,15 +23,15 @@ import numpy as np
 import psutil
 
 from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
-from llmar_pipeline.corpora.demo_sensor import record
 from llmar_pipeline.corpora.facts import CorpusFacts
-from llmar_pipeline.corpora.ingestion import IngestionConfig, ingest
+from llmar_pipeline.corpora.formats.skeleton_scan import scan
+from llmar_pipeline.corpora.formats.skeleton_text import parse_bodies
 from llmar_pipeline.corpora.ntu import NTU120
-from llmar_pipeline.corpora.skeleton_scan import scan
-from llmar_pipeline.corpora.skeleton_text import parse_bodies
 from llmar_pipeline.corpora.splits import split_clips
-from llmar_pipeline.skeletons.kinematics import Performer
-from llmar_pipeline.skeletons.movements import ACTIONS, perform
+from llmar_pipeline.demo.kinematics import Performer
+from llmar_pipeline.demo.movements import ACTIONS, perform
+from llmar_pipeline.demo.sensor import record
+from llmar_pipeline.ingestion.ingest import IngestionConfig, ingest
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES, FRAMES = 48, 100  # a frame of one body takes 2.4 kB: about 250 kB a file

@@ -7,9 +7,9 @@ from statistics import median
 from measuring import DEVICE, now, take_turns
 from stage2_scoring import untrained
 
-from llmar_pipeline.corpora.demo_recordings import DemoConfig, generate_recordings
-from llmar_pipeline.corpora.ingestion import IngestionConfig, ingest
 from llmar_pipeline.corpora.ntu import CLASS_NAMES, NTU60
+from llmar_pipeline.demo.recordings import DemoConfig, generate_recordings
+from llmar_pipeline.ingestion.ingest import IngestionConfig, ingest
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import score_sentences
 from llmar_pipeline.language.config import LLMConfig

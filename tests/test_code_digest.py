@@ -124,4 +124,4 @@ def test_the_project_s_own_trainings_do_not_hang_on_what_only_speaks_or_draws() 
     assert not [name for name in code if name.split(".")[0] in {"evaluation", "io", "language", "corpora"}]
     assert not {"training.callbacks", "errors"} & set(code)
     assert not [name for name in code_of("language.lora") if name.startswith("vqvae")]
-    assert not {"corpora.uav", "corpora.ntu"} & set(code_of("corpora.custom", "corpora.ingestion"))
+    assert not {"corpora.uav", "corpora.ntu"} & set(code_of("corpora.own.custom", "ingestion.ingest"))

@@ -14,12 +14,12 @@ import torch
 from tiny_llm import CLASS_NAMES
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.demo_recordings import DemoConfig, generate_recordings
 from llmar_pipeline.corpora.facts import CorpusFacts
-from llmar_pipeline.corpora.ingestion import IngestionConfig, ingest
+from llmar_pipeline.demo.recordings import DemoConfig, generate_recordings
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.answers import answer_clips, model_fingerprint
 from llmar_pipeline.evaluation.config import EvaluationConfig
+from llmar_pipeline.ingestion.ingest import IngestionConfig, ingest
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import load_instruction

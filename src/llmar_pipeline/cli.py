@@ -128,7 +128,7 @@ cli.add_command(
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
 def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
     """Say what a run would need, what is missing, how large it gets, and what to do."""
-    from llmar_pipeline.doctor import examine
+    from llmar_pipeline.commands.doctor import examine
 
     quiet_other_bars()
     with one_line_errors():
@@ -157,7 +157,7 @@ def ablations(
     conf_source: str,
 ) -> None:
     """Run experiments with several seeds and print the table of what came out."""
-    from llmar_pipeline.ablations import TABLES_4_TO_6, as_markdown, run_ablations
+    from llmar_pipeline.commands.ablations import TABLES_4_TO_6, as_markdown, run_ablations
 
     quiet_other_bars()
     with one_line_errors():
@@ -181,7 +181,7 @@ def ablations(
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
 def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_source: str) -> None:
     """Run every protocol of a dataset and print our numbers beside the published ones."""
-    from llmar_pipeline.protocols import as_markdown, collect, protocol_loaders, run_protocols
+    from llmar_pipeline.commands.protocols import as_markdown, collect, protocol_loaders, run_protocols
 
     with one_line_errors():
         params = _of_one_size(params, _loading(env, conf_source))
@@ -210,7 +210,7 @@ def unseen(
     env: str | None, params: dict[str, Any], classes: str, draws: int, experiments: str, conf_source: str
 ) -> None:
     """Train without some classes, recognise them, and print the mean over several draws (Table 8)."""
-    from llmar_pipeline.unseen_classes import as_markdown, run_draws
+    from llmar_pipeline.commands.unseen import as_markdown, run_draws
 
     with one_line_errors():
         number = int(classes) if classes.isdecimal() else classes

@@ -12,13 +12,13 @@ import pandas as pd
 from llmar_pipeline import machine, operations
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.corpus import Corpus
-from llmar_pipeline.corpora.demo_recordings import DemoConfig
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.splits import split_clips
-from llmar_pipeline.corpora.survey import Survey, survey
 from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
+from llmar_pipeline.demo.recordings import DemoConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.config import EvaluationConfig
+from llmar_pipeline.ingestion.survey import Survey, survey
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training.config import TrainingConfig

@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 
 from llmar_pipeline.corpora import CORPORA, Corpus
-from llmar_pipeline.corpora.keypoint_files import SUFFIXES
+from llmar_pipeline.corpora.formats.keypoint_files import SUFFIXES
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import score_sentences

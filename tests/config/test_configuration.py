@@ -11,7 +11,7 @@ from kedro.io import CatalogConfigResolver
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
-from llmar_pipeline.corpora.demo_recordings import DemoConfig
+from llmar_pipeline.demo.recordings import DemoConfig
 from llmar_pipeline.io.config_loader import NOT_ENVIRONMENTS, StackedConfigLoader
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.llm_cache import llm_cache

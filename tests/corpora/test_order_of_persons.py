@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.keypoints import to_sequence
-from llmar_pipeline.corpora.pyskl import forget, load_clip
+from llmar_pipeline.corpora.formats.keypoints import to_sequence
+from llmar_pipeline.corpora.formats.pyskl import forget, load_clip
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.topology import COCO17, NTU25
 

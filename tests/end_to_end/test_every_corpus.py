@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from smarthome_files import write_smarthome
 
-from llmar_pipeline.corpora.demo_recordings import DemoConfig, generate_recordings
+from llmar_pipeline.demo.recordings import DemoConfig, generate_recordings
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file
 
-from llmar_pipeline import nested_runs
 from llmar_pipeline.cli import cli
+from llmar_pipeline.commands import nested_runs
 from llmar_pipeline.io.config_loader import leaves
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ import pytest
 from kedro.framework.startup import bootstrap_project
 
 from llmar_pipeline.cli import cli
+from llmar_pipeline.commands.protocols import protocol_loaders
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.pipeline_registry import register_pipelines
-from llmar_pipeline.protocols import protocol_loaders
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,9 +7,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from llmar_pipeline.evaluation.config import EvaluationConfig, RunInfo
+from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.pipelines.reporting.nodes import write_report, write_summary
 from llmar_pipeline.pipelines.reporting.pipeline import create_pipeline
+from llmar_pipeline.reporting.config import RunInfo
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 
 RUN = RunInfo(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from llmar_pipeline.corpora.layout import find_layout
+from llmar_pipeline.corpora.own.layout import find_layout
 from llmar_pipeline.skeletons.topology import (
     COCO17,
     KINECT20,

@@ -1,7 +1,7 @@
 from llmar_pipeline.corpora.corpus import Corpus
-from llmar_pipeline.corpora.custom import CUSTOM
 from llmar_pipeline.corpora.ntu import NTU60, NTU120
 from llmar_pipeline.corpora.nwucla import NWUCLA
+from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.corpora.smarthome import SMARTHOME, SMARTHOME2D
 from llmar_pipeline.corpora.uav import UAV

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from llmar_pipeline.corpora.formats.pyskl import load_clip, read_pyskl
 from llmar_pipeline.corpora.protocol import Protocol
-from llmar_pipeline.corpora.pyskl import load_clip, read_pyskl
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError

@@ -7,8 +7,8 @@ import numpy as np
 
 from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.detections import Track, keep_two, spread
+from llmar_pipeline.corpora.formats.skeleton_text import parse_bodies
 from llmar_pipeline.corpora.protocol import Protocol
-from llmar_pipeline.corpora.skeleton_text import parse_bodies
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import COCO17
 

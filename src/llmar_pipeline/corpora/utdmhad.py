@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmar_pipeline.corpora.corpus import Corpus
-from llmar_pipeline.corpora.matlab import read_numbers
+from llmar_pipeline.corpora.formats.matlab import read_numbers
 from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import KINECT20_HEAD_FIRST

@@ -17,23 +17,3 @@ class EvaluationConfig(BaseModel):
     generate: bool = False  # answer by free generation too
     table_rows: int = Field(gt=0)  # clips printed in the terminal
     film_strips: int = Field(ge=0)  # clips drawn beside their reconstruction
-
-
-class RunInfo(BaseModel):
-    """Which run a report is about.
-
-    Attributes:
-        synthetic: The recordings are made up.
-        revision: Of the code, as git calls it; empty where it is not known.
-        date: Of the run, as it is to be printed.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dataset: str
-    protocol: str
-    experiment: str
-    size: str
-    synthetic: bool
-    revision: str = ""
-    date: str = ""

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.acceptance import accept as accept_clips
-from llmar_pipeline.corpora.completeness import compare as compare_with_official
-from llmar_pipeline.corpora.demo_recordings import DemoConfig, demo_corpus, generate_recordings
-from llmar_pipeline.corpora.ingestion import IngestionConfig
-from llmar_pipeline.corpora.ingestion import ingest as ingest_recordings
+from llmar_pipeline.demo.recordings import DemoConfig, demo_corpus, generate_recordings
+from llmar_pipeline.ingestion.acceptance import accept as accept_clips
+from llmar_pipeline.ingestion.completeness import compare as compare_with_official
+from llmar_pipeline.ingestion.ingest import IngestionConfig
+from llmar_pipeline.ingestion.ingest import ingest as ingest_recordings
 
 
 def provide_recordings(raw_folder: Path, demo_recordings: DemoConfig | None) -> Path:

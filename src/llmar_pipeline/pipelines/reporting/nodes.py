@@ -6,13 +6,14 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from llmar_pipeline.evaluation import figures
 from llmar_pipeline.evaluation.calibration import reliability
-from llmar_pipeline.evaluation.config import EvaluationConfig, RunInfo
+from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.evaluation.metrics import confusion
-from llmar_pipeline.evaluation.report import ReportContext, render_report
-from llmar_pipeline.evaluation.summary import run_summary
 from llmar_pipeline.language.config import trained_precision
+from llmar_pipeline.reporting import figures
+from llmar_pipeline.reporting.config import RunInfo
+from llmar_pipeline.reporting.report import ReportContext, render_report
+from llmar_pipeline.reporting.summary import run_summary
 
 
 def draw_figures(

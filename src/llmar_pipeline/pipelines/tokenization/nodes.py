@@ -41,6 +41,6 @@ def describe_codes(
     evaluation: EvaluationConfig,
 ) -> tuple[Any, ...]:
     """How the codebook is used and what it keeps of test clips; statistics of training clips beside it."""
-    from llmar_pipeline.evaluation.code_description import describe_codes as describe
+    from llmar_pipeline.reporting.code_description import describe_codes as describe
 
     return describe(vqvae_model, sequences, action_sentences, evaluation.film_strips)

@@ -1,0 +1,162 @@
+"""`kedro unseen`: recognition of classes that were not trained, over several draws of them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from llmar_pipeline.commands import published
+from llmar_pipeline.commands.nested_runs import kedro_run, parent_run, written_numbers
+from llmar_pipeline.commands.protocols import markdown_table, published_lines
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.io.config_loader import StackedConfigLoader
+
+
+def run_draws(
+    conf_source: Path,
+    env: str | None,
+    params: Mapping[str, Any],
+    classes: int | str,
+    draws: int,
+    experiments: Sequence[str],
+    load: Callable[[dict[str, Any]], StackedConfigLoader],
+    tell: Callable[[str], None],
+) -> tuple[pd.DataFrame, Path, StackedConfigLoader]:
+    """Train without some classes and test on them, with several draws and experiments.
+
+    Each is a whole `kedro run`, nested in one MLflow run; what a run finds finished it does not repeat.
+    A split of the literature is no draw: it is run once.
+
+    Args:
+        conf_source: the configuration folder.
+        env: the dataset.
+        params: what `--params` holds.
+        classes: how many, or the name of a split.
+        draws: how many draws; their seeds are 0, 1, ...
+        experiments: names of files in conf/experiments.
+        load: a run's parameters -> its configuration.
+        tell: takes a line for the terminal.
+
+    Returns:
+        One row a run: experiment, unseen, seed, the classes, and every number of metrics.json; the CSV file
+        it stands in, beside a JSON file with the classes of every draw; and one of the configurations.
+
+    Raises:
+        UserError: an unknown name, or a run that failed.
+
+    Source: "Evaluation on unseen activity classes" of the paper: 3 classes, five times, averaged.
+    """
+    for name, option in (
+        ("unseen", "--classes"),
+        ("unseen_seed", "--draws"),
+        ("experiment", "--experiments"),
+    ):
+        if name in params:
+            raise UserError(f"`kedro unseen` sets {name} itself: use {option}=")
+    if draws < 1:
+        raise UserError(f"--draws={draws}: expected at least 1")
+    seeds = range(draws) if isinstance(classes, int) else range(1)
+    planned = [
+        (experiment, seed, dict(params) | {"experiment": experiment, "unseen": classes, "unseen_seed": seed})
+        for experiment in experiments
+        for seed in seeds
+    ]
+    loaders = [load(chosen) for *_, chosen in planned]
+    selection = loaders[0]["globals"]
+    rows = []
+    tags = {"protocol": selection["protocol"]}
+    with parent_run(loaders[0], f"unseen {classes} {selection['size']}", tags) as parent:
+        for (experiment, seed, chosen), loader in zip(planned, loaders, strict=True):
+            kedro_run(conf_source, env, chosen, "full", parent)
+            names = unseen_names(loader)
+            tell(f"{experiment}, draw {seed}: {', '.join(names)}")
+            row = {
+                "experiment": experiment,
+                "unseen": str(classes),
+                "seed": seed,
+                "classes": "; ".join(names),
+            }
+            rows.append(row | written_numbers(loader, "metrics.json"))
+    table = pd.DataFrame(rows)
+    folder = Path(
+        selection["data_dir"], "08_reporting", selection["dataset"], selection["protocol"], "unseen"
+    )
+    file = folder / f"{selection['size']}-{classes}.csv"
+    _write(table, file)
+    return table, file, loaders[0]
+
+
+def unseen_names(loader: StackedConfigLoader) -> list[str]:
+    """The classes that a run has kept from its training.
+
+    Args:
+        loader: the run's configuration.
+    """
+    selection = loader["globals"]
+    file = Path(selection["data_dir"], "03_primary", selection["split_folder"], "class_lists.json")
+    return list(json.loads(file.read_text(encoding="utf-8"))["unseen"])
+
+
+def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean over draws, and the ends of its 95 % confidence interval.
+
+    The interval is Student's t, which knows that few draws say little; it ends at 0 and 1. NaN for one draw.
+
+    Args:
+        values: an accuracy (fraction of 1) a draw.
+
+    Source: ours; the paper gives a mean of five without an interval.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return mean, max(mean - half, 0.0), min(mean + half, 1.0)
+
+
+def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
+    """Every draw, then the mean of each experiment beside chance and what is published.
+
+    Args:
+        table: as `run_draws` returns it.
+        loader: the configuration of one of the runs.
+    """
+    selection, parameters = loader["globals"], loader["parameters"]
+    unseen = str(table["unseen"].iloc[0])
+    drawn = [
+        f"| {row.experiment} | {row.seed} | {100 * row.accuracy:.1f} "
+        f"({100 * row.accuracy_low:.1f} to {100 * row.accuracy_high:.1f}) | {row.classes} |"
+        for row in table.itertuples(index=False)
+    ]
+    lines = []
+    for experiment, runs in table.groupby("experiment", sort=False):
+        mean, low, high = (100 * value for value in mean_and_interval(runs["accuracy"].tolist()))
+        interval = f" ({low:.1f} to {high:.1f})" if len(runs) > 1 else ""
+        name = f"ours: {experiment}-{selection['size']}, {len(runs)} draw{'s' if len(runs) > 1 else ''}"
+        cells = [f"{mean:.1f}{interval}"]
+        lines.append((name, parameters["vqvae"]["stream"], parameters["llm"]["model"], cells))
+    lines.append(("chance", "", "", [f"{100 * table['chance'].mean():.1f}"]))
+    lines += published_lines(published.UNSEEN, selection, [unseen])
+    title = f"accuracy on classes not trained, {selection['dataset']} {selection['protocol']}, %"
+    head = "| experiment | seed | accuracy, % | classes |\n|---|---:|---:|---|"
+    return "\n".join([head, *drawn, "", markdown_table(title, [unseen], lines)])
+
+
+def _write(table: pd.DataFrame, file: Path) -> None:
+    from llmar_pipeline.files import write_json
+
+    summary = []
+    for experiment, runs in table.groupby("experiment", sort=False):
+        mean, low, high = mean_and_interval(runs["accuracy"].tolist())
+        draws = [
+            {"seed": int(row.seed), "classes": row.classes.split("; "), "accuracy": row.accuracy}
+            for row in runs.itertuples(index=False)
+        ]
+        interval = None if len(runs) < 2 else [low, high]
+        summary.append({"experiment": experiment, "accuracy": mean, "interval": interval, "draws": draws})
+    write_json(file.with_suffix(".json"), summary)
+    table.to_csv(file, index=False)

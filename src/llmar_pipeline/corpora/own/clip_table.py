@@ -1,0 +1,192 @@
+"""A user's list of clips: the table `clips.csv`, or a pickle of the pyskl kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from llmar_pipeline.corpora.corpus import Source, in_order
+from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, SUFFIXES, read_rows
+from llmar_pipeline.corpora.formats.pyskl import parts, read_pyskl
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.skeletons.sequence import SkeletonFileError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = {"train": 0, "val": 1, "test": 2}
+"""What the numbers of a split mean in an index; -1 stands for a clip of no part."""
+
+GROUPS = ("subject", "camera", "setup")
+_REQUIRED, _OPTIONAL = ("file", "action"), ("name", *GROUPS, "split")
+
+Fault = tuple[str, str, int | None]
+"""What is expected, what is seen, and the line."""
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """A list of clips.
+
+    Attributes:
+        class_names: Name of each label.
+        sources: All clips, by name.
+        rows: By name, what the list says of each clip that is properly listed.
+        faults: By `Source.member`, what is wrong with a clip that is not.
+        numbers: For each grouping column, the number of each of its words.
+        splits: Its own protocols: by name, the index column (of `SPLITS`) and whether it has a "val" part.
+    """
+
+    class_names: tuple[str, ...]
+    sources: tuple[Source, ...]
+    rows: dict[str, dict[str, int]]
+    faults: dict[str, Fault]
+    numbers: dict[str, dict[str, int]]
+    splits: dict[str, tuple[str, bool]]
+
+
+def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
+    """Reads `clips.csv`.
+
+    Args:
+        folder: The user's folder; the files lie in it or below.
+        classes: Class names in label order; None stands for those in the table, sorted.
+
+    Raises:
+        UserError: If there is no such table, or it has no rows or other columns. What is wrong with a
+            single row becomes a fault of its clip.
+    """
+    path = folder / "clips.csv"
+    try:
+        table = read_table(path.read_text(encoding="utf-8-sig"))
+    except SkeletonFileError as error:
+        raise SkeletonFileError(error.expected, error.seen, error.line, file=str(path)) from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected a table of clips, saw {error.strerror}; see docs/data.md."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: expected text in UTF-8, saw another encoding; save it as UTF-8.") from error
+    if not set(_REQUIRED) <= set(table.columns) <= {*_REQUIRED, *_OPTIONAL}:
+        raise UserError(
+            f"{path}, line 1: expected the columns {', '.join(_REQUIRED)} and, if need be, "
+            f"{', '.join(_OPTIONAL)}, set apart by commas, saw {', '.join(table.columns)[:200]}; correct it."
+        )
+    if table.empty:
+        raise UserError(f"{path}: expected a row for each clip, saw none; see docs/data.md.")
+    class_names = tuple(classes or sorted(set(table["action"]) - {""}))
+    labels = {name: label for label, name in enumerate(class_names)}
+    groups = [group for group in GROUPS if group in table]
+    coded = {group: number_words(table[group][table[group] != ""]) for group in groups}
+    rows: dict[Source, dict[str, int]] = {}
+    sources: list[Source] = []
+    faults: dict[str, Fault] = {}
+    for line, row in table.to_dict("index").items():
+        file = PurePosixPath(row["file"].replace("\\", "/"))
+        name = row.get("name") or (str(file.parent / file.stem) if row["file"] else f"line {line}")
+        name = name.replace("/", "__")
+        fault = _fault(row, file, folder, labels, groups)
+        if fault is not None:
+            faults[str(line)] = (*fault, int(line))
+            sources.append(Source(name, path, str(line)))
+            continue
+        sources.append(Source(name, folder / file))
+        numbers = {"action": labels[row["action"]], **{group: int(coded[group][line]) for group in groups}}
+        rows.setdefault(sources[-1], numbers | ({"split": SPLITS[row["split"]]} if "split" in row else {}))
+    ordered = tuple(in_order(sources))
+    return ClipTable(
+        class_names=class_names,
+        sources=ordered,
+        rows={source.name: rows[source] for source in ordered if source in rows},
+        faults=faults,
+        numbers={group: _by_word(table[group], coded[group]) for group in groups},
+        splits={"split": ("split", "val" in set(table["split"]))} if "split" in table else {},
+    )
+
+
+def _fault(
+    row: dict[str, str], file: PurePosixPath, folder: Path, labels: dict[str, int], groups: list[str]
+) -> tuple[str, str] | None:
+    if ".." in file.parts or not (folder / file).is_relative_to(folder):
+        return "a file in the folder of clips.csv, named from there", repr(row["file"])[:80]
+    if file.suffix not in SUFFIXES:
+        return f"a file that ends in {', '.join(SUFFIXES)}", repr(row["file"])[:80] if row["file"] else "none"
+    if row["action"] not in labels:
+        expected = "an action out of classes in corpus.yml" if row["action"] else "an action"
+        return expected, repr(row["action"])[:80]
+    for group in groups:
+        if not row[group]:
+            return f"a {group} in each row, since there is such a column", "none"
+    if row.get("split", "train") not in SPLITS:
+        return f"a split out of {', '.join(SPLITS)}", repr(row["split"])[:80]
+    if not os.path.isfile(folder / file):  # False, not an error, where no file can have such a name
+        return "the name of a file", f"no such file as {str(file)[:80]!r}"
+    return None
+
+
+def read_table(text: str) -> pd.DataFrame:
+    """A csv table of text; the index is the line in the file. See `read_rows`."""
+    import pandas as pd
+
+    columns, rows = read_rows(text)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="str")
+
+
+def number_words(words: pd.Series) -> pd.Series:
+    """Integers as they are; if any is none, all words by their place in sorted order, from 0."""
+    import pandas as pd
+
+    if words.str.fullmatch(INTEGER).all():
+        return words.astype("int64")
+    return pd.Series(pd.factorize(words, sort=True)[0], words.index)
+
+
+def _by_word(words: pd.Series, coded: pd.Series) -> dict[str, int]:
+    """Integers by their plain form (1 for 01), other words as they stand."""
+    spelled = {words[line]: int(number) for line, number in coded.items()}
+    integers = all(word.lstrip("-").isdecimal() for word in spelled)
+    return {str(number) if integers else word: number for word, number in spelled.items()}
+
+
+def read_clip_pickle(path: Path, classes: SequenceOf[str]) -> ClipTable:
+    """Lists the annotations of a pickle of the pyskl kind; its parts become protocols.
+
+    Args:
+        path: The file.
+        classes: Class names; the labels are places in it.
+
+    Raises:
+        UserError: If it is another kind of file.
+    """
+    pickled = read_pyskl(path)
+    sources = [Source(name, path, str(position)) for position, name in enumerate(pickled.names)]
+    protocols = parts(pickled.split)
+    columns = {name: "split" if name == "split" else f"split_{name}" for name in protocols}
+    members = {
+        columns[name]: {clip: SPLITS[part] for part, clips in protocol.items() for clip in clips}
+        for name, protocol in protocols.items()
+    }
+    rows: dict[Source, dict[str, int]] = {}
+    faults: dict[str, Fault] = {}
+    for source, annotation in zip(sources, pickled.annotations, strict=True):
+        label = annotation.get("label") if isinstance(annotation, dict) else None
+        if isinstance(label, int) and 0 <= label < len(classes):
+            rows[source] = {"action": label} | {
+                column: codes.get(source.name, -1) for column, codes in members.items()
+            }
+        else:
+            seen = repr(label) if isinstance(label, int) else f"a {type(label).__name__}"
+            expected = f"a label from 0 to {len(classes) - 1}, as corpus.yml has {len(classes)} classes"
+            faults[source.member] = (expected, seen, None)
+    ordered = tuple(in_order(sources))
+    return ClipTable(
+        class_names=tuple(classes),
+        sources=ordered,
+        rows={source.name: rows[source] for source in ordered if source in rows},
+        faults=faults,
+        numbers={},
+        splits={name: (columns[name], "val" in protocol) for name, protocol in protocols.items()},
+    )

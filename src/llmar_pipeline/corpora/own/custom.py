@@ -1,0 +1,186 @@
+"""Users' own recordings: a folder with `corpus.yml`, and `clips.csv` beside keypoint files, or one pickle."""
+
+import logging
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Source
+from llmar_pipeline.corpora.formats.keypoint_files import read_keypoints
+from llmar_pipeline.corpora.formats.keypoints import to_sequence
+from llmar_pipeline.corpora.formats.pyskl import load_clip
+from llmar_pipeline.corpora.own.clip_table import (
+    GROUPS,
+    SPLITS,
+    ClipTable,
+    Fault,
+    read_clip_pickle,
+    read_clip_table,
+)
+from llmar_pipeline.corpora.own.corpus_file import CorpusFile
+from llmar_pipeline.corpora.own.layout import find_layout
+from llmar_pipeline.corpora.own.yaml_file import read_yaml
+from llmar_pipeline.corpora.protocol import Protocol
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
+from llmar_pipeline.skeletons.topology import NTU25
+
+logger = logging.getLogger(__name__)
+
+_TEST_SHARE = 0.2
+_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomCorpus(Corpus):
+    """Recordings whose facts are known once their folder is opened.
+
+    Attributes:
+        listed: All clips, by name.
+        faults: By `Source.member`, what is wrong with a clip that is not properly listed.
+    """
+
+    listed: tuple[Source, ...] = field(default=(), repr=False)
+    faults: dict[str, Fault] = field(default_factory=dict, repr=False)
+
+    def open(self, folder: Path) -> "CustomCorpus":
+        """The corpus that lies in a folder.
+
+        Raises:
+            UserError: If `corpus.yml`, the layout or the list of clips is missing or wrong.
+        """
+        folder = Path(folder)
+        file = folder / "corpus.yml"
+        if not file.is_file():
+            seen = "none in it" if folder.is_dir() else "no such folder"
+            raise UserError(f"{folder}: expected a folder with corpus.yml, saw {seen}. {self.download}")
+        facts = read_yaml(file, CorpusFile)
+        topology, vertical = find_layout(facts.layout, folder)
+        if facts.pickle is None:
+            table = read_clip_table(folder, facts.classes)
+        else:
+            if not (folder / facts.pickle).is_file():
+                raise UserError(f"{file}, pickle: expected a file in this folder, saw {facts.pickle!r}.")
+            table = read_clip_pickle(folder / facts.pickle, facts.classes or ())
+        rows = table.rows
+        protocols = _own_protocols(facts, table, file) or _seeded_protocol(rows)
+        one_subject = len(set(table.numbers.get("subject", {}).values())) < 2
+        if one_subject and all(protocol.by != "subject" for protocol in protocols.values()):
+            # A validation part is whole subjects: where that cannot be, each clip stands for its own.
+            rows = {name: row | {"subject": number} for number, (name, row) in enumerate(rows.items())}
+        return replace(
+            self,
+            topology=replace(topology, coordinates=facts.coordinates or topology.coordinates),
+            class_names=table.class_names,
+            parse_name=partial(_look_up, rows),
+            protocols=protocols,
+            persons=facts.persons,
+            units=facts.units,
+            vertical=facts.vertical or vertical or ("down" if facts.units == "pixels" else "up"),
+            listed=table.sources,
+            faults=table.faults,
+        )
+
+    def sources(self, folder: Path) -> list[Source]:
+        """Every clip that the table or the pickle lists, also those that cannot be read."""
+        return list(self.listed or self.open(folder).listed)
+
+    def _load(self, source: Source, named: bool) -> Sequence:
+        if source.member in self.faults:
+            raise SkeletonFileError(*self.faults[source.member])
+        if source.path.suffix == PICKLE:
+            action, place = self.parse_name(source.name)["action"], int(source.member)
+            return load_clip(
+                source.path, place, action, self.topology, self.persons, self.vertical, ranked=True
+            )
+        keypoints, scores = read_keypoints(source.path, self.topology)
+        return to_sequence(source.name, keypoints, scores, self.topology, self.persons, self.vertical)
+
+
+def _look_up(rows: dict[str, dict[str, int]], name: str) -> dict[str, int]:
+    if name not in rows:
+        raise SkeletonFileError("the name of a clip that corpus.yml's list has", repr(name)[:80])
+    return rows[name]
+
+
+def _own_protocols(facts: CorpusFile, table: ClipTable, file: Path) -> dict[str, Protocol]:
+    protocols = {
+        name: Protocol(
+            name,
+            by=column,
+            train=frozenset({SPLITS["train"]}),
+            test=frozenset({SPLITS["test"]}),
+            val=frozenset({SPLITS["val"]}) if has_val else None,
+        )
+        for name, (column, has_val) in table.splits.items()
+    }
+    for name, own in facts.protocols.items():
+        if own.by not in table.numbers:
+            columns = ", ".join(group for group in GROUPS if group in table.numbers) or "none of them"
+            raise UserError(
+                f"{file}, protocols.{name}.by: expected a column of clips.csv ({columns}), saw {own.by!r}; "
+                "add the column or choose another."
+            )
+        coded: dict[str, frozenset[int] | None] = {}
+        for part in ("train", "test", "val"):
+            values = getattr(own, part)
+            for value in values or ():
+                if str(value) not in table.numbers[own.by]:
+                    known = ", ".join(table.numbers[own.by])[:100]
+                    raise UserError(
+                        f"{file}, protocols.{name}.{part}: expected values of column {own.by} of clips.csv "
+                        f"({known}), saw {value!r}; correct the list or the table."
+                    )
+            coded[part] = (
+                None if values is None else frozenset(table.numbers[own.by][str(value)] for value in values)
+            )
+        train = coded["train"] or frozenset()
+        protocols[name] = Protocol(name, by=own.by, train=train, test=coded["test"], val=coded["val"])
+    return protocols
+
+
+def _seeded_protocol(rows: dict[str, dict[str, int]]) -> dict[str, Protocol]:
+    """Marks a fifth of the subjects, or of each class where there are no two subjects, as test clips."""
+    rng = np.random.default_rng(_SEED)
+    subjects = sorted({row["subject"] for row in rows.values() if "subject" in row})
+    if len(subjects) > 1:
+        whose = "subjects"
+        chosen = _draw(subjects, rng)
+        test = {name for name, row in rows.items() if row["subject"] in chosen}
+    else:
+        whose = "clips of each class"
+        test = set()
+        for action in sorted({row["action"] for row in rows.values()}):
+            test |= _draw(sorted(name for name, row in rows.items() if row["action"] == action), rng)
+    for name, row in rows.items():
+        row["split"] = SPLITS["test" if name in test else "train"]
+    logger.warning("no split column and no protocols: a fifth of the %s is drawn as the test part", whose)
+    train, test_part = frozenset({SPLITS["train"]}), frozenset({SPLITS["test"]})
+    return {"split": Protocol("split", by="split", train=train, test=test_part)}
+
+
+def _draw(items: list[Any], rng: np.random.Generator) -> set[Any]:
+    n_test = max(1, round(_TEST_SHARE * len(items))) if len(items) > 1 else 0
+    return {items[i] for i in rng.permutation(len(items))[:n_test]}
+
+
+def _parse(name: str, content: bytes) -> Sequence:
+    raise SkeletonFileError("a clip of an opened folder", f"the content of {name} alone")
+
+
+CUSTOM = CustomCorpus(
+    name="custom",
+    topology=NTU25,
+    class_names=(),
+    suffix=".npz",
+    parse_name=partial(_look_up, {}),
+    parse=_parse,
+    protocols={},
+    persons=2,
+    download="Describe your recordings in corpus.yml and clips.csv as docs/data.md says, in this folder.",
+    citation="Recordings of the user's own.",
+)
+"""What a user's corpus is before its folder is opened: `open` gives the joints, classes and protocols."""

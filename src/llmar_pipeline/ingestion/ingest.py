@@ -1,0 +1,134 @@
+"""Reading a folder of recordings once, into one store; what cannot be read is listed, not lost."""
+
+import logging
+from collections.abc import Sequence as SequenceOf
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmar_pipeline.code_digest import CODE, code_of
+from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Reader, Source
+from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.formats.pyskl import forget
+from llmar_pipeline.files import json_checksum
+from llmar_pipeline.progress import Progress
+from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
+from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter
+
+logger = logging.getLogger(__name__)
+
+QUARANTINE_COLUMNS = ["name", "file", "line", "expected", "seen"]
+BODY_COLUMNS = ["name", "body", "frames", "motion", "decision"]
+
+
+class IngestionConfig(BaseModel):
+    """How to read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(gt=0)  # processes that parse; results do not depend on it
+    max_quarantined_share: float = Field(ge=0, le=1)  # of all clips; above it the run refuses to go on
+
+
+class Ingested(NamedTuple):
+    """What a folder of recordings holds.
+
+    Attributes:
+        index: One row a readable clip: name, frames, persons, and what its name says: action, subject,
+            camera, ...
+        quarantine: One row a clip left out: name, file, line, expected, seen.
+        bodies: One row a body of a recording that shows several: name, body, frames, motion, decision.
+        facts: Class names and protocols.
+    """
+
+    index: pd.DataFrame
+    quarantine: pd.DataFrame
+    bodies: pd.DataFrame
+    facts: CorpusFacts
+
+
+def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> Ingested:
+    """Read every recording of a folder into a store; a killed reading continues where it stopped.
+
+    Args:
+        corpus: who knows the format.
+        raw: folder of recordings.
+        target: folder of the store; what an earlier reading left there is reused where it came from the
+            same files (names, sizes and times of change).
+        config: speed and limits.
+
+    Raises:
+        UserError: no recordings there.
+    """
+    corpus = corpus.open(raw)
+    sources = corpus.sources(raw)
+    pickled = any(source.path.suffix == PICKLE for source in sources)
+    workers = 1 if pickled else config.workers  # each process would hold a copy of the whole pickle
+    rows: list[dict[str, object]] = []
+    damaged: list[dict[str, object]] = []
+    bodies: list[dict[str, object]] = []
+    progress = Progress(total=len(sources), title=f"reading {corpus.name}")
+    with (
+        progress,
+        StoreWriter(target, corpus.persons, corpus.topology) as writer,
+        Reader(corpus, raw, workers) as reader,
+    ):
+        for start in range(0, len(sources), CLIPS_PER_SHARD):
+            batch = sources[start : start + CLIPS_PER_SHARD]
+            made_from = _made_from(corpus, batch, raw)
+            notes = writer.reuse(made_from)
+            if notes is None:
+                with writer.shard(made_from) as shard:
+                    _read_shard(reader, batch, shard, progress)
+                notes = shard.notes
+            else:
+                progress.update(len(batch))
+            rows += notes["clips"]
+            damaged += notes["damaged"]
+            bodies += notes["bodies"]
+    forget()
+    labels = [corpus.parse_name(str(row["name"])) for row in rows]
+    index = pd.DataFrame([{**row, **label} for row, label in zip(rows, labels, strict=True)])
+    quarantine = pd.DataFrame(damaged, columns=QUARANTINE_COLUMNS)
+    quarantine["line"] = quarantine["line"].astype("Int64")
+    logger.info("%d recordings read from %s", len(index), raw)
+    return Ingested(index, quarantine, pd.DataFrame(bodies, columns=BODY_COLUMNS), CorpusFacts.of(corpus))
+
+
+def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: Progress) -> None:
+    clips: list[dict[str, object]] = []
+    damaged: list[dict[str, object]] = []
+    bodies: list[dict[str, object]] = []
+    for item in reader.read(sources):
+        progress.update()
+        if isinstance(item, Damaged):
+            damaged.append(asdict(item))
+            continue
+        shard.append(item)
+        clips.append({"name": item.name, "frames": item.n_frames, "persons": item.n_persons})
+        bodies += [{"name": item.name, **asdict(body)} for body in item.bodies]
+    shard.notes |= {"clips": clips, "damaged": damaged, "bodies": bodies}
+
+
+def _made_from(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> dict[str, Any]:
+    """What a shard depends on: its files (size, time of change), what is listed of them, and the reader."""
+    files: list[object] = []
+    for source in sources:
+        files += [source.name, source.file(raw), source.member]
+        try:
+            stat = source.path.stat()
+            files += [stat.st_size, stat.st_mtime_ns]
+            files.append(corpus.parse_name(source.name))
+        except (OSError, SkeletonFileError) as error:
+            files.append(str(error))
+    return {
+        "corpus": corpus.name,
+        "persons": corpus.persons,
+        "vertical": corpus.vertical,
+        "topology": json_checksum(asdict(corpus.topology)),
+        "files": json_checksum(files),
+        CODE: code_of(__name__, *corpus.modules),
+    }

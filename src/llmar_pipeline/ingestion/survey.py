@@ -1,0 +1,93 @@
+"""What lies in a folder of recordings, found out in seconds: by names, and by reading a few."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
+from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.ingestion.completeness import compare
+from llmar_pipeline.ingestion.ingest import QUARANTINE_COLUMNS
+from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a folder holds.
+
+    Attributes:
+        clips: One row a clip whose name is the corpus's, and what it says; unread but for the sample.
+        quarantine: One row a file whose name is not, or that is not properly listed.
+        gaps: How the clips differ from the official numbers, in words; empty where they do not.
+        facts: Class names and protocols.
+        raw_bytes: Size of the files.
+        stored_bytes: Size of one store of them, estimated from the sample.
+        sampled: Clips that were read.
+        damaged: Those of them that could not be.
+        frames: Mean number of frames of those that could.
+        seconds: Median time that reading one of them took.
+    """
+
+    clips: pd.DataFrame
+    quarantine: pd.DataFrame
+    gaps: str
+    facts: CorpusFacts
+    raw_bytes: int
+    stored_bytes: int
+    sampled: int
+    damaged: list[Damaged]
+    frames: float
+    seconds: float
+
+
+def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
+    """Look at a folder before anything is run.
+
+    Args:
+        corpus: Whose recordings it should hold.
+        folder: Where they lie.
+        sample: How many to read, evenly spread over the names.
+
+    Raises:
+        UserError: No recordings there.
+
+    Source: ours.
+    """
+    corpus = corpus.open(folder)
+    sources = corpus.sources(folder)
+    rows: list[dict[str, object]] = []
+    proper: list[Source] = []
+    foreign: list[Source] = []
+    for source in sources:
+        try:
+            rows.append({"name": source.name, **corpus.parse_name(source.name)})
+            proper.append(source)
+        except SkeletonFileError:
+            foreign.append(source)
+    chosen = (
+        [proper[i] for i in np.unique(np.linspace(0, len(proper) - 1, sample).astype(int))] if proper else []
+    )
+    with Reader(corpus, folder) as reader:
+        items, clock = [], [time.perf_counter()]
+        for item in reader.read(chosen):
+            items.append(item)
+            clock.append(time.perf_counter())
+        refused = [asdict(item) for item in reader.read(foreign) if isinstance(item, Damaged)]
+    sizes = [item.data.nbytes for item in items if not isinstance(item, Damaged)]
+    clips = pd.DataFrame(rows)
+    quarantine = pd.DataFrame(refused, columns=QUARANTINE_COLUMNS)
+    return Survey(
+        clips=clips,
+        quarantine=quarantine,
+        gaps=compare(clips, quarantine, corpus)[0],
+        facts=CorpusFacts.of(corpus),
+        raw_bytes=sum(path.stat().st_size for path in {s.path for s in sources} if path.exists()),
+        stored_bytes=int(np.mean(sizes) * len(rows)) if sizes else 0,
+        sampled=len(items),
+        damaged=[item for item in items if isinstance(item, Damaged)],
+        frames=float(np.mean([item.n_frames for item in items if not isinstance(item, Damaged)] or [0])),
+        seconds=float(np.median(np.diff(clock))) if items else 0.0,
+    )

@@ -1,0 +1,210 @@
+"""The report of one run: a single HTML file that opens without a network."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
+from llmar_pipeline.evaluation.metrics import confusion, most_confused, per_class
+from llmar_pipeline.reporting.figures import (
+    confusion_figure,
+    history_figure,
+    per_class_figure,
+    reliability_figure,
+    token_color,
+)
+from llmar_pipeline.reporting.summary import LABELS, class_notes, headline, interval, llm_adds
+from llmar_pipeline.reporting.tables import example_clips
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """What a report shows. A part that is None is left out.
+
+    Attributes:
+        dataset: Name of the corpus.
+        protocol: Name of the protocol.
+        experiment: Name of the experiment.
+        size: Name of the machine size.
+        number_type: In which the language model was trained.
+        revision: Git revision of the code.
+        date: Date of the run, as it is to be printed.
+        synthetic: The recordings are made up; a banner says so.
+        metrics: Content of metrics.json; what is missing, None or empty is left out.
+        predictions: The predictions table.
+        sentences: Clip name to code indices, for the example clips.
+        stage1_history: Training history of the VQ-VAE, as `figures.history_figure` takes it.
+        stage2_history: The same of LoRA.
+        code_statistics: As `sentences.sentence_statistics` returns them for test clips, with
+            `reconstruction_error` (mean distance between a joint and its reconstruction, in `length_unit`);
+            the same of training clips under `train_...`. What is missing is left out.
+        length_unit: Unit of the sequences' coordinates.
+        code_usage: Figure of `code_figures.usage_figure`.
+        code_map: Figure of `code_figures.code_map_figure`.
+        animations: Caption to GIF image.
+        film_strips: Caption to PNG image.
+        clips_read: Number of recordings that could be read; those left out are not among them.
+        quarantined: Those left out: table of `reason` and `clips` (a count).
+        split_counts: Split name to number of clips.
+        parameters: Nested parameters of the run.
+
+    Source: ours.
+    """
+
+    dataset: str
+    protocol: str
+    experiment: str
+    size: str
+    revision: str
+    date: str
+    synthetic: bool = False
+    metrics: Mapping[str, Any] | None = None
+    predictions: pd.DataFrame | None = None
+    sentences: Mapping[str, Sequence[int]] | None = None
+    stage1_history: pd.DataFrame | None = None
+    stage2_history: pd.DataFrame | None = None
+    code_statistics: Mapping[str, float | int] | None = None
+    number_type: str | None = None
+    length_unit: str = "m"
+    code_usage: go.Figure | None = None
+    code_map: go.Figure | None = None
+    animations: Mapping[str, bytes] | None = None
+    film_strips: Mapping[str, bytes] | None = None
+    clips_read: int | None = None
+    quarantined: pd.DataFrame | None = None
+    split_counts: Mapping[str, int] | None = None
+    parameters: Mapping[str, object] | None = None
+
+
+def render_report(context: ReportContext) -> str:
+    """Write a run's report as one HTML page; scripts and images are inside it.
+
+    Raises:
+        UserError: The predictions table is empty or damaged.
+
+    Source: ours.
+    """
+    # Every value that reaches the page is escaped, except Plotly's own markup.
+    environment = Environment(
+        loader=PackageLoader("llmar_pipeline", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "token_color": token_color}
+    c, predictions = context, context.predictions
+    classes = None if predictions is None else per_class(predictions)
+    intervals = None if predictions is None else reliability(predictions)
+    figures = {
+        "confusion": None if predictions is None else _plot(confusion_figure(confusion(predictions))),
+        "per_class": None if classes is None else _plot(per_class_figure(classes)),
+        "reliability": None if intervals is None else _plot(reliability_figure(intervals)),
+        "stage1": None if c.stage1_history is None else _plot(history_figure(c.stage1_history)),
+        "stage2": None if c.stage2_history is None else _plot(history_figure(c.stage2_history)),
+        "usage": None if c.code_usage is None else _plot(c.code_usage),
+        "map": None if c.code_map is None else _plot(c.code_map),
+    }
+    return environment.get_template("report.html").render(
+        c=c,
+        figures=figures,
+        plotly_js=Markup(get_plotlyjs()) if any(figures.values()) else None,
+        result=None if c.metrics is None else _result(c.metrics),
+        unseen=(c.metrics or {}).get("unseen_classes"),
+        calibration_error=None if intervals is None else expected_calibration_error(intervals),
+        classes=None if classes is None else _records(classes),
+        confused=None if predictions is None else _records(most_confused(predictions, 5)),
+        examples=None if predictions is None else _records(example_clips(predictions)),
+        sentences=c.sentences or {},
+        quarantined=None if c.quarantined is None else _records(c.quarantined),
+        statistics=_statistics(c.code_statistics or {}, c.length_unit),
+        animations=_images(c.animations, "gif"),
+        strips=_images(c.film_strips, "png"),
+        parameters=list(_flatten(c.parameters or {})),
+    )
+
+
+def _result(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The headline metric, its controls in the same metric, and the other numbers."""
+    first = headline(metrics)
+    controls = [
+        ("this run", metrics[first]),
+        ("free generation, exact match", metrics.get(f"generated_{first}")),
+        ("bag of codes, a linear classifier", metrics.get(f"bag_of_codes_{first}")),
+        ("shuffled action sentences", metrics.get(f"shuffled_{first}")),
+        ("most frequent training class", metrics.get(f"majority_{first}")),
+        (f"chance, one of {metrics['n_classes']} classes", metrics["chance"]),
+    ]
+    return {
+        "value": metrics[first],
+        "label": {"accuracy": "top-1 accuracy"}.get(first, LABELS[first]),
+        "interval": interval(metrics).replace(" %", "\u202f%"),
+        "controls": [(name, value) for name, value in controls if value is not None],
+        "others": [
+            *((LABELS[name], metrics[name]) for name in LABELS if name != first),
+            *((("top-5 accuracy", metrics["top5"]),) if metrics.get("top5") is not None else ()),
+        ],
+        "class_notes": class_notes(metrics),
+        "val": metrics.get(f"val_{first}"),
+        "llm_adds": llm_adds(metrics),
+    }
+
+
+def _statistics(values: Mapping[str, float | int], unit: str) -> list[tuple[str, str, str, str]]:
+    """Rows of (statistic, of test clips, of training clips, what to compare with)."""
+
+    def number(key: str, form: str) -> str:
+        return form.format(values[key]).replace("%", "\u202f%") if key in values else ""
+
+    rows = [
+        ("codes in use", "used_codes", "{:d}", number("codes", "of {:d}")),
+        ("perplexity of the codes", "perplexity", "{:.1f}", number("zipf_perplexity", "Zipf's law {:.1f}")),
+        ("divergence from Zipf's law", "zipf_js", "{:.3f} nats", "equal 0, disjoint 0.693"),
+        (
+            "tokens in correlated pairs",
+            "correlated_share",
+            "{:.1%}",
+            number("random_correlated_share", "random pairs {:.1%}"),
+        ),
+        ("mean joint error", "reconstruction_error", "{:.3g} " + unit, ""),
+    ]
+    return [
+        (label, number(key, form), number(f"train_{key}", form), reference)
+        for label, key, form, reference in rows
+        if key in values
+    ]
+
+
+def _images(images: Mapping[str, bytes] | None, kind: str) -> dict[str, str]:
+    return {
+        caption: f"data:image/{kind};base64," + b64encode(image).decode()
+        for caption, image in (images or {}).items()
+    }
+
+
+def _flatten(parameters: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
+    for key, value in parameters.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _plot(figure: go.Figure) -> Markup:
+    config = {"displayModeBar": False, "responsive": True}
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, object]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}\u202f%"

@@ -1,0 +1,129 @@
+"""The result of a run as text, for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmar_pipeline.reporting.config import RunInfo
+from llmar_pipeline.reporting.tables import prediction_table, text_table
+
+LABELS = {"accuracy": "accuracy", "mean_class_accuracy": "mean class accuracy"}
+SHOWN = 10  # class names in a note; metrics.json has all
+
+
+def run_summary(
+    run: RunInfo,
+    metrics: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    quarantined: int,
+    report: Path,
+    rows: int,
+) -> str:
+    """Predicted and true names, the headline metric beside its controls, and where the report lies.
+
+    Args:
+        run: which run it is.
+        metrics: content of metrics.json.
+        predictions: the predictions table of the test clips.
+        quarantined: number of recordings left out.
+        report: path of report.html.
+        rows: clips shown.
+
+    Source: ours.
+    """
+    first = headline(metrics)
+    other = "mean_class_accuracy" if first == "accuracy" else "accuracy"
+    results = [
+        (
+            LABELS[first],
+            metrics[first],
+            f"95 % interval {interval(metrics)}, {metrics['n_test']} test clips, "
+            f"{metrics['n_classes']} classes",
+        ),
+        (LABELS[other], metrics[other], ""),
+        ("top 5", metrics.get("top5"), ""),
+        ("free generation", metrics.get(f"generated_{first}"), "exactly the name, unbound by the class list"),
+        ("calibration error", metrics.get("calibration_error"), "mean gap of probability and accuracy"),
+        (
+            f"validation {LABELS[first]}",
+            metrics.get(f"val_{first}"),
+            f"{metrics['n_val']} clips of training subjects left out",
+        ),
+        (
+            "control: bag of codes",
+            metrics.get(f"bag_of_codes_{first}"),
+            f"linear, on counts of codes; {llm_adds(metrics)}",
+        ),
+        (
+            "control: shuffled",
+            metrics.get(f"shuffled_{first}"),
+            "the same model, sentences of other clips",
+        ),
+        (
+            "control: majority",
+            metrics.get(f"majority_{first}"),
+            "always the most frequent training class",
+        ),
+        ("chance", metrics["chance"], f"one of the {metrics['n_classes']} classes of the list"),
+    ]
+    table = text_table(
+        [(name, f"{100 * value:.1f} %", note) for name, value, note in results if value is not None],
+        ["", f"{run.dataset} {run.protocol}", ""],
+        cell_width=80,
+    )
+    notes = ["The recordings are synthetic: made up by a generator."] if run.synthetic else []
+    if unseen := metrics.get("unseen_classes"):
+        notes.append(f"Not trained, and the whole class list of the test: {', '.join(unseen)}.")
+    notes += class_notes(metrics)
+    notes += [f"{quarantined} damaged recordings were left out (quarantine.parquet)."] if quarantined else []
+    return "\n".join(["", prediction_table(predictions, rows), "", table, "", *notes, f"Report: {report}"])
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """Name of the metric that publications on the corpus report. Source: ours."""
+    return str(metrics.get("headline", "accuracy"))
+
+
+def interval(metrics: Mapping[str, Any]) -> str:
+    """The 95 % interval of the headline metric, in per cent. Source: ours."""
+    low, high = (100 * metrics[f"{headline(metrics)}_{end}"] for end in ("low", "high"))
+    return f"{low:.1f} to {high:.1f} %"
+
+
+def class_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """Over which classes the numbers are, where some have no test clip or no training clip.
+
+    Source: ours.
+    """
+    notes = []
+    untested, n_classes = metrics.get("untested_classes") or [], metrics["n_classes"]
+    if untested:
+        more = " and the untrained ones" if metrics.get("untrained_classes") else ""
+        notes.append(
+            f"{len(untested)} of {n_classes} classes have no test clip: {_names(untested)}; "
+            f"mean class accuracy is over the other {n_classes - len(untested)}{more}, "
+            f"chance over all {n_classes}."
+        )
+    if untrained := metrics.get("untrained_classes"):
+        notes.append(
+            f"Tested but never trained, so that no answer can be right: {_names(untrained)}; "
+            "their clips count as wrong."
+        )
+    return notes
+
+
+def _names(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
+
+
+def llm_adds(metrics: Mapping[str, Any]) -> str:
+    """Whether the language model adds anything over counting codes, in points. Source: ours."""
+    counted = metrics.get(f"bag_of_codes_{headline(metrics)}")
+    if counted is None:
+        return ""
+    points = round(100 * (metrics[headline(metrics)] - counted), 1)
+    if not points:
+        return "the LLM adds nothing to it"
+    return f"the LLM is {abs(points)} points {'above' if points > 0 else 'below'} it"

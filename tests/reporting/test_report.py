@@ -1,0 +1,216 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from plotly.offline import get_plotlyjs
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.evaluation.metrics import build_predictions, metrics
+from llmar_pipeline.evaluation.sentences import sentence_statistics
+from llmar_pipeline.reporting.code_figures import code_map_figure, usage_figure
+from llmar_pipeline.reporting.report import ReportContext, render_report
+
+EVIL = "wave <script>alert(1)</script>"
+BARE = ReportContext("ntu60", "xsub", "default", "laptop", "0aa0877", "2026-01-12")
+
+
+def full() -> ReportContext:
+    scores = np.log([[0.8, 0.2], [0.7, 0.3], [0.4, 0.6], [0.9, 0.1]])
+    predictions = build_predictions(
+        ["c1", "c2", "c3", "c4"], ["sit", EVIL, EVIL, "sit"], ["sit", EVIL], scores
+    )
+    history = pd.DataFrame({"step": [1, 2, 3], "loss": [1.0, 0.5, 0.3], "perplexity": [2.0, 3.0, 4.0]})
+    usage = np.array([5, 3, 0, 1])
+    sentences = [[0] * 5, [1] * 3 + [3]]
+    statistics = sentence_statistics(sentences, 4, np.array([2, 3, 0, 1])) | {"reconstruction_error": 0.0312}
+    return replace(
+        BARE,
+        synthetic=True,
+        metrics={
+            **metrics(predictions, "sit"),
+            "val_accuracy": 0.271,
+            "shuffled_accuracy": 0.314,
+            "bag_of_codes_accuracy": 0.702,
+            "generated_accuracy": 0.633,
+        },
+        predictions=predictions,
+        sentences={"c2": [17, 400]},
+        stage1_history=history,
+        stage2_history=history[["step", "loss"]],
+        code_statistics=statistics | {f"train_{name}": value for name, value in statistics.items()},
+        code_usage=usage_figure(usage),
+        code_map=code_map_figure(np.eye(4), usage),
+        animations={"moving clip": b"GIF89a"},
+        film_strips={"clip c2": b"\x89PNG"},
+        clips_read=1234,
+        quarantined=pd.DataFrame({"reason": ["no body", "truncated"], "clips": [7, 2]}),
+        split_counts={"train": 1000, "test": 225},
+        parameters={"vqvae": {"codebook": {"size": 512}}, "empty": {}},
+    )
+
+
+class Page(HTMLParser):
+    """Collects headings and addresses, and checks that elements nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [value for key, value in attrs if key in {"src", "href", "action", "srcset"}]
+        if tag not in {"meta", "link", "img", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in {"h1", "h2", "h3"}:
+            self.headings.append(data)
+
+
+def parse(html: str) -> Page:
+    page = Page()
+    page.feed(html)
+    page.close()
+    assert page.open == []
+    return page
+
+
+def without_plotly(html: str) -> str:
+    return html.replace(get_plotlyjs(), "")
+
+
+def test_everything_is_inside_the_page():
+    html = render_report(full())
+    assert html.count(get_plotlyjs()) == 1
+    page = parse(html)
+    assert page.addresses
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert not re.search(r"@import|url\(", without_plotly(html))
+
+
+def test_parts_come_in_order():
+    headings = parse(render_report(full())).headings
+    assert headings == [
+        "LLM-AR on ntu60, xsub",
+        "Confusion matrix",
+        "Most frequent mistakes",
+        "Classes",
+        "Calibration",
+        "Example clips",
+        "Stage 1: skeletons to action sentences",
+        "Recordings and their reconstructions",
+        "Use of the codebook",
+        "Map of the codes",
+        "Training of the VQ-VAE",
+        "Stage 2: action sentences to names",
+        "Training of LoRA",
+        "Ingestion",
+        "Quarantined clips",
+        "Parameters",
+    ]
+
+
+def test_images_are_named_by_their_kind():
+    addresses = parse(render_report(full())).addresses
+    assert "data:image/gif;base64,R0lGODlh" in addresses
+    assert "data:image/png;base64,iVBORw==" in addresses
+
+
+def test_class_names_are_escaped():
+    html = without_plotly(render_report(full()))
+    assert "<script>alert" not in html
+    assert "wave &lt;script&gt;alert(1)" in html
+
+
+def test_numbers_appear():
+    text = re.sub(r"<[^>]+>|\s", " ", without_plotly(render_report(full()))).replace("\u202f", " ")
+    text = re.sub(" +", " ", text)
+    assert "75.0 % top-1 accuracy" in text
+    assert "shuffled action sentences 31.4 %" in text
+    assert "bag of codes, a linear classifier 70.2 %" in text
+    assert "free generation, exact match 63.3 %" in text
+    assert "the LLM is 4.8 points above it" in text
+    # Clips given with 80, 70, 60 and 90 %; the second is wrong: (0.2 + 0.7 + 0.4 + 0.1) / 4.
+    assert "(expected calibration error): 35.0 %" in text
+    assert "most frequent training class 50.0 %" in text
+    assert "chance, one of 2 classes 50.0 %" in text
+    assert "top-5" not in text
+    assert "On the validation clips 27.1 %" in text
+    assert "mean joint error 0.0312 m 0.0312 m" in text
+    # Codes 1 and 3 pair in the second sentence: 2 of 4 tokens, and 0 of 5 in the first. At random code 1
+    # meets code 3 in one pairing of three: 2 / 4 / 3, and half of that on average.
+    assert "tokens in correlated pairs 25.0 % 25.0 % random pairs 8.3 %" in text
+    assert "codes in use 3 3 of 4" in text
+    assert "1,243 recordings: 1,234 read, 9 left out (quarantined)." in text
+    assert "✗ wrong c2 17 400 wave" in text
+    assert "vqvae.codebook.size 512" in text
+    assert "Made-up recordings" in text
+    assert "0aa0877" in text
+
+
+def test_parts_without_data_are_left_out():
+    html = render_report(BARE)
+    assert parse(html).headings == ["LLM-AR on ntu60, xsub"]
+    assert "<script" not in html
+    assert "Made-up" not in html
+    assert "accuracy" not in html
+
+
+def test_parts_stand_alone():
+    headings = parse(render_report(replace(BARE, code_statistics={"used_codes": 3}, clips_read=3))).headings
+    assert headings == ["LLM-AR on ntu60, xsub", "Stage 1: skeletons to action sentences", "Ingestion"]
+    context = full()
+    html = render_report(replace(context, sentences=None, metrics=metrics(context.predictions)))
+    assert "action sentence</th>" not in html
+    for control in ("huffled", "ag of codes", "ree generation"):
+        assert control not in html
+
+
+def test_the_headline_is_the_metric_of_the_corpus():
+    context = full()
+    values = {
+        **metrics(context.predictions, "sit"),
+        "headline": "mean_class_accuracy",
+        "shuffled_accuracy": 0.2,
+        "shuffled_mean_class_accuracy": 0.111,
+    }
+    text = re.sub(r"<[^>]+>|\s", " ", without_plotly(render_report(replace(context, metrics=values))))
+    text = re.sub("[ \u202f]+", " ", text)
+    assert "75.0 % mean class accuracy 95&nbsp;% interval" in text
+    assert "shuffled action sentences 11.1 %" in text
+    assert "Accuracy 75.0 %." in text
+
+
+def test_unseen_classes_are_named():
+    context = full()
+    html = render_report(replace(context, metrics={**context.metrics, "unseen_classes": ["sit", EVIL]}))
+    assert parse(html)
+    assert "<script>alert" not in without_plotly(html)
+    text = re.sub(" +", " ", re.sub(r"<[^>]+>|\s", " ", without_plotly(html)))
+    assert "Training had no clip of sit , wave &lt;script&gt;alert(1)&lt;/script&gt; ." in text
+    assert "answered from a list of these alone" in text
+    assert "Unseen" not in render_report(replace(context, metrics={**context.metrics, "unseen_classes": []}))
+
+
+def test_empty_predictions_are_refused():
+    context = full()
+    with pytest.raises(UserError, match="at least one test clip"):
+        render_report(replace(context, predictions=context.predictions.iloc[:0]))
+
+
+def test_classes_without_clips_are_named_and_top_5_where_it_says_something():
+    context = full()
+    more = {"top5": 0.9, "untested_classes": ["jump"], "untrained_classes": [EVIL], "n_classes": 7}
+    html = render_report(replace(context, metrics={**context.metrics, **more}))
+    text = " ".join(without_plotly(html).split())
+    assert "Mean class accuracy 75.0 %, top-5 accuracy 90.0 %." in text
+    assert "1 of 7 classes have no test clip: jump; mean class accuracy is over the other 6" in text
+    assert "Tested but never trained" in text
+    assert EVIL not in text
