@@ -158,7 +158,7 @@ def test_no_configuration_and_what_is_none_are_named(tmp_path):
     with pytest.raises(UserError, match=r"there is no configuration .*conf: .*--conf-source="):
         load(tmp_path / "conf")
     (tmp_path / "conf.tar.gz").write_text("no archive")
-    with pytest.raises(UserError, match=r"conf\.tar\.gz: expected a folder .*or one as tar\.gz"):
+    with pytest.raises(UserError, match=r"conf\.tar\.gz: expected a folder with 'base' in it"):
         load(tmp_path / "conf.tar.gz")
     (tmp_path / "sub").mkdir()
     other = shutil.make_archive(str(tmp_path / "other"), "gztar", tmp_path, "sub")
