@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from bodies import chain
 from geoopt import ManifoldParameter
 from geoopt.manifolds.stereographic import PoincareBall
 from tiny_training import schedule
@@ -209,7 +210,7 @@ def test_weight_decay_leaves_points_alone():
 
 def test_points_stay_points_in_files_and_number_types(tmp_path):
     torch.manual_seed(0)
-    model = VQVAE(TINY, 30)
+    model = VQVAE(TINY, chain(10))
     motion = torch.randn(4, 32, 30).cumsum(1) / 8
     model(motion, torch.ones_like(motion, dtype=torch.bool))
     model.save(tmp_path)
