@@ -1,9 +1,10 @@
 """What every test may rely on."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,3 +45,22 @@ def tiny_llm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny_llm")
     write_tiny_llm(folder)
     return folder
+
+
+Frame = Sequence[tuple[str, np.ndarray]]
+
+
+def _write(frames: Sequence[Frame], end: str = "\n") -> str:
+    lines = [str(len(frames))]
+    for frame in frames:
+        lines.append(str(len(frame)))
+        for body_id, joints in frame:
+            lines += [f"{body_id} 0 1 1 1 1 0 0.02 0.05 2", str(len(joints))]
+            lines += [f"{x:.7g} {y:.7g} {z:.7g} 277.4 191.8 1036.2 519.1 0 0 0 0 2" for x, y, z in joints]
+    return end.join(lines) + end
+
+
+@pytest.fixture
+def skeleton_text() -> Callable[..., str]:
+    """Writes frames of (body id, joints) in the `.skeleton` layout."""
+    return _write

@@ -49,7 +49,7 @@ NORMALIZATION = {"fill_gaps": True, "center": True, "align_view": False, "scale_
 
 @pytest.fixture
 def report(tmp_path):
-    (tmp_path / "recognizer.json").write_text(json.dumps({"llm": {"precision": "bfloat16"}}))
+    (tmp_path / "language_model.json").write_text(json.dumps({"llm": {"precision": "bfloat16"}}))
 
     def write(quarantine=QUARANTINE, normalization=NORMALIZATION):
         html = write_report(
