@@ -32,7 +32,7 @@ def ablations(kedro):
     def run(command, env, **_):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LLMAR_PARENT_RUN", env["LLMAR_PARENT_RUN"])
-            result = CliRunner().invoke(cli, command[command.index("kedro") + 1 :])
+            result = CliRunner().invoke(cli, command[command.index("llmar_pipeline") + 1 :])
         return subprocess.CompletedProcess(command, result.exit_code, result.output)
 
     with pytest.MonkeyPatch.context() as patch:
