@@ -62,6 +62,13 @@ def test_paths_carry_dataset_protocol_and_run(conf):
     assert load(conf, "nwucla", size="laptop", raw_dir="/x")["catalog"]["raw_recordings"]["filepath"] == "/x"
 
 
+def test_each_of_several_loaders_answers_for_itself(conf):
+    first, second = load(conf, "nwucla", size="laptop"), load(conf, "uav", size="gpu")
+    assert first.place("metrics").parts[-4:-1] == ("nwucla", "xview", "llm_ar-laptop")
+    assert first["parameters"]["run"]["dataset"] == "nwucla"
+    assert second.place("metrics").parts[-4] == "uav"
+
+
 def test_single_overrides_give_a_run_a_folder_of_its_own(conf):
     runs = [
         load(conf, size="laptop", **overrides)["globals"]["run"]

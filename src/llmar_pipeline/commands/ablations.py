@@ -80,8 +80,8 @@ def run_ablations(
             kedro_run(conf_source, env, chosen, pipelines, parent)
             rows.append({"experiment": experiment, "seed": seed} | _results(loader))
     table = pd.DataFrame(rows)
-    folder = Path(selection["data_dir"], "08_reporting", selection["dataset"], selection["protocol"])
-    file = folder / "ablations" / f"{selection['size']}-{pipelines.replace(',', '-')}.csv"
+    reports_of_protocol = loaders[0].place("metrics").parents[1]
+    file = reports_of_protocol / "ablations" / f"{selection['size']}-{pipelines.replace(',', '-')}.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(file, index=False)
     return table, file
@@ -117,10 +117,9 @@ def _parameters(params: Mapping[str, Any], experiment: str, seed: int) -> dict[s
 
 
 def _results(loader: StackedConfigLoader) -> dict[str, Any]:
-    selection = loader["globals"]
-    vqvae = Path(selection["data_dir"], "06_models", selection["run_folder"], "vqvae")
-    return written_numbers(loader, "code_statistics.json", "metrics.json") | {
-        "mmd": _mmd(vqvae, loader["parameters"]["llm"], Path(selection["llm_cache"]))
+    vqvae, llm_cache = loader.place("vqvae_model"), loader.place("llm_cache")
+    return written_numbers(loader, "code_statistics", "metrics") | {
+        "mmd": _mmd(vqvae, loader["parameters"]["llm"], llm_cache)
     }
 
 

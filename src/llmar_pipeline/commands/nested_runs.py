@@ -63,17 +63,15 @@ def kedro_run(
         raise UserError(f"`kedro run --params={joined}` ended with exit code {done.returncode}:\n{last}")
 
 
-def written_numbers(loader: StackedConfigLoader, *files: str) -> dict[str, Any]:
-    """The numbers that a run left in JSON files among its reports; nothing from a file that is not there.
+def written_numbers(loader: StackedConfigLoader, *datasets: str) -> dict[str, Any]:
+    """The numbers that a run left in JSON files; nothing from a file that is not there.
 
     Args:
         loader: the run's configuration.
-        *files: names in its folder of 08_reporting.
+        *datasets: their names in the catalog.
     """
-    selection = loader["globals"]
-    folder = Path(selection["data_dir"], "08_reporting", selection["run_folder"])
     numbers: dict[str, Any] = {}
-    for file in (folder / name for name in files):
+    for file in map(loader.place, datasets):
         if file.is_file():
             found = json.loads(file.read_text(encoding="utf-8"))
             numbers |= {key: value for key, value in found.items() if isinstance(value, int | float)}

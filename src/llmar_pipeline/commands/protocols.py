@@ -75,16 +75,14 @@ def collect(loaders: Mapping[str, StackedConfigLoader]) -> tuple[pd.DataFrame, P
     """
     metric = _metric(next(iter(loaders.values()))["globals"])
     rows = [
-        {"protocol": name, "metric": metric} | written_numbers(loader, "metrics.json")
+        {"protocol": name, "metric": metric} | written_numbers(loader, "metrics")
         for name, loader in loaders.items()
     ]
     table = pd.DataFrame(rows)
     if metric not in table:
         return table, None
-    selection = next(iter(loaders.values()))["globals"]
-    file = Path(
-        *(selection["data_dir"], "08_reporting", selection["dataset"], "protocols", f"{selection['run']}.csv")
-    )
+    first = next(iter(loaders.values()))
+    file = first.place("metrics").parents[2] / "protocols" / f"{first['globals']['run']}.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(file, index=False)
     return table, file

@@ -80,12 +80,9 @@ def run_draws(
                 "seed": seed,
                 "classes": "; ".join(names),
             }
-            rows.append(row | written_numbers(loader, "metrics.json"))
+            rows.append(row | written_numbers(loader, "metrics"))
     table = pd.DataFrame(rows)
-    folder = Path(
-        selection["data_dir"], "08_reporting", selection["dataset"], selection["protocol"], "unseen"
-    )
-    file = folder / f"{selection['size']}-{classes}.csv"
+    file = loaders[0].place("metrics").parents[1] / "unseen" / f"{selection['size']}-{classes}.csv"
     _write(table, file)
     return table, file, loaders[0]
 
@@ -96,9 +93,7 @@ def unseen_names(loader: StackedConfigLoader) -> list[str]:
     Args:
         loader: the run's configuration.
     """
-    selection = loader["globals"]
-    file = Path(selection["data_dir"], "03_primary", selection["split_folder"], "class_lists.json")
-    return list(json.loads(file.read_text(encoding="utf-8"))["unseen"])
+    return list(json.loads(loader.place("class_lists").read_text(encoding="utf-8"))["unseen"])
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -90,6 +90,14 @@ class StackedConfigLoader(OmegaConfigLoader):
         self["globals"] = self._selection(self._globals)
         self._globals_oc = None
 
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        self._register_globals_resolver()  # OmegaConf knows one for all: without this, the newest loader's
+        return super().__getitem__(key)
+
+    def place(self, dataset: str) -> Path:
+        """Where the catalog says that a dataset of its own entry lies."""
+        return Path(self["catalog"][dataset]["filepath"])
+
     def _selection(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         chosen = {**defaults, **self._selected}
         for kind, more in (("size", [sizes.AUTO]), ("experiment", [])):
