@@ -51,7 +51,7 @@ class Pace:
     score_layer: float
 
 
-CPU = Pace(0.52, 0.26, {"float32": 0.6, "bfloat16": 0.46}, 1.0, 0.03, 0.003, 0.012)
+CPU = Pace(0.42, 0.26, {"float32": 0.45, "bfloat16": 0.31}, 1.0, 0.03, 0.003, 0.012)
 """Measured on two cores of an AMD EPYC, with its AVX-512 and with AVX2 alone (docs/lab_log.md)."""
 GPU = Pace(0.57, 0.3, {"float32": 0.55, "bfloat16": 0.35}, 0.85, 0.04, 0.006, 0.0045)
 """Measured on an H100: launches at the least, else arithmetic (docs/lab_log.md)."""
