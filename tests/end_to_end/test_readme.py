@@ -92,7 +92,11 @@ def test_the_make_targets(text, project, document):
     assert calls or document != "README.md"
     for arguments in calls:
         done = subprocess.run(
-            ["make", "--dry-run", *arguments], cwd=project, capture_output=True, text=True, check=False
+            ["make", "--no-print-directory", "--dry-run", *arguments],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         for script in re.findall(r"\S+\.py\b", done.stdout):
@@ -129,7 +133,7 @@ def test_make_clean_spares_recordings_environment_and_language_model(project, tm
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     (tmp_path / "Makefile").write_bytes((project / "Makefile").read_bytes())
-    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(["make", "--no-print-directory", "clean"], cwd=tmp_path, check=True, capture_output=True)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {*kept, "Makefile"}
 
@@ -140,7 +144,11 @@ def test_a_program_that_does_not_exist_is_named_in_one_line(project, tmp_path, t
     (tmp_path / "Makefile").write_bytes((project / "Makefile").read_bytes())
     (tmp_path / "mlflow.db").touch()
     done = subprocess.run(
-        ["make", target, "PYTHON=no-such-python"], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["make", "--no-print-directory", target, "PYTHON=no-such-python"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     (line,) = (done.stdout + done.stderr).splitlines()
@@ -156,7 +164,11 @@ def test_a_program_that_is_no_new_python_is_named(project, tmp_path, version, se
     old.write_text(f"#!/bin/sh\necho {version}\nexit 1\n" if version else "#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
     done = subprocess.run(
-        ["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["make", "--no-print-directory", "setup", f"PYTHON={old}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     assert f"Python 3.11 or newer is needed, '{old}' {seen} make PYTHON=" in done.stdout
@@ -178,7 +190,7 @@ def test_each_target_installs_what_it_needs(project, tmp_path, target, extras):
     for file in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / file).write_bytes((project / file).read_bytes())
     done = subprocess.run(
-        ["make", "--dry-run", target, "TORCH_INDEX=https://example.org/cpu"],
+        ["make", "--no-print-directory", "--dry-run", target, "TORCH_INDEX=https://example.org/cpu"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

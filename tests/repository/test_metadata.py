@@ -29,7 +29,7 @@ def workflow(project: Path) -> dict:
 def commands(project: Path, target: str) -> list[str]:
     """What make would do for a target once everything is installed."""
     done = subprocess.run(
-        ["make", "--dry-run", "--assume-old=.venv/.dev", target],
+        ["make", "--no-print-directory", "--dry-run", "--assume-old=.venv/.dev", target],
         cwd=project,
         capture_output=True,
         text=True,
@@ -98,7 +98,11 @@ def test_the_bounds_are_tested_in_environments_of_their_own(project, tmp_path, t
     for file in ("Makefile", "pyproject.toml"):
         (tmp_path / file).write_bytes((project / file).read_bytes())
     done = subprocess.run(
-        ["make", "--dry-run", f"test-{target}"], cwd=tmp_path, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "--dry-run", f"test-{target}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert f"--resolution {resolution} " in done.stdout
     assert ".venv/" not in done.stdout
