@@ -1,6 +1,5 @@
 """Stage 1: the VQ-VAE learns to write motion in codes."""
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 from llmar_pipeline.vqvae.config import VQVAEConfig
@@ -127,7 +127,10 @@ def train_vqvae(
         "body": asdict(body),
         "clips": names,
         "model": config.model_dump(),
-        "language": {name: _digest(tensor) for name, tensor in language._asdict().items()},
+        "language": {
+            name: None if tensor is None else tensor_checksum(tensor)
+            for name, tensor in language._asdict().items()
+        },
         "labels": labels if config.auxiliary != "none" else [],
         "augmentation": augmentation.model_dump(),
         CODE: code_of(__name__),
@@ -136,9 +139,3 @@ def train_vqvae(
         model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log, model_folder
     )
     return model.eval().cpu(), history
-
-
-def _digest(tensor: Tensor | None) -> str:
-    if tensor is None:
-        return ""
-    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().data).hexdigest()[:16]
