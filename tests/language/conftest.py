@@ -20,7 +20,10 @@ def codebook() -> torch.Tensor:
 
 @pytest.fixture
 def build(tiny_config, codebook, tmp_path):
-    """Build a tiny `ActionLanguageModel`; adapters are given non-zero values, as after training."""
+    """Build a tiny `ActionLanguageModel`; adapters are given non-zero values, as after training.
+
+    The instruction is a name, or a text of its own.
+    """
 
     def build_model(
         adapters: bool = True,
@@ -39,7 +42,7 @@ def build(tiny_config, codebook, tmp_path):
             tuned,
             tokenizer,
             codebook,
-            load_instruction(instruction),
+            instruction if "[tokens]" in instruction else load_instruction(instruction),
             CLASS_NAMES,
             tiny_config,
             action_tokens,

@@ -61,8 +61,7 @@ def test_tree_scores_equal_one_forward_a_name(build, clips, instruction):
 
 
 def test_an_instruction_with_nothing_in_front_is_scored_too(build, clips):
-    model = build()
-    model.instruction = "[tokens] is the action."
+    model = build(instruction="[tokens] is the action.")
     codes, code_mask = clips
     scores = score_classes(model, codes, code_mask, LabelTrie(NAMES, model.tokenizer))
     expected = torch.stack([brute_force(model, c[m], NAMES) for c, m in zip(codes, code_mask, strict=True)])

@@ -44,7 +44,7 @@ def test_the_class_list_is_written_into_the_instruction():
 
 def test_the_prompt_begins_as_the_tokenizer_begins_a_text(tokenizer):
     before, after = encode_prompt(tokenizer, load_instruction("recognize"), [])
-    assert before == tokenizer("Given a sequence of action tokens")["input_ids"]
+    assert list(before) == tokenizer("Given a sequence of action tokens")["input_ids"]
     assert before.count(tokenizer.bos_token_id) == 1
     assert tokenizer.bos_token_id not in after
     assert tokenizer.decode(after) == ", please predict the corresponding action."
@@ -57,7 +57,7 @@ def test_answer_tokens_are_those_of_running_text_and_end(tokenizer, name):
         f", please predict the corresponding action. {name}", add_special_tokens=False
     ).input_ids
     answer = encode_answer(tokenizer, name)
-    assert after + answer == [*whole, tokenizer.eos_token_id]
+    assert [*after, *answer] == [*whole, tokenizer.eos_token_id]
     assert answer[:-1] == tokenizer(f" {name}", add_special_tokens=False).input_ids
 
 

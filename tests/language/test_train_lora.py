@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file
 from tiny_llm import CLASS_NAMES
 from tiny_training import schedule
+from transformers import PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language import lora
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.answer import LabelTrie, score_classes
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_prompt
 from llmar_pipeline.language.lora import collate_with_list, train_lora
@@ -243,3 +245,32 @@ def test_training_from_a_list_asks_with_the_list_of_the_batch(
     assert {len(names) for names in asked} == {3}
     assert all(set(names) < set(CLASS_NAMES) for names in asked)
     assert len({frozenset(names) for names in asked}) > 1
+
+
+@pytest.mark.parametrize(("instruction", "lists"), [("recognize", 1), ("recognize_from_list", None)])
+def test_the_prompt_is_made_once_for_each_class_list(
+    sentences, codebook, tiny_config, tmp_path, monkeypatch, instruction, lists
+):
+    texts, read = [], PreTrainedTokenizerBase.__call__
+
+    def listen(self, text, *args, **kwargs):
+        texts.append(text)
+        return read(self, text, *args, **kwargs)
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", listen)
+    training = whole_batches(batch_size=2, micro_batch_size=1, max_steps=4)
+    model, _ = train_lora(
+        sentences, codebook, tiny_config, tmp_path, AdapterConfig(rank=4), training, tmp_path / "steps",
+        instruction=instruction,
+    )  # fmt: skip
+
+    def prompts():
+        return texts.count("Given a sequence of action tokens")
+
+    assert prompts() == (lists or 8)  # micro-batches, each with a list that is drawn anew
+    texts.clear()
+    names, codes = ("sit", "run"), torch.arange(6)[:, None]
+    for _ in range(2):
+        score_classes(model, codes, codes >= 0, LabelTrie(names, model.tokenizer), batch_size=2)
+    assert prompts() == (0 if lists else 1)
+    assert model.prompt(names) == encode_prompt(model.tokenizer, model.instruction, names)

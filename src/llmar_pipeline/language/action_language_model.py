@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import write_json
 from llmar_pipeline.language.config import LLMConfig
-from llmar_pipeline.language.instructions import check_instruction, encode_prompt
+from llmar_pipeline.language.instructions import Prompt, check_instruction, encode_prompt
 from llmar_pipeline.language.llm import (
     llm_checksum,
     load_llm,
@@ -31,6 +32,7 @@ _MANIFEST = "language_model.json"
 _WHOLE = "recognizer.json"  # of the folder that the model is a part of, see `recognizer_folder`
 _ACTION_TOKENS = "action_tokens.safetensors"
 _ADAPTERS = "adapter_config.json"
+_PROMPTS = 8  # kept as tokens; the lists that a training draws at each step never come again
 
 
 class ActionLanguageModel(nn.Module):
@@ -82,6 +84,7 @@ class ActionLanguageModel(nn.Module):
         self.tokenizer = tokenizer
         self.instruction = check_instruction(instruction)
         self.class_names = tuple(class_names)
+        self._encoded = lru_cache(_PROMPTS)(partial(encode_prompt, tokenizer, self.instruction))
         self.llm_config = settled(config)
         width = self.words.embedding_dim
         if codebook.ndim != 2 or codebook.shape[1] != width:
@@ -132,6 +135,16 @@ class ActionLanguageModel(nn.Module):
         """Where the weights lie."""
         return self.words.weight.device
 
+    def prompt(self, class_names: Sequence[str]) -> Prompt:
+        """The instruction as tokens; made once for each class list, or once for all where it names none.
+
+        Args:
+            class_names: Names that replace [list] in the instruction, if it has one.
+
+        Source: Sec. 3.2 of the paper.
+        """
+        return self._encoded(tuple(class_names) if "[list]" in self.instruction else ())
+
     def embed_actions(self, codes: Tensor) -> Tensor:
         """What stands for the clips among the words.
 
@@ -170,7 +183,7 @@ class ActionLanguageModel(nn.Module):
 
         Source: Sec. 3.2 of the paper.
         """
-        before, after = encode_prompt(self.tokenizer, self.instruction, class_names)
+        before, after = self.prompt(class_names)
         rows = codes.shape[0]
         text = self.words(torch.tensor(before + after, device=codes.device)).expand(rows, -1, -1)
         actions = self.embed_actions(codes).to(text.dtype)
@@ -210,7 +223,7 @@ class ActionLanguageModel(nn.Module):
         longest = int(answer_mask.sum(dim=1).max())
         answer_ids, answer_mask = answer_ids[:, :longest], answer_mask[:, :longest]
         names = self.class_names if listed is None else [self.class_names[index] for index in listed.tolist()]
-        before, after = encode_prompt(self.tokenizer, self.instruction, names)
+        before, after = self.prompt(names)
         rows, prompt = len(codes), codes.shape[1] + len(after)
         text = self.words(torch.tensor(before + after, device=codes.device))
         actions = self.embed_actions(codes).to(text.dtype)

@@ -10,7 +10,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
-from llmar_pipeline.language.instructions import encode_answer, encode_prompt
+from llmar_pipeline.language.instructions import encode_answer
 from llmar_pipeline.language.packing import additive, pad_sentences
 
 
@@ -181,7 +181,7 @@ def _score_batch(
 
 def _read_beginning(model: ActionLanguageModel, class_names: Sequence[str]) -> DynamicCache:
     """Keys and values of the instruction in front of the action tokens, which is the same for every clip."""
-    before, _ = encode_prompt(model.tokenizer, model.instruction, class_names)
+    before, _ = model.prompt(class_names)
     cache = DynamicCache(config=model.base.config)
     if before:
         words = model.words(torch.tensor(before, device=model.device))

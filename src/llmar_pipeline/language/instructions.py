@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,19 @@ from transformers import PreTrainedTokenizerBase
 from llmar_pipeline.errors import UserError
 
 _ANCHOR = "."
+
+
+class Prompt(NamedTuple):
+    """An instruction with its class list as tokens.
+
+    Attributes:
+        before: Token ids before the action tokens, led by the begin-of-sequence token where the tokenizer
+            itself writes one.
+        after: Token ids after them.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
 
 def load_instruction(name: str) -> str:
@@ -70,9 +84,7 @@ def split_instruction(instruction: str, class_names: Sequence[str]) -> tuple[str
     return before.rstrip(), after
 
 
-def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, instruction: str, class_names: Sequence[str]
-) -> tuple[list[int], list[int]]:
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, instruction: str, class_names: Sequence[str]) -> Prompt:
     """Tokenise the texts before and after the action tokens.
 
     Args:
@@ -80,18 +92,14 @@ def encode_prompt(
         instruction: An instruction with its placeholders.
         class_names: Names that replace [list], if it occurs.
 
-    Returns:
-        Token ids before the action tokens, led by the begin-of-sequence token where the tokenizer itself
-        writes one, and token ids after them.
-
     Source: ours.
     """
     before, after = split_instruction(instruction, class_names)
     writes_bos = (
         tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     )
-    bos = [tokenizer.bos_token_id] if writes_bos else []
-    return bos + _token_ids(tokenizer, before), _token_ids(tokenizer, after)
+    bos = (tokenizer.bos_token_id,) if writes_bos else ()
+    return Prompt((*bos, *_token_ids(tokenizer, before)), tuple(_token_ids(tokenizer, after)))
 
 
 def encode_answer(tokenizer: PreTrainedTokenizerBase, name: str) -> list[int]:
