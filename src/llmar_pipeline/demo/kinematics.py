@@ -101,7 +101,9 @@ class Motion:
 
         def sway(size: float, *shape: int) -> np.ndarray:
             rate, start = rng.uniform(0.2, 0.8, (2, *shape)), rng.uniform(0, 2 * np.pi, (2, *shape))
-            return size * np.sin(2 * np.pi * rate * time.reshape(-1, *[1] * (len(shape) + 1)) + start).mean(1)
+            angle = 2 * np.pi * rate * time.reshape(-1, *[1] * (len(shape) + 1)) + start
+            swayed: np.ndarray = size * np.sin(angle).mean(1)
+            return swayed
 
         bones, frames = performer.bones, len(time)
         ankles = np.tile([0.0, bones["ankle"], 0.0], (frames, 2, 1))
@@ -119,7 +121,8 @@ class Motion:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    unit: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return unit
 
 
 def _across(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:

@@ -39,27 +39,32 @@ class Take:
     @property
     def progress(self) -> np.ndarray:
         """The part of the action done so far [frame], 0 to 1, linear in time."""
-        return np.clip((self.time - self.begin) / (self.end - self.begin), 0, 1)
+        progress: np.ndarray = np.clip((self.time - self.begin) / (self.end - self.begin), 0, 1)
+        return progress
 
     @property
     def hold(self) -> np.ndarray:
         """Rises from 0 to 1 as the action begins and falls back as it ends [frame]."""
-        return ease(self.progress / 0.22) * ease((1 - self.progress) / 0.22)
+        hold: np.ndarray = ease(self.progress / 0.22) * ease((1 - self.progress) / 0.22)
+        return hold
 
     @property
     def beat(self) -> np.ndarray:
         """Angle in radians [frame] that turns once for each repetition."""
-        return 2 * np.pi * self.repeats * self.progress
+        angle: np.ndarray = 2 * np.pi * self.repeats * self.progress
+        return angle
 
 
 def ease(progress: np.ndarray) -> np.ndarray:
     """Minimum-jerk passage from 0 to 1. Source: Flash and Hogan (1985), 10 s^3 - 15 s^4 + 6 s^5."""
     s = np.clip(progress, 0, 1)
-    return s**3 * (10 - 15 * s + 6 * s**2)
+    eased: np.ndarray = s**3 * (10 - 15 * s + 6 * s**2)
+    return eased
 
 
 def _toward(start: np.ndarray, goal: np.ndarray | list[float], share: np.ndarray) -> np.ndarray:
-    return start + share.reshape(-1, *[1] * (start.ndim - 1)) * (np.asarray(goal) - start)
+    moved: np.ndarray = start + share.reshape(-1, *[1] * (start.ndim - 1)) * (np.asarray(goal) - start)
+    return moved
 
 
 def _sit(m: Motion, who: Performer, take: Take, down: np.ndarray) -> None:

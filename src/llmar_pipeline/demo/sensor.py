@@ -74,7 +74,8 @@ def to_camera(world: np.ndarray, camera: int, place: np.ndarray) -> np.ndarray:
     ahead /= np.linalg.norm(ahead)
     left = np.cross([0, 1, 0], ahead)
     left /= np.linalg.norm(left)
-    return (world - sensor) @ np.stack([left, np.cross(ahead, left), ahead], axis=1)
+    seen: np.ndarray = (world - sensor) @ np.stack([left, np.cross(ahead, left), ahead], axis=1)
+    return seen
 
 
 def _tracking(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:

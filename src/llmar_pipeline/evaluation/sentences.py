@@ -156,8 +156,9 @@ def _rows(sentences: Sentences) -> list[np.ndarray]:
 
 
 def _distribution(weights: np.ndarray) -> np.ndarray:
-    weights = np.asarray(weights, dtype=np.float64)
-    return weights / weights.sum()
+    shares = np.array(weights, dtype=np.float64)
+    shares /= shares.sum()
+    return shares
 
 
 def _relative_entropy(p: np.ndarray, q: np.ndarray) -> float:

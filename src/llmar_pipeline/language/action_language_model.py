@@ -113,7 +113,7 @@ class ActionLanguageModel(nn.Module):
     @property
     def base(self) -> PreTrainedModel:
         """The causal language model without peft's wrapper (adapters stay active inside its layers)."""
-        return self.llm.get_base_model() if self.has_adapters else self.llm
+        return cast(PreTrainedModel, self.llm.get_base_model() if self.has_adapters else self.llm)
 
     @property
     def words(self) -> nn.Embedding:
@@ -123,12 +123,12 @@ class ActionLanguageModel(nn.Module):
     @property
     def decoder(self) -> nn.Module:
         """The language model up to its last hidden states, without the vocabulary projection."""
-        return self.base.get_decoder()
+        return cast(nn.Module, self.base.get_decoder())
 
     @property
     def vocabulary_head(self) -> nn.Module:
         """The vocabulary projection. Apply it to the positions needed only: it is as large as many layers."""
-        return self.base.get_output_embeddings()
+        return cast(nn.Module, self.base.get_output_embeddings())
 
     @property
     def device(self) -> torch.device:

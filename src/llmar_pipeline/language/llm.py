@@ -234,7 +234,7 @@ def load_weights(folder: Path, dtype: torch.dtype | str, **settings: Any) -> Pre
     """
     transformers_logging.disable_progress_bar()
     # Scaled-dot-product attention takes the tree-shaped mask that scoring needs; flash attention does not.
-    llm = AutoModelForCausalLM.from_pretrained(
+    llm: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder,
         local_files_only=True,
         use_safetensors=True,
@@ -242,7 +242,8 @@ def load_weights(folder: Path, dtype: torch.dtype | str, **settings: Any) -> Pre
         attn_implementation="sdpa",
         **settings,
     )
-    return llm.requires_grad_(False).eval()
+    llm.requires_grad_(False).eval()
+    return llm
 
 
 def attach_lora(llm: PreTrainedModel, config: AdapterConfig, revision: str | None = None) -> nn.Module:

@@ -216,7 +216,7 @@ def collate_with_list(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch
 
     Source: ours; the paper does not say which list it trains with.
     """
-    batch = default_collate(samples)
+    batch: dict[str, torch.Tensor] = default_collate(samples)
     present = torch.isin(batch["order"][0], batch.pop("label"))
     chosen = present | ((~present).cumsum(0) <= OTHER_CLASSES)
     return batch | {"listed": batch.pop("order")[0][chosen]}

@@ -35,7 +35,8 @@ def word_embeddings(config: LLMConfig, cache: Path) -> Tensor:
         with safe_open(file, framework="pt") as weights:
             for name in weights.keys():  # noqa: SIM118  # not a dict
                 if name.endswith(_NAMES):
-                    return weights.get_tensor(name).float()
+                    words: Tensor = weights.get_tensor(name)
+                    return words.float()
     raise UserError(
         f"Expected word embeddings named {' or '.join(_NAMES)} in the safetensors files of {folder}, "
         "saw none; choose another llm.model, or switch vqvae.mmd_weight off."

@@ -77,7 +77,8 @@ def centred(tangent: np.ndarray, centre: np.ndarray, curvature: float) -> np.nda
     moved = ((1 - mm) * x - (1 - 2 * mx + xx) * m) / (1 - 2 * mx + mm * xx)
     radius = np.linalg.norm(moved, axis=1, keepdims=True)
     norm = np.arctanh(radius.clip(max=FARTHEST)) / root
-    return moved * np.divide(norm, radius, out=np.ones_like(norm) / root, where=radius > 0)
+    stretched: np.ndarray = moved * np.divide(norm, radius, out=np.ones_like(norm) / root, where=radius > 0)
+    return stretched
 
 
 def principal_plane(vectors: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
@@ -110,7 +111,8 @@ def to_disc(tangent: np.ndarray, curvature: float) -> np.ndarray:
     """
     norm = np.sqrt(curvature) * np.linalg.norm(tangent, axis=1, keepdims=True)
     ratio = np.divide(np.tanh(norm).clip(max=FARTHEST), norm, out=np.ones_like(norm), where=norm > 0)
-    return np.sqrt(curvature) * tangent * ratio
+    points: np.ndarray = np.sqrt(curvature) * tangent * ratio
+    return points
 
 
 def code_map_figure(

@@ -29,11 +29,12 @@ def origin(data: np.ndarray, topology: Topology) -> np.ndarray:
     root = data[0, :, topology.root]
     observed = ~np.isnan(root).any(axis=-1)
     if observed.any():
-        return root[observed.argmax()].copy()
+        return np.array(root[observed.argmax()])
     observed = ~np.isnan(data[0]).any(axis=-1)
     if observed.any():
         first = observed.any(axis=1).argmax()
-        return data[0, first, observed[first]].mean(axis=0)
+        centre: np.ndarray = data[0, first, observed[first]].mean(axis=0)
+        return centre
     return np.zeros(data.shape[-1], data.dtype)
 
 
@@ -118,4 +119,5 @@ def _torso(data: np.ndarray, topology: Topology) -> np.ndarray:
     """From mid-hip to mid-shoulder, `[frame, coordinate]`; NaN where one of the four joints is missing."""
     (left_hip, right_hip), (left, right) = topology.hips, topology.shoulders
     joints = data[0]
-    return (joints[:, left] + joints[:, right] - joints[:, left_hip] - joints[:, right_hip]) / 2
+    torso: np.ndarray = (joints[:, left] + joints[:, right] - joints[:, left_hip] - joints[:, right_hip]) / 2
+    return torso

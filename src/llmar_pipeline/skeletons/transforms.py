@@ -173,7 +173,8 @@ def rotate(data: np.ndarray, angles: tuple[float, float, float] | np.ndarray) ->
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return data @ (about_z @ about_y @ about_x).T.astype(data.dtype)
+    rotated: np.ndarray = data @ (about_z @ about_y @ about_x).T.astype(data.dtype)
+    return rotated
 
 
 def rotate_y(data: np.ndarray, angle: float) -> np.ndarray:
@@ -191,12 +192,14 @@ def rotate_2d(data: np.ndarray, angle: float) -> np.ndarray:
     """
     _require(data, 2)
     c, s = np.cos(angle), np.sin(angle)
-    return data @ np.array([[c, s], [-s, c]], data.dtype)
+    rotated: np.ndarray = data @ np.array([[c, s], [-s, c]], data.dtype)
+    return rotated
 
 
 def translate(data: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Adds one vector `[coordinate]` to every joint. Undone by `-offset`."""
-    return (data + offset).astype(data.dtype)
+    moved: np.ndarray = data + offset
+    return moved.astype(data.dtype)
 
 
 def scale(data: np.ndarray, factor: float) -> np.ndarray:
@@ -212,7 +215,8 @@ def mirror(data: np.ndarray, topology: Topology) -> np.ndarray:
 
 
 def _blend(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return start * (1 - weight) + end * weight
+    between: np.ndarray = start * (1 - weight) + end * weight
+    return between
 
 
 def _require(data: np.ndarray, coordinates: int) -> None:

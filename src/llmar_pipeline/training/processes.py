@@ -11,7 +11,8 @@ from torch import Tensor, distributed
 
 def device() -> torch.device:
     """Where this process computes: its GPU, or the CPU where there is none; joins the process group."""
-    return PartialState(**({} if torch.cuda.is_available() else {"cpu": True})).device
+    place: torch.device = PartialState(**({} if torch.cuda.is_available() else {"cpu": True})).device
+    return place
 
 
 def count() -> int:

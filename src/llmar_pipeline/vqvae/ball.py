@@ -126,7 +126,7 @@ def tangent_distance_matrix(u: Tensor, v: Tensor, c: float = 1.0) -> Tensor:
         # cosh(a) cosh(b) - 1, in terms that keep the digits of small norms.
         straight = torch.addmm(v_cosh1.T, u_cosh1, (1 + v_cosh1).T)
         cosh1 = torch.addcmul(straight, u_scale, u @ (v_scale * v).T, value=-1)
-        distances = (_Arcosh1p.apply(cosh1) + u_beyond + v_beyond.T) / math.sqrt(c)
+        distances: Tensor = (_Arcosh1p.apply(cosh1) + u_beyond + v_beyond.T) / math.sqrt(c)
         # A difference this small a share of its terms has lost half of its digits.
         half = torch.finfo(u.dtype).eps ** 0.5
         cancelled = (cosh1.detach() < half * straight.detach()).nonzero(as_tuple=True)
@@ -170,6 +170,7 @@ class _Arcosh1p(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        root: Tensor
         (root,) = ctx.saved_tensors
         return gradient / root
 

@@ -16,7 +16,8 @@ class _ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.residual(x)
+        change: Tensor = self.residual(x)
+        return x + change
 
 
 def encoder(

@@ -166,7 +166,8 @@ class VQVAE(nn.Module):
         features = sentences if sentences.is_floating_point() else self.quantizer.lookup(sentences)
         # A vector of norm 1 has entries of 1/sqrt(du); a convolution is initialised for entries of 1.
         scaled = features.flatten(2) * self.settings.code_dim**0.5
-        return self.decoder(scaled.transpose(1, 2)).transpose(1, 2)
+        decoded: Tensor = self.decoder(scaled.transpose(1, 2))
+        return decoded.transpose(1, 2)
 
     @torch.no_grad()
     def tokenize(self, motion: Tensor) -> Tensor:

@@ -96,7 +96,8 @@ class Quantizer(nn.Module):
     def sums(self, made: list[Quantized]) -> Tensor:
         """The quantised features: sums over the levels of the log-mapped codes, `[B, W, P, du]`."""
         embeddings = torch.stack([entry.embeddings for entry in made], dim=2)
-        return embeddings.unflatten(2, (-1, self.levels)).sum(3)
+        by_level: Tensor = embeddings.unflatten(2, (-1, self.levels))
+        return by_level.sum(3)
 
     def lookup(self, sentences: Tensor) -> Tensor:
         """The features that action sentences stand for.
@@ -110,7 +111,8 @@ class Quantizer(nn.Module):
         Source: Eq. 10 of the paper.
         """
         steps = nn.functional.embedding(sentences, self.embeddings())
-        return steps.unflatten(1, (-1, len(self.books) // self.levels, self.levels)).sum(3)
+        by_level: Tensor = steps.unflatten(1, (-1, len(self.books) // self.levels, self.levels))
+        return by_level.sum(3)
 
     def embeddings(self) -> Tensor:
         """The log-mapped codes of all codebooks, in the order of their numbers, `[P * L * U, du]`."""

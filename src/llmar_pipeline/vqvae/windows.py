@@ -1,5 +1,6 @@
 """Sequences as the VQ-VAE's input: all clips in one tensor, windows of a whole batch in one computation."""
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import islice
@@ -245,7 +246,7 @@ def _random_numbers(seed: Tensor, count: int) -> Tensor:
         # The right shift of a signed integer copies the sign; SplitMix64 wants zeros.
         x = (x ^ (x >> shift & (1 << 64 - shift) - 1)) * factor
     total = sum(x >> shift & 0xFFFF for shift in (16, 32, 48)) + (x & 0xFFFF)
-    return (total - 2 * 0xFFFF).float() * (3 / (2**32 - 1)) ** 0.5
+    return (total - 2 * 0xFFFF).float() * math.sqrt(3 / (2**32 - 1))
 
 
 def _fits(device: torch.device, size: int, memory_share: float) -> bool:

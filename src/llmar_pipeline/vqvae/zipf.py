@@ -17,4 +17,5 @@ def zipf_target(n_codes: int, alpha: float = 1.0, beta: float = 2.7) -> np.ndarr
     Source: Eq. 2 of the paper.
     """
     weights = (np.arange(1, n_codes + 1) + beta) ** -float(alpha)
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights

@@ -136,7 +136,7 @@ def _row(text: np.ndarray, at: int, row: np.ndarray) -> int:
 @njit(cache=True)
 def _is_nan(text: np.ndarray, at: int) -> bool:
     """Whether the three letters stand there, in upper or lower case, and nothing clings to them."""
-    return (
+    return bool(
         text[at] | 32 == ord("n")
         and text[at + 1] | 32 == ord("a")
         and text[at + 2] | 32 == ord("n")

@@ -80,7 +80,8 @@ def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
 
 def _scalar(dtype: Any, raw: Any) -> bool | int | float:
     _check_size((), dtype, raw)
-    return np.frombuffer(raw, dtype.dtype)[0].item()
+    number: bool | int | float = np.frombuffer(raw, dtype.dtype)[0].item()
+    return number
 
 
 def _encode(text: str, encoding: str) -> bytes:
