@@ -40,6 +40,8 @@ FILES = {
 
 
         def encode(x):
+            if x < 0:
+                raise ValueError(f"expected 0 or more, saw {x}")
             return math.sqrt(x)
 
 
@@ -90,6 +92,14 @@ def test_a_module_stands_with_all_that_it_imports_of_ours_and_no_more(package: P
         ("losses.py", "def total", "def spare(x):\n    return x\n\n\ndef total", ["losses.py"]),
         # The same name stands for another thing.
         ("train.py", "import encode as", "import encode_differently as", ["train.py"]),
+        ("parts/encoder.py", "raise ValueError", "raise KeyError", ["parts/encoder.py"]),
+        (
+            "parts/encoder.py",
+            'raise ValueError(f"expected 0 or more, saw {x}")',
+            "pass",
+            ["parts/encoder.py"],
+        ),
+        ("parts/encoder.py", "expected 0 or more, saw {x}", "below 0", []),
         ("train.py", "# few", "# many", []),
         ("train.py", "'''Train.'''", "'''Trains it all.'''", []),
         ("parts/encoder.py", "'''In joints.'''", "'''In numbers of joints.'''", []),

@@ -22,8 +22,8 @@ def code_of(*modules: str) -> dict[str, list[str]]:
     """Digests of the code of some modules and of all that they import of this package.
 
     A digest is that of one statement of a module (a function, a class, a constant), without comments,
-    docstrings, import lines and the names of our modules. So a comment changes nothing, and what was only
-    moved to another file keeps what was made by it.
+    docstrings, what a raised error says, import lines and the names of our modules. So another wording
+    changes nothing, and what was only moved to another file keeps what was made by it.
 
     Args:
         modules: Their names, as `__name__` has them; the package's own may be left out.
@@ -102,7 +102,7 @@ def _imports(node: ast.AST) -> Iterator[str]:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes away what decides nothing: docstrings, import lines, names of our modules."""
+    """Takes away what decides nothing: docstrings, what errors say, import lines, names of our modules."""
 
     def visit(self, node: ast.AST) -> ast.AST:
         self.generic_visit(node)
@@ -114,6 +114,8 @@ class _Bare(ast.NodeTransformer):
             node.body = kept  # type: ignore[attr-defined]
         if isinstance(node, ast.Import | ast.ImportFrom):
             return _renaming(node)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            node.exc = ast.Call(node.exc.func, [], [])
         if isinstance(node, ast.Constant) and str(node.value).startswith(f"{_PACKAGE}."):
             return ast.Constant("")
         return node
