@@ -13,6 +13,7 @@ from llmar_pipeline.ingestion.ingest import IngestionConfig, ingest
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import score_sentences
 from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.trained_model import load_model, save_model
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.normalization import NormalizationConfig, normalize_store
 from llmar_pipeline.skeletons.store import SequenceStore
@@ -75,9 +76,9 @@ def recognize(llm_config: LLMConfig, cache: Path, rounds: int) -> list[str]:
     """The Markdown section."""
     config = llm_config.model_copy(update={"precision": "float32"})
     with tempfile.TemporaryDirectory(prefix="llmar-bench-") as name:
-        untrained(config, cache, "recognize").save(Path(name, "recognizer"))
+        save_model(untrained(config, cache, "recognize"), Path(name, "recognizer"))
         started = now()
-        recognizer = ActionLanguageModel.load(Path(name, "recognizer"), cache, dtype="float32").to(DEVICE)
+        recognizer = load_model(Path(name, "recognizer"), cache, dtype="float32").to(DEVICE)
         loading = now() - started
         recognition = Recognition(Path(name), recognizer)
         took = take_turns(

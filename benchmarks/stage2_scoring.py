@@ -11,11 +11,12 @@ from stage2_training import CODES, TOKENS, codebook, weights
 from torch import Tensor
 
 from llmar_pipeline.corpora.ntu import CLASS_NAMES
-from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import LabelTrie, score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answer, encode_prompt, load_instruction
-from llmar_pipeline.language.llm import attach_lora, load_llm
+from llmar_pipeline.language.loading import attach_lora, load_llm
+from llmar_pipeline.language.packing import positions
 
 CLIPS = 8  # in one batch
 PASSES = 3  # of one-pass-a-class that are measured; the rest takes as long

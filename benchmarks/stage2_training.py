@@ -23,7 +23,8 @@ from transformers import (
 from llmar_pipeline.corpora.ntu import CLASS_NAMES
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, encode_prompt, load_instruction
-from llmar_pipeline.language.llm import ensure_llm, hidden_size, load_llm, load_tokenizer
+from llmar_pipeline.language.llm import ensure_llm, hidden_size
+from llmar_pipeline.language.loading import load_llm, load_tokenizer
 from llmar_pipeline.language.lora import train_lora
 
 CLIPS, TOKENS, CODES = 600, 16, 512  # W and U of the paper

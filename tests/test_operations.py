@@ -10,7 +10,7 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import LabelTrie, score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, encode_prompt, load_instruction
-from llmar_pipeline.language.llm import attach_lora, load_llm
+from llmar_pipeline.language.loading import attach_lora, load_llm
 from llmar_pipeline.operations import LLMShape, Tokens
 from llmar_pipeline.skeletons.topology import KINECT20, Body
 from llmar_pipeline.vqvae.config import VQVAEConfig

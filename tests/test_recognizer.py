@@ -23,7 +23,9 @@ from llmar_pipeline.ingestion.ingest import IngestionConfig, ingest
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import load_instruction
-from llmar_pipeline.language.llm import attach_lora, llm_checksum, load_llm
+from llmar_pipeline.language.llm import llm_checksum
+from llmar_pipeline.language.loading import attach_lora, load_llm
+from llmar_pipeline.language.trained_model import load_model, save_model
 from llmar_pipeline.recognizer import Recognizer
 from llmar_pipeline.recognizer_folder import complete_recognizer
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
@@ -79,7 +81,7 @@ def write_recognizer(folder, vqvae, llm, corpus, input="codes", method="lora"):
         input=input,
     )
     model.llm_checksum = llm_checksum(config, folder)
-    model.save(folder)
+    save_model(model, folder)
     return complete_recognizer(folder, vqvae, NORMALIZATION, CorpusFacts.of(corpus))
 
 
@@ -296,7 +298,7 @@ def test_another_language_model_is_refused_and_one_that_moved_is_found(folder, t
 
 
 def test_what_is_added_later_is_no_part_of_the_fingerprint(folder, tmp_path):
-    model = ActionLanguageModel.load(folder, tmp_path)
+    model = load_model(folder, tmp_path)
     before = model_fingerprint(folder, model)
     assert set(before) >= {"adapter_model.safetensors", "language_model.json", "adapter_config.json"}
     assert "recognizer.json" not in before
@@ -307,7 +309,7 @@ def test_what_is_added_later_is_no_part_of_the_fingerprint(folder, tmp_path):
 
 
 def test_a_folder_whose_model_is_written_anew_is_not_whole(folder, tmp_path):
-    ActionLanguageModel.load(folder, tmp_path).save(folder)
+    save_model(load_model(folder, tmp_path), folder)
     with pytest.raises(UserError, match=r"with recognizer\.json, saw an incomplete one"):
         Recognizer.load(folder, cache=tmp_path)
 

@@ -1,13 +1,15 @@
-"""A language model small enough for tests: random weights, byte-level tokenizer."""
+"""A language model small enough for tests: random weights, byte-level tokenizer; its checksums."""
 
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from llmar_pipeline.language.instructions import load_instruction
+from llmar_pipeline.training.digests import tensor_checksum
 
 CLASS_NAMES = ("throw", "throw up cap/hat", "drink water", "hand waving", "hand")
 
@@ -52,3 +54,18 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+def weights_checksum(llm: nn.Module) -> dict[str, str]:
+    """SHA-256 of every base tensor, equal before and after adapters are attached and trained.
+
+    Of a quantised layer these are the packed weights, the scales of their blocks, and the tables of both.
+
+    Adapters are left out; a name is that in the bare model.
+    """
+    checksums = {}
+    for name, tensor in llm.state_dict().items():
+        if "lora_" not in name:
+            bare = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+            checksums[bare] = tensor_checksum(tensor)
+    return checksums

@@ -25,6 +25,7 @@ from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.language.probability import probabilities
 from llmar_pipeline.language.sentence import format_sentence
+from llmar_pipeline.language.trained_model import load_model
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer
 from llmar_pipeline.skeletons.normalization import normalize, without_absent
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
@@ -101,7 +102,7 @@ class Recognizer:
         folder = Path(folder)
         facts = check_recognizer(folder)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
-        model = ActionLanguageModel.load(
+        model = load_model(
             folder,
             llm_cache(tempfile.gettempdir()) if cache is None else Path(cache),
             codebook_of(folder / VQVAE_FOLDER),

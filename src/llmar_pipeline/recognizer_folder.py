@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum, json_checksum, whole_file, write_json
-from llmar_pipeline.language.action_language_model import model_files
+from llmar_pipeline.language.trained_model import model_files
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 
 MANIFEST = "recognizer.json"
@@ -54,7 +54,7 @@ def complete_recognizer(
     The VQ-VAE is copied into it; `recognizer.json` is written last, so a folder that holds it is complete.
 
     Args:
-        folder: As `ActionLanguageModel.save` left it.
+        folder: As `save_model` left it.
         vqvae: Folder of the trained VQ-VAE that made its action sentences.
         normalization: Which steps made the sequences.
         corpus: Whose recordings they are.

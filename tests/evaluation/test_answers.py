@@ -17,9 +17,10 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import LabelTrie, generate_names, score_sentences
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import encode_answer, load_instruction
-from llmar_pipeline.language.llm import load_llm
+from llmar_pipeline.language.loading import load_llm
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import shuffle_across_clips
+from llmar_pipeline.language.trained_model import load_model, save_model
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,9 @@ def recognizer(tiny_llm_folder, tmp_path_factory):
     llm, tokenizer = load_llm(config, folder)
     codebook = torch.randn(16, 32, generator=torch.Generator().manual_seed(1))
     instruction = load_instruction("recognize")
-    ActionLanguageModel(llm, tokenizer, codebook, instruction, CLASS_NAMES, config).save(folder / "model")
+    save_model(
+        ActionLanguageModel(llm, tokenizer, codebook, instruction, CLASS_NAMES, config), folder / "model"
+    )
     return folder / "model"
 
 
@@ -67,7 +70,7 @@ def log_softmax(scores):
 
 @pytest.fixture(scope="module")
 def model(recognizer):
-    return ActionLanguageModel.load(recognizer, recognizer, dtype="float32")
+    return load_model(recognizer, recognizer, dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +190,7 @@ def recognizer_of_features(tiny_llm_folder, tmp_path_factory):
         CLASS_NAMES,
         config,
     )
-    ActionLanguageModel(*parts, word_norm=True, input="features").save(folder / "model")
+    save_model(ActionLanguageModel(*parts, word_norm=True, input="features"), folder / "model")
     return folder / "model"
 
 
@@ -201,7 +204,7 @@ def test_features_are_answered_and_kept_like_codes(recognizer_of_features, tmp_p
     asked, score_classes = [], answers.score_classes
     monkeypatch.setattr(answers, "score_classes", lambda *a: asked.append(len(a[1])) or score_classes(*a))
     first = ask(recognizer_of_features, tmp_path, sentences, generate=True)
-    model = ActionLanguageModel.load(recognizer_of_features, tmp_path, dtype="float32")
+    model = load_model(recognizer_of_features, tmp_path, dtype="float32")
     features = sentences.query("split == 'test'")["features"].tolist()
     scores = score_sentences(model, features, 4).astype(np.float64)
     np.testing.assert_allclose(log_probabilities(first.test), log_softmax(scores), atol=1e-4)

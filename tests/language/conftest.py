@@ -5,7 +5,7 @@ from tiny_llm import CLASS_NAMES
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import load_instruction
-from llmar_pipeline.language.llm import attach_lora, load_llm
+from llmar_pipeline.language.loading import attach_lora, load_llm
 
 
 @pytest.fixture

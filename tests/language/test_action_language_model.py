@@ -1,12 +1,10 @@
-import json
-
 import pytest
 import torch
+from tiny_llm import weights_checksum
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.instructions import encode_answers
-from llmar_pipeline.language.llm import weights_checksum
 
 
 def answers(model, labels):
@@ -58,11 +56,6 @@ def test_padding_does_not_change_a_clip(build, clips):
     assert model(padded_codes, padded_mask, padded_ids, padded_answer_mask)["loss"].item() == pytest.approx(
         alone, abs=1e-5
     )
-
-
-def test_positions_count_real_tokens():
-    mask = torch.tensor([[True, False, False, True, True], [True, True, True, False, False]])
-    assert positions(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2]]
 
 
 @pytest.mark.parametrize("action_tokens", ["frozen", "trainable"])
@@ -128,16 +121,6 @@ def test_features_and_codes_are_not_confused(build, clips, codebook, input, seen
         model(given, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))
 
 
-def test_a_saved_model_of_features_keeps_their_factor(build, clips, codebook, tmp_path):
-    model = build(word_norm=True, input="features")
-    model.save(tmp_path / "saved")
-    loaded = ActionLanguageModel.load(tmp_path / "saved", tmp_path, codebook=codebook)
-    codes, code_mask = clips
-    batch = (codebook[codes] + 0.1, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))
-    assert model.word_factor != 1
-    assert torch.equal(loaded(*batch)["loss"], model(*batch)["loss"])
-
-
 def test_training_leaves_every_base_tensor_untouched(build, clips):
     bare = weights_checksum(build(adapters=False).llm)
     model = build(action_tokens="trainable").train()
@@ -189,57 +172,3 @@ def test_a_codebook_of_another_width_is_refused(build, tiny_config):
         ActionLanguageModel(
             model.llm, model.tokenizer, torch.zeros(16, 24), "[tokens].", ["throw"], tiny_config
         )
-
-
-@pytest.mark.parametrize("adapters", [True, False])
-def test_a_saved_model_loads_to_the_same_loss(build, clips, tmp_path, codebook, adapters):
-    model = build(adapters=adapters, action_tokens="trainable")
-    with torch.no_grad():
-        model.action_embedding.weight += 0.1
-        if not adapters:
-            model.base.model.layers[0].mlp.up_proj.weight += 0.05
-    model.save(tmp_path / "saved")
-    loaded = ActionLanguageModel.load(tmp_path / "saved", tmp_path, codebook=codebook)
-    codes, code_mask = clips
-    batch = (codes, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))
-    assert torch.equal(loaded(*batch)["loss"], model(*batch)["loss"])
-    assert loaded.class_names == model.class_names
-    assert loaded.codebook_checksum == model.codebook_checksum
-    assert not any(p.requires_grad for p in loaded.parameters())
-    assert (tmp_path / "saved" / "model.safetensors").exists() is not adapters
-    assert not list((tmp_path / "saved").glob("*.bin"))
-
-
-def test_peft_alone_finds_the_base_of_a_saved_model(build, clips, tmp_path, monkeypatch):
-    from peft import AutoPeftModelForCausalLM
-
-    model = build()
-    model.save(tmp_path / "saved")
-    monkeypatch.chdir(tmp_path)
-    theirs = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "saved").eval()
-    prompt, _ = model.embed_prompt(clips[0][:1], clips[1][:1], model.class_names)
-    with torch.no_grad():
-        expected = model.llm(inputs_embeds=prompt).logits
-        assert torch.equal(theirs(inputs_embeds=prompt).logits, expected)
-
-
-def test_a_folder_without_manifest_is_incomplete(build, tmp_path):
-    build().save(tmp_path / "saved")
-    (tmp_path / "saved" / "language_model.json").unlink()
-    with pytest.raises(UserError, match=r"language_model\.json.*stage2"):
-        ActionLanguageModel.load(tmp_path / "saved", tmp_path)
-
-
-def test_another_codebook_is_refused(build, tmp_path, codebook):
-    build().save(tmp_path / "saved")
-    with pytest.raises(UserError, match="Expected codebook"):
-        ActionLanguageModel.load(tmp_path / "saved", tmp_path, codebook=codebook + 1e-6)
-
-
-@pytest.mark.parametrize(("key", "what"), [("tokenizer_sha256", "tokenizer"), ("hidden_size", "hidden size")])
-def test_another_language_model_is_refused(build, tmp_path, key, what):
-    build().save(tmp_path / "saved")
-    path = tmp_path / "saved" / "language_model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {key: 0}))
-    with pytest.raises(UserError, match=f"Expected {what} 0"):
-        ActionLanguageModel.load(tmp_path / "saved", tmp_path)

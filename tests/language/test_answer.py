@@ -13,7 +13,7 @@ from llmar_pipeline.language.answer import (
 )
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import encode_answer, encode_prompt, load_instruction
-from llmar_pipeline.language.llm import load_llm
+from llmar_pipeline.language.loading import load_llm
 
 NAMES = ("throw", "throw up cap/hat", "drink water", "hand waving", "hand", "reading", "throw up")
 

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers
-from llmar_pipeline.language.llm import attach_lora, load_llm
+from llmar_pipeline.language.loading import attach_lora, load_llm
 from llmar_pipeline.language.packing import pad_sentences
 
 BYTES = {torch.bfloat16: 2, torch.float32: 4}

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
-from llmar_pipeline.language.llm import attach_lora, load_llm
-from llmar_pipeline.language.packing import pack
+from llmar_pipeline.language.loading import attach_lora, load_llm
+from llmar_pipeline.language.packing import pack, positions
 
 
 def test_two_clips_a_row():
@@ -29,6 +29,11 @@ def test_two_clips_a_row():
     ]
     assert packed.visible[0, 0].int().tolist() == first
     assert packed.visible[1, 0, 2].int().tolist() == [1, 1, 1, 0, 0]
+
+
+def test_positions_count_real_tokens():
+    mask = torch.tensor([[True, False, False, True, True], [True, True, True, False, False]])
+    assert positions(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2]]
 
 
 def plain_loss(model, codes, code_mask, answer_ids, answer_mask):

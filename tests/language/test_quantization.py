@@ -11,15 +11,17 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from test_answer import brute_force
-from tiny_llm import CLASS_NAMES, write_tiny_llm
+from tiny_llm import CLASS_NAMES, weights_checksum, write_tiny_llm
 from tiny_training import schedule
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import LabelTrie, score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
-from llmar_pipeline.language.llm import check_llm, load_llm, weights_checksum
+from llmar_pipeline.language.llm import check_llm
+from llmar_pipeline.language.loading import load_llm
 from llmar_pipeline.language.lora import train_lora
+from llmar_pipeline.language.trained_model import load_model, save_model
 
 NF4 = [
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
@@ -123,11 +125,11 @@ def test_what_was_made_before_there_was_quantisation_still_counts(train, plain_c
     model, _ = train("old", ADAPTER, plain_config)
     fingerprint = json.loads((tmp_path / "old_steps" / "fingerprint.json").read_text())
     assert sorted(fingerprint["llm"]) == ["precision", "tokenizer", "weights"]
-    model.save(tmp_path / "model")
+    save_model(model, tmp_path / "model")
     manifest = json.loads((tmp_path / "model" / "language_model.json").read_text())
     assert manifest["llm"].pop("quantization") == "none"
     (tmp_path / "model" / "language_model.json").write_text(json.dumps(manifest))
-    assert ActionLanguageModel.load(tmp_path / "model", tmp_path).llm_config == plain_config
+    assert load_model(tmp_path / "model", tmp_path).llm_config == plain_config
 
 
 @needs_bitsandbytes
@@ -189,8 +191,8 @@ def test_training_moves_adapters_only_and_continues_bit_for_bit(train, nf4_confi
 def test_scores_are_exact_on_the_very_weights_of_the_training(train, plain_config, clips, tmp_path):
     trained, _ = train("whole")
     folder = tmp_path / "model"
-    trained.save(folder)
-    model = ActionLanguageModel.load(folder, tmp_path, dtype="float32")
+    save_model(trained, folder)
+    model = load_model(folder, tmp_path, dtype="float32")
     assert {p.dtype for p in model.parameters()} == {torch.float32, torch.uint8}
     assert packed(model.llm) == packed(trained.llm)
     checksums = weights_checksum(model.llm)

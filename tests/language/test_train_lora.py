@@ -19,6 +19,7 @@ from llmar_pipeline.language.answer import LabelTrie, score_classes
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_prompt
 from llmar_pipeline.language.lora import collate_with_list, train_lora
+from llmar_pipeline.language.trained_model import load_model, save_model
 from llmar_pipeline.machine import NumberType
 from llmar_pipeline.training.launch import launch, train_and_save
 
@@ -57,7 +58,9 @@ def run(sentences, codebook, tiny_config, tmp_path):
             training,
             tmp_path / f"{name}_steps",
         )
-        history = launch(train_and_save, training.processes, train_lora, tmp_path / name, *arguments)
+        history = launch(
+            train_and_save, training.processes, train_lora, save_model, tmp_path / name, *arguments
+        )
         return tmp_path / name, pd.DataFrame(history)
 
     return train
@@ -102,7 +105,7 @@ def test_full_tuning_moves_every_weight_and_is_saved_as_a_whole_model(run, tmp_p
     base, tuned = (load_file(path / "model.safetensors") for path in (tiny_llm_folder, folder))
     assert base.keys() == tuned.keys()
     assert [name for name in base if torch.equal(base[name], tuned[name])] == []
-    model = ActionLanguageModel.load(folder, tmp_path)
+    model = load_model(folder, tmp_path)
     assert not model.has_adapters
     for name, tensor in model.base.state_dict().items():
         assert torch.equal(tensor, tuned[name]), name
@@ -131,7 +134,7 @@ def test_a_trained_model_names_the_number_type_that_was_chosen(
         sentences, codebook, config, tmp_path, AdapterConfig(rank=2), training, tmp_path / "steps"
     )
     fingerprint = json.loads((tmp_path / "steps" / "fingerprint.json").read_text())
-    model.save(tmp_path / "model")
+    save_model(model, tmp_path / "model")
     manifest = json.loads((tmp_path / "model" / "language_model.json").read_text())
     assert fingerprint["llm"]["precision"] == manifest["llm"]["precision"] == "float32"
 

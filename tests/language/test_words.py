@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
-from llmar_pipeline.language.llm import load_llm
+from llmar_pipeline.language.loading import load_llm
 from llmar_pipeline.language.words import class_texts, word_embeddings
 
 

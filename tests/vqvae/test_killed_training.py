@@ -18,6 +18,7 @@ from llmar_pipeline.skeletons.store import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
 from llmar_pipeline.training.launch import train_and_save
 from llmar_pipeline.vqvae.config import VQVAEConfig
+from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.train import Language, train_vqvae
 
 NAMES = [f"clip {i}" for i in range(10)]  # two and a half batches: checkpoints lie amid the epochs
@@ -27,6 +28,7 @@ def train_into(folder):
     """Everything random is on: augmentation with noise, Gumbel noise, resets, words drawn for the MMD."""
     train_and_save(
         train_vqvae,
+        VQVAE.save,
         folder / "model",
         folder.parent / "store",
         NAMES,

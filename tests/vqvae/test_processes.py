@@ -77,7 +77,7 @@ def test_the_same_losses_and_weights(changes, sequences, tmp_path):
     histories, models = [], []
     for count in (1, 2):
         arguments = settings_of(count, config, tmp_path / str(count), sequences)
-        histories.append(pd.DataFrame(launch(train_and_save, count, train_vqvae, *arguments)))
+        histories.append(pd.DataFrame(launch(train_and_save, count, train_vqvae, VQVAE.save, *arguments)))
         models.append(VQVAE.load(arguments[0]))
     alone, together = histories
     assert len(alone) == 8

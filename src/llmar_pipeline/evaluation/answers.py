@@ -17,11 +17,12 @@ from llmar_pipeline.evaluation.correction import content_free_sentences, correct
 from llmar_pipeline.evaluation.metrics import build_predictions
 from llmar_pipeline.files import file_checksum
 from llmar_pipeline.kept_batches import in_kept_batches
-from llmar_pipeline.language.action_language_model import ActionLanguageModel, model_files
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import LabelTrie, generate_names, score_classes
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
+from llmar_pipeline.language.trained_model import load_model, model_files
 from llmar_pipeline.training.digests import tensor_checksum
 
 Sentences = Sequence[np.ndarray]
@@ -72,7 +73,7 @@ def answer_clips(
 
     Source: "Testing" of Sec. 3.2 of the paper, scored exactly; the control is ours.
     """
-    model = ActionLanguageModel.load(recognizer, llm_cache, dtype="float32", llm=llm)
+    model = load_model(recognizer, llm_cache, dtype="float32", llm=llm)
     if sentences.attrs.get("codebook", model.codebook_checksum) != model.codebook_checksum:
         raise UserError(
             f"Expected action sentences of the codebook that {recognizer} was trained for, saw those of "
@@ -114,7 +115,7 @@ def model_fingerprint(recognizer: Path, model: ActionLanguageModel) -> dict[str,
     """
     fingerprint: dict[str, Any] = {
         "words": tensor_checksum(model.words.weight),
-        CODE: code_of(LabelTrie.__module__),
+        CODE: code_of(LabelTrie.__module__, load_model.__module__),
     }
     for file in model_files(recognizer):
         if file.suffix != ".json":

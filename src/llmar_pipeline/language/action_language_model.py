@@ -1,37 +1,22 @@
 """The large language model that reads action sentences and answers with class names."""
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import write_json
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import Prompt, check_instruction, encode_prompt
-from llmar_pipeline.language.llm import (
-    llm_checksum,
-    load_llm,
-    load_tokenizer,
-    load_weights,
-    settled,
-    tokenizer_checksum,
-)
+from llmar_pipeline.language.loading import settled
 from llmar_pipeline.language.packing import additive, pack
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
 
-_MANIFEST = "language_model.json"
-_WHOLE = "recognizer.json"  # of the folder that the model is a part of, see `recognizer_folder`
-_ACTION_TOKENS = "action_tokens.safetensors"
-_ADAPTERS = "adapter_config.json"
 _PROMPTS = 8  # kept as tokens; the lists that a training draws at each step never come again
 
 
@@ -50,7 +35,7 @@ class ActionLanguageModel(nn.Module):
         codebook: Log-mapped codebook vectors [codes, du].
         instruction: Text with [tokens], as `load_instruction` gives it.
         class_names: The answers, by class index; they also replace [list] in the instruction.
-        config: Where the language model comes from, for `save`.
+        config: Where the language model comes from.
         action_tokens: Whether the action tokens' embeddings are trained beside the adapters; features have
             none, so with them this does nothing.
         word_norm: Whether the codebook vectors are multiplied by one factor that gives them the mean norm of
@@ -245,157 +230,3 @@ class ActionLanguageModel(nn.Module):
         logits = self.vocabulary_head(predicting).float()
         surprise = F.cross_entropy(logits, answer_ids[answer_mask], reduction="none")
         return {"loss": processes.mean(surprise, torch.ones_like(surprise, dtype=torch.bool))}
-
-    def save(self, folder: Path) -> None:
-        """Write what training made: adapters (or, without adapters, the whole tuned model) and action tokens.
-
-        `language_model.json` is written last. A recogniser's folder is no longer whole until it is completed
-        anew.
-
-        Args:
-            folder: Where to write; made if missing.
-
-        Source: ours.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (_WHOLE, _MANIFEST):
-            (folder / name).unlink(missing_ok=True)
-        if self.has_adapters:
-            self.llm.save_pretrained(folder, save_embedding_layers=False)
-        else:
-            (folder / _ADAPTERS).unlink(missing_ok=True)
-            self.base.save_pretrained(folder)
-        save_file(
-            {"action_tokens": self.action_embedding.weight.detach().contiguous()}, folder / _ACTION_TOKENS
-        )
-        manifest = {
-            "class_names": self.class_names,
-            "llm": self.llm_config.model_dump(),
-            "hidden_size": self.words.embedding_dim,
-            "instruction": self.instruction,
-            "input": self.input,
-            "word_factor": self.word_factor,
-            "action_tokens": "trainable" if self.action_embedding.weight.requires_grad else "frozen",
-            "codebook_sha256": self.codebook_checksum,
-            "tokenizer_sha256": tokenizer_checksum(self.tokenizer),
-            "llm_sha256": self.llm_checksum,
-        }
-        write_json(folder / _MANIFEST, manifest)
-
-    @classmethod
-    def load(
-        cls,
-        folder: Path,
-        cache: Path,
-        codebook: Tensor | None = None,
-        dtype: torch.dtype | str | None = None,
-        llm: LLMConfig | None = None,
-    ) -> Self:
-        """Read what `save` wrote, for scoring (all weights frozen, evaluation mode).
-
-        Args:
-            folder: Folder that `save` wrote.
-            cache: Folder of converted language models, as in `ensure_llm`.
-            codebook: If given, must be the codebook that the model was trained with [codes, du].
-            dtype: Number type of the base weights, or its name; the trained precision by default.
-            llm: Where the language model may lie by now, if not where it lay in training.
-
-        Raises:
-            UserError: The folder is incomplete, or language model, tokenizer or codebook are not those of the
-                training.
-
-        Source: ours.
-        """
-        if not (folder / _MANIFEST).is_file():
-            raise UserError(
-                f"Expected a trained model with {_MANIFEST}, saw none in {folder}; run "
-                "`kedro run --pipelines=stage2`."
-            )
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        config = _find_llm(LLMConfig(**manifest["llm"]), llm, cache, manifest.get("llm_sha256"), folder)
-
-        def check(what: str, expected: object, seen: object) -> None:
-            if seen != expected:
-                raise UserError(
-                    f"Expected {what} {expected}, saw {seen} (llm.model={config.model}) for the model in "
-                    f"{folder}; restore what it was trained with, or run `kedro run --pipelines=stage2`."
-                )
-
-        if codebook is not None:
-            check("codebook", manifest["codebook_sha256"], tensor_checksum(codebook.float()))
-        tokenizer = load_tokenizer(config, cache)
-        check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
-        tuned: nn.Module
-        if (folder / _ADAPTERS).is_file():
-            from peft import PeftModel
-
-            base, _ = load_llm(config, cache, dtype)
-            check("hidden size", manifest["hidden_size"], base.config.hidden_size)
-            tuned = PeftModel.from_pretrained(base, folder)
-        else:
-            tuned = load_weights(folder, dtype or getattr(torch, config.precision))
-        rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]
-        model = cls(
-            tuned,
-            tokenizer,
-            rows,
-            manifest["instruction"],
-            manifest["class_names"],
-            config,
-            input=manifest.get("input", "codes"),
-        )
-        model.word_factor = manifest.get("word_factor", 1.0)  # of the rows as saved: it is in them already
-        model.codebook_checksum = manifest["codebook_sha256"]
-        model.llm_checksum = manifest.get("llm_sha256")
-        return model.eval()
-
-
-def model_files(folder: Path) -> list[Path]:
-    """What `ActionLanguageModel.save` wrote into a folder, by name; other files may lie beside it.
-
-    Source: ours.
-    """
-    adapters = (_ADAPTERS, "adapter_model*.safetensors*")
-    tuned = ("config.json", "generation_config.json", "model*.safetensors*")
-    patterns = (_MANIFEST, _ACTION_TOKENS, *adapters, *tuned)
-    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
-
-
-def _find_llm(
-    trained: LLMConfig, now: LLMConfig | None, cache: Path, checksum: str | None, folder: Path
-) -> LLMConfig:
-    """Where the language model of the training lies: where it was then, or where it is said to be now."""
-    if checksum is None:
-        return trained
-    places = [trained]
-    if now is not None:
-        places.append(trained.model_copy(update={"model": now.model, "revision": now.revision}))
-    missing: UserError | None = None
-    others = []
-    for config in places:
-        try:
-            if llm_checksum(config, cache) == checksum:
-                return config
-            others.append(config.model)
-        except UserError as error:
-            missing = missing or error
-    if missing is not None and not others:
-        raise missing
-    raise UserError(
-        f"Expected the language model that {folder} was trained with, saw other weights (another checksum) "
-        f"at llm.model={others[-1]}; restore them, or run `kedro run --pipelines=stage2`."
-    )
-
-
-def positions(mask: Tensor) -> Tensor:
-    """Position of every token among the real tokens of its row.
-
-    Args:
-        mask: True where a token is real [B, L], bool.
-
-    Returns:
-        Positions [B, L], int64, from 0; a padded place repeats the position before it.
-
-    Source: ours.
-    """
-    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)

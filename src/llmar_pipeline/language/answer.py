@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.language.action_language_model import ActionLanguageModel, positions
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.instructions import encode_answer
-from llmar_pipeline.language.packing import additive, pad_sentences
+from llmar_pipeline.language.packing import additive, pad_sentences, positions
 
 
 class LabelTrie:

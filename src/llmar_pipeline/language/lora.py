@@ -18,13 +18,8 @@ from llmar_pipeline.files import differences, read_fingerprint
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
-from llmar_pipeline.language.llm import (
-    attach_lora,
-    llm_checksum,
-    load_llm,
-    load_tokenizer,
-    tokenizer_checksum,
-)
+from llmar_pipeline.language.llm import llm_checksum
+from llmar_pipeline.language.loading import attach_lora, load_llm, load_tokenizer, tokenizer_checksum
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum

@@ -109,3 +109,17 @@ def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
         ~visible, torch.finfo(dtype).min
     )
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Position of every token among the real tokens of its row.
+
+    Args:
+        mask: True where a token is real [B, L], bool.
+
+    Returns:
+        Positions [B, L], int64, from 0; a padded place repeats the position before it.
+
+    Source: ours.
+    """
+    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)

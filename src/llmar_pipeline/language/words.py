@@ -10,7 +10,8 @@ from torch import Tensor
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import encode_answer
-from llmar_pipeline.language.llm import ensure_llm, load_tokenizer
+from llmar_pipeline.language.llm import ensure_llm
+from llmar_pipeline.language.loading import load_tokenizer
 
 _NAMES = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # Llama and most others; GPT-2; GPT-NeoX
 

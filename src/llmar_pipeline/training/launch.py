@@ -14,13 +14,17 @@ from llmar_pipeline.training import processes
 
 
 def train_and_save(
-    train: Callable[..., tuple[Any, list[dict[str, float]]]], folder: Path, *arguments: Any, **settings: Any
+    train: Callable[..., tuple[Any, list[dict[str, float]]]],
+    save: Callable[[Any, Path], None],
+    folder: Path,
+    *arguments: Any,
+    **settings: Any,
 ) -> list[dict[str, float]]:
     """Train in one of possibly several processes; the first one saves the model.
 
     Args:
-        train: takes `model_folder` beside the arguments; returns a model that has `save(folder)`, and the log
-            history.
+        train: takes `model_folder` beside the arguments; returns a model and the log history.
+        save: writes the model into a folder.
         folder: where the model is written.
         *arguments: of `train`.
         **settings: of `train`.
@@ -30,7 +34,7 @@ def train_and_save(
     """
     model, history = train(*arguments, **settings, model_folder=folder)
     if processes.first():
-        model.save(folder)
+        save(model, folder)
     return history
 
 

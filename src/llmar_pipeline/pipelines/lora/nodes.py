@@ -27,6 +27,7 @@ def train(
 ) -> tuple[Path, pd.DataFrame]:
     """Fine-tune by LoRA, continuing where a killed run stopped, and complete the recogniser's folder."""
     from llmar_pipeline.language.lora import train_lora
+    from llmar_pipeline.language.trained_model import save_model
     from llmar_pipeline.recognizer_folder import complete_recognizer
     from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.tokenize import codebook_of
@@ -35,6 +36,7 @@ def train(
         train_and_save,
         lora_training.processes,
         train_lora,
+        save_model,
         recognizer_folder,
         sentences=action_sentences,
         codebook=codebook_of(vqvae_model),

@@ -25,6 +25,7 @@ def train(
     """Train the VQ-VAE on the train split, continuing where a killed run stopped."""
     from llmar_pipeline.language.words import class_texts, word_embeddings
     from llmar_pipeline.training.launch import launch, train_and_save
+    from llmar_pipeline.vqvae.model import VQVAE
     from llmar_pipeline.vqvae.train import Language, train_vqvae
 
     rows = splits[splits["split"] == "train"]
@@ -41,6 +42,7 @@ def train(
         train_and_save,
         vqvae_training.processes,
         train_vqvae,
+        VQVAE.save,
         vqvae_folder,
         sequences=sequences,
         names=rows["name"].tolist(),

@@ -1,0 +1,158 @@
+"""The large language model in memory: loaded with its weights frozen, and adapted."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.language.llm import ensure_llm, unavailable, without_hub
+from llmar_pipeline.language.quantization import check_quantization, fix_nf4, nf4_settings
+from llmar_pipeline.machine import number_type
+
+
+def settled(config: LLMConfig) -> LLMConfig:
+    """The configuration with a number type in place of "auto": the one that this machine computes fast in.
+
+    Args:
+        config: Which model.
+
+    Source: ours.
+    """
+    if config.precision != "auto":
+        return config
+    return config.model_copy(update={"precision": number_type().precision})
+
+
+def load_llm(
+    config: LLMConfig, cache: Path, dtype: torch.dtype | str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model and its tokenizer from this machine, with all weights frozen.
+
+    Args:
+        config: Which model.
+        cache: As in `ensure_llm`.
+        dtype: Number type of the weights; `config.precision` by default. Exact scoring wants float32.
+            Quantised weights stay as they are, and their layers compute in it.
+
+    Returns:
+        The causal language model (evaluation mode, scaled-dot-product attention; a quantised one on the
+        device that computes) and the tokenizer.
+
+    Raises:
+        UserError: The model is not available, cannot be read, or as in `check_quantization` and `fix_nf4`.
+
+    Source: ours.
+    """
+    check_quantization(config)
+    tokenizer = load_tokenizer(config, cache)
+    precision = getattr(torch, settled(config).precision)
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or precision
+    try:
+        folder = ensure_llm(config, cache)
+        if config.quantization == "nf4":
+            # Always quantised from the precision of the training: other roundings are other weights.
+            llm = load_weights(folder, precision, **nf4_settings(dtype))
+            fix_nf4(llm, dtype)
+        else:
+            llm = load_weights(folder, dtype)
+    except (OSError, ValueError) as error:
+        raise unavailable(config.model, error) from error
+    # Recorded by peft beside the adapter, which finds the model there by itself.
+    found = without_hub(config, cache)
+    llm.name_or_path = config.model if found is None else str(found.resolve())
+    return llm, tokenizer
+
+
+def load_tokenizer(config: LLMConfig, cache: Path) -> PreTrainedTokenizerBase:
+    """Load the model's tokenizer alone.
+
+    Args:
+        config: Which model.
+        cache: As in `ensure_llm`.
+
+    Raises:
+        UserError: The model is not available or cannot be read.
+
+    Source: ours.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(ensure_llm(config, cache), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise unavailable(config.model, error) from error
+
+
+def tokenizer_checksum(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of a tokenizer's vocabulary (tokens and their ids).
+
+    Source: ours.
+    """
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
+
+
+def load_weights(folder: Path, dtype: torch.dtype | str, **settings: Any) -> PreTrainedModel:
+    """Load a causal language model from a folder of safetensors, with all weights frozen.
+
+    Args:
+        folder: Folder with config.json and model*.safetensors.
+        dtype: Number type of the weights.
+        **settings: Further ones of transformers' `from_pretrained`.
+
+    Source: ours.
+    """
+    transformers_logging.disable_progress_bar()
+    # Scaled-dot-product attention takes the tree-shaped mask that scoring needs; flash attention does not.
+    llm: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=dtype,
+        attn_implementation="sdpa",
+        **settings,
+    )
+    llm.requires_grad_(False).eval()
+    return llm
+
+
+def attach_lora(llm: PreTrainedModel, config: AdapterConfig, revision: str | None = None) -> nn.Module:
+    """Add low-rank adapters; only they have gradients afterwards.
+
+    Args:
+        llm: The base model, changed in place.
+        config: Rank, scale, dropout and target layers.
+        revision: Of the base model, for peft to note.
+
+    Returns:
+        The peft model around `llm`, adapters in float32.
+
+    Raises:
+        UserError: The model has no layers of the given names.
+
+    Source: Sec. 3.2 of the paper.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft hints int, computes alpha / r
+        lora_dropout=config.dropout,
+        target_modules=list(config.target_modules),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(llm, lora, revision=revision)
+    except ValueError as error:
+        linear = sorted(
+            {name.split(".")[-1] for name, module in llm.named_modules() if isinstance(module, nn.Linear)}
+        )
+        raise UserError(
+            f"Expected lora.target_modules out of {', '.join(linear)}, saw "
+            f"{', '.join(config.target_modules)} for {llm.name_or_path}; correct lora.target_modules."
+        ) from error

@@ -1,0 +1,160 @@
+"""The folder of a trained language model: written, and read for scoring with the LLM of the training."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import write_json
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.llm import llm_checksum
+from llmar_pipeline.language.loading import load_llm, load_tokenizer, load_weights, tokenizer_checksum
+from llmar_pipeline.training.digests import tensor_checksum
+
+_MANIFEST = "language_model.json"
+_WHOLE = "recognizer.json"  # of the folder that the model is a part of, see `recognizer_folder`
+_ACTION_TOKENS = "action_tokens.safetensors"
+_ADAPTERS = "adapter_config.json"
+
+
+def save_model(model: ActionLanguageModel, folder: Path) -> None:
+    """Write what training made: adapters (or, without adapters, the whole tuned model) and action tokens.
+
+    `language_model.json` is written last. A recogniser's folder is no longer whole until it is completed
+    anew.
+
+    Args:
+        model: The language model.
+        folder: Where to write; made if missing.
+
+    Source: ours.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (_WHOLE, _MANIFEST):
+        (folder / name).unlink(missing_ok=True)
+    if model.has_adapters:
+        model.llm.save_pretrained(folder, save_embedding_layers=False)
+    else:
+        (folder / _ADAPTERS).unlink(missing_ok=True)
+        model.base.save_pretrained(folder)
+    save_file({"action_tokens": model.action_embedding.weight.detach().contiguous()}, folder / _ACTION_TOKENS)
+    manifest = {
+        "class_names": model.class_names,
+        "llm": model.llm_config.model_dump(),
+        "hidden_size": model.words.embedding_dim,
+        "instruction": model.instruction,
+        "input": model.input,
+        "word_factor": model.word_factor,
+        "action_tokens": "trainable" if model.action_embedding.weight.requires_grad else "frozen",
+        "codebook_sha256": model.codebook_checksum,
+        "tokenizer_sha256": tokenizer_checksum(model.tokenizer),
+        "llm_sha256": model.llm_checksum,
+    }
+    write_json(folder / _MANIFEST, manifest)
+
+
+def load_model(
+    folder: Path,
+    cache: Path,
+    codebook: Tensor | None = None,
+    dtype: torch.dtype | str | None = None,
+    llm: LLMConfig | None = None,
+) -> ActionLanguageModel:
+    """Read what `save_model` wrote, for scoring (all weights frozen, evaluation mode).
+
+    Args:
+        folder: Folder that `save_model` wrote.
+        cache: Folder of converted language models, as in `ensure_llm`.
+        codebook: If given, must be the codebook that the model was trained with [codes, du].
+        dtype: Number type of the base weights, or its name; the trained precision by default.
+        llm: Where the language model may lie by now, if not where it lay in training.
+
+    Raises:
+        UserError: The folder is incomplete, or language model, tokenizer or codebook are not those of the
+            training.
+
+    Source: ours.
+    """
+    if not (folder / _MANIFEST).is_file():
+        raise UserError(
+            f"Expected a trained model with {_MANIFEST}, saw none in {folder}; run "
+            "`kedro run --pipelines=stage2`."
+        )
+    manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    config = _find_llm(LLMConfig(**manifest["llm"]), llm, cache, manifest.get("llm_sha256"), folder)
+
+    def check(what: str, expected: object, seen: object) -> None:
+        if seen != expected:
+            raise UserError(
+                f"Expected {what} {expected}, saw {seen} (llm.model={config.model}) for the model in "
+                f"{folder}; restore what it was trained with, or run `kedro run --pipelines=stage2`."
+            )
+
+    if codebook is not None:
+        check("codebook", manifest["codebook_sha256"], tensor_checksum(codebook.float()))
+    tokenizer = load_tokenizer(config, cache)
+    check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
+    tuned: nn.Module
+    if (folder / _ADAPTERS).is_file():
+        from peft import PeftModel
+
+        base, _ = load_llm(config, cache, dtype)
+        check("hidden size", manifest["hidden_size"], base.config.hidden_size)
+        tuned = PeftModel.from_pretrained(base, folder)
+    else:
+        tuned = load_weights(folder, dtype or getattr(torch, config.precision))
+    rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]
+    model = ActionLanguageModel(
+        tuned,
+        tokenizer,
+        rows,
+        manifest["instruction"],
+        manifest["class_names"],
+        config,
+        input=manifest.get("input", "codes"),
+    )
+    model.word_factor = manifest.get("word_factor", 1.0)  # of the rows as saved: it is in them already
+    model.codebook_checksum = manifest["codebook_sha256"]
+    model.llm_checksum = manifest.get("llm_sha256")
+    return model.eval()
+
+
+def model_files(folder: Path) -> list[Path]:
+    """What `save_model` wrote into a folder, by name; other files may lie beside it.
+
+    Source: ours.
+    """
+    adapters = (_ADAPTERS, "adapter_model*.safetensors*")
+    tuned = ("config.json", "generation_config.json", "model*.safetensors*")
+    patterns = (_MANIFEST, _ACTION_TOKENS, *adapters, *tuned)
+    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+
+
+def _find_llm(
+    trained: LLMConfig, now: LLMConfig | None, cache: Path, checksum: str | None, folder: Path
+) -> LLMConfig:
+    """Where the language model of the training lies: where it was then, or where it is said to be now."""
+    if checksum is None:
+        return trained
+    places = [trained]
+    if now is not None:
+        places.append(trained.model_copy(update={"model": now.model, "revision": now.revision}))
+    missing: UserError | None = None
+    others = []
+    for config in places:
+        try:
+            if llm_checksum(config, cache) == checksum:
+                return config
+            others.append(config.model)
+        except UserError as error:
+            missing = missing or error
+    if missing is not None and not others:
+        raise missing
+    raise UserError(
+        f"Expected the language model that {folder} was trained with, saw other weights (another checksum) "
+        f"at llm.model={others[-1]}; restore them, or run `kedro run --pipelines=stage2`."
+    )
