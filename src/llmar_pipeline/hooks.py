@@ -160,7 +160,7 @@ def _tell_how_long(pipeline: Any, loader: Any) -> None:
 
     names = {node.name.split(".")[0] for node in pipeline.nodes}
     if names & {"vqvae", "tokenization", "lora", "evaluation"}:
-        from llmar_pipeline.estimate import outlook
+        from llmar_pipeline.estimate.outlook import outlook
 
         selection = dict(loader["globals"])
         cache = Path(selection["llm_cache"])

@@ -14,7 +14,7 @@ from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
 from llmar_pipeline.demo.recordings import DemoConfig, demo_corpus
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.estimate import in_words, outlook
+from llmar_pipeline.estimate.outlook import in_words, outlook
 from llmar_pipeline.ingestion.acceptance import accept
 from llmar_pipeline.ingestion.survey import Survey, survey
 

@@ -1,31 +1,20 @@
-"""How long each stage of a run will take on this machine, and how that is known."""
+"""Seconds of each stage of a run: its multiplications, by the speed that the machine reaches in them."""
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from llmar_pipeline import machine, operations
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.corpus import Corpus
-from llmar_pipeline.corpora.facts import CorpusFacts
-from llmar_pipeline.corpora.splits import split_clips
-from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
-from llmar_pipeline.demo.recordings import DemoConfig
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.estimate.recordings import Recordings
 from llmar_pipeline.evaluation.config import EvaluationConfig
-from llmar_pipeline.ingestion.survey import Survey, survey
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
-
-HOURS = 2 * 3600
-"""Seconds from which on a run is told how to be shorter."""
 
 
 @dataclass(frozen=True)
@@ -59,38 +48,9 @@ GPU = Pace(0.57, 0.3, {"float32": 0.55, "bfloat16": 0.35}, 0.85, 0.04, 0.006, 0.
 # Seconds that depend little on the machine, on the same processor.
 START = {"start": 6.0, "ingestion": 1.5, "normalization": 0.1, "vqvae": 3.0, "tokenization": 4.0, "lora": 2.5}
 START |= {"evaluation": 1.5, "reporting": 0.7}
-FRAMES = 70.0  # of a clip, where none was looked at
 A_MADE_UP_CLIP = 0.009
-A_READ_CLIP = 0.005  # where none was looked at
 A_NORMALISED_FRAME = 4e-6
 A_COUNTED_CODE = 8e-6  # of the bag of codes, a class
-
-
-@dataclass(frozen=True)
-class Recordings:
-    """What a run reads.
-
-    Attributes:
-        splits: Columns split and action.
-        frames: Of a clip, on average.
-        read: Seconds that reading a clip takes one process.
-        made_up: Clips that are made up first.
-        known: Where this is known from.
-    """
-
-    splits: pd.DataFrame
-    frames: float
-    read: float
-    made_up: int
-    known: str
-
-    def count(self, split: str) -> int:
-        """Clips of a split."""
-        return int((self.splits["split"] == split).sum())
-
-    def classes(self, *splits: str) -> list[str]:
-        """Names of the classes of some splits."""
-        return sorted(self.splits.loc[self.splits["split"].isin(splits), "action"].unique())
 
 
 class StageTime(NamedTuple):
@@ -101,144 +61,10 @@ class StageTime(NamedTuple):
     how: str
 
 
-class Outlook(NamedTuple):
-    """What can be known beforehand.
-
-    Attributes:
-        times: One entry a stage that could be estimated, `start` before them.
-        known: What the numbers rest on, in words.
-        unknown: Why there are none; empty where there are.
-    """
-
-    times: list[StageTime]
-    known: str
-    unknown: str
-
-    @property
-    def seconds(self) -> float:
-        """Of all stages together, as far as they are known."""
-        return sum(time.seconds for time in self.times if not math.isnan(time.seconds))
-
-    def line(self, size: str) -> str:
-        """All of it in one line, with a hint where it will be hours.
-
-        Args:
-            size: The size that was chosen.
-        """
-        if self.unknown:
-            return f"how long this takes cannot be known: {self.unknown}"
-        each = ", ".join(f"{time.stage} {in_words(time.seconds)}" for time in self.times)
-        return f"about {in_words(self.seconds)}: {each} ({self.known}){self.hint(size)}"
-
-    def hint(self, size: str) -> str:
-        """What to do where it will be hours; empty where it will not."""
-        if self.seconds < HOURS:
-            return ""
-        smaller = {"paper": "gpu", "qlora": "gpu", "gpu": "laptop"}.get(size, "demo")
-        return f"; for less, take a smaller size (--params=size={smaller}) or a machine with a GPU"
-
-
-def outlook(
-    selection: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    llm_cache: Path,
-    stages: Sequence[str],
-    found: Survey | None = None,
-    officially: bool = False,
-) -> Outlook:
-    """Estimate the stages of a run; never an error, since no run should end for it.
-
-    Args:
-        selection: The configuration's globals, selectors resolved.
-        parameters: The merged parameters.
-        llm_cache: Folder of converted language models.
-        stages: Which of the seven.
-        found: What lies in the folder of recordings, if it was looked at already.
-        officially: Whether official counts may stand for recordings that are not there.
-
-    Source: ours.
-    """
-    try:
-        recordings = look(selection, parameters, found, officially)
-        speeds = measured_speeds(parameters)
-        times = stage_times(recordings, selection, parameters, llm_cache, speeds, stages)
-    except UserError as error:
-        return Outlook([], "", error.message.split(";")[0])  # what to do is said where it stops the run
-    except Exception as error:  # a guess that fails is no reason to stop
-        return Outlook([], "", f"{type(error).__name__}: {error}")
-    rates = ", ".join(f"{speed / 1e9:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())
-    return Outlook(times, f"{recordings.known}; measured {rates}", "")
-
-
-def measured_speeds(parameters: Mapping[str, Any]) -> dict[str, float]:
-    """Number type that the run computes in -> operations a second of large products."""
-    names = {"float32": None, precision_of(parameters): None, parameters["vqvae_training"]["precision"]: None}
-    return {name: machine.speed(name) for name in names}
-
-
 def precision_of(parameters: Mapping[str, Any]) -> str:
     """The number type in which the language model will be trained."""
     asked = str(parameters["llm"]["precision"])
     return machine.number_type().precision if asked == "auto" else asked
-
-
-def look(
-    selection: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    found: Survey | None = None,
-    officially: bool = False,
-) -> Recordings:
-    """What the run reads: from its own split where that lies there, else from the recordings.
-
-    Args:
-        selection: The configuration's globals.
-        parameters: The merged parameters.
-        found: What lies in the folder of recordings, if it was looked at already.
-        officially: Whether official counts may stand for recordings that are not there.
-
-    Raises:
-        UserError: There are none.
-    """
-    protocol, unseen = selection["protocol"], UnseenConfig(**parameters["unseen"])
-    split = Path(selection["data_dir"], "03_primary", selection["split_folder"], "splits.parquet")
-    index = Path(selection["data_dir"], "02_intermediate", selection["recordings_folder"], "index.parquet")
-    if split.is_file() and index.is_file():
-        splits, frames = pd.read_parquet(split), pd.read_parquet(index, columns=["frames"])["frames"]
-        return Recordings(splits, float(frames.mean()), A_READ_CLIP, 0, f"{len(splits):,} clips of {split}")
-    corpus = CORPORA[selection["corpus"]]
-    if parameters["demo_recordings"] is not None:
-        names = DemoConfig(**parameters["demo_recordings"]).names
-        facts, clips = (
-            CorpusFacts.of(corpus),
-            pd.DataFrame([{"name": n, **corpus.parse_name(n)} for n in names]),
-        )
-        frames, read, made_up = FRAMES, A_READ_CLIP, len(names)
-        known = f"{made_up:,} clips to be made up"
-    else:
-        try:
-            found = found or survey(corpus, Path(selection["raw_dir"]))
-        except UserError:
-            if not officially or corpus.clips is None:
-                raise
-            return _official(corpus)
-        facts, clips, frames, read, made_up = found.facts, found.clips, found.frames, found.seconds, 0
-        known = f"{len(clips):,} clips in {selection['raw_dir']}, {found.sampled} of them looked at"
-    quiet = logging.getLogger("llmar_pipeline.corpora.splits")
-    quiet.disabled = True  # the split that the run makes is told by the run
-    try:
-        splits, _ = hold_out(split_clips(clips, facts, protocol), facts, protocol, unseen)
-    finally:
-        quiet.disabled = False
-    return Recordings(splits, frames, read, made_up, known)
-
-
-def _official(corpus: Corpus) -> Recordings:
-    """As many clips as publications name, about two thirds of them to train, as in most protocols."""
-    number, names = corpus.clips or 0, corpus.class_names
-    pattern = ["train"] * 7 + ["val"] + ["test"] * 4
-    rows = [(pattern[i % 12], names[i // 12 % len(names)]) for i in range(number)]
-    splits = pd.DataFrame(rows, columns=["split", "action"])
-    return Recordings(splits, FRAMES, A_READ_CLIP, 0, f"{number:,} clips officially, two thirds to train")
 
 
 def stage_times(
@@ -376,12 +202,3 @@ class _Work:
         sentence = operations.sentence_length(self.vqvae_config, self.body)
         tokens = operations.Tokens(len(before), sentence, len(after), answer, len(trie.node_tokens))
         return operations.LLMShape.read(folder), tokens
-
-
-def in_words(seconds: float) -> str:
-    """A duration, with two digits as a rule: 0.4 s, 8.0 s, 14 s, 1.5 min, 2.2 h."""
-    if math.isnan(seconds):
-        return "unknown"
-    value, unit = (seconds, "s") if seconds < 100 else (seconds / 60, "min")
-    value, unit = (value, unit) if seconds < 6000 else (seconds / 3600, "h")
-    return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"

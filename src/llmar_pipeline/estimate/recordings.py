@@ -1,0 +1,107 @@
+"""What a run will read, known before it reads it."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.corpus import Corpus
+from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.splits import split_clips
+from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
+from llmar_pipeline.demo.recordings import DemoConfig
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.ingestion.survey import Survey, survey
+
+FRAMES = 70.0  # of a clip, where none was looked at
+A_READ_CLIP = 0.005  # seconds, where none was looked at
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What a run reads.
+
+    Attributes:
+        splits: Columns split and action.
+        frames: Of a clip, on average.
+        read: Seconds that reading a clip takes one process.
+        made_up: Clips that are made up first.
+        known: Where this is known from.
+    """
+
+    splits: pd.DataFrame
+    frames: float
+    read: float
+    made_up: int
+    known: str
+
+    def count(self, split: str) -> int:
+        """Clips of a split."""
+        return int((self.splits["split"] == split).sum())
+
+    def classes(self, *splits: str) -> list[str]:
+        """Names of the classes of some splits."""
+        return sorted(self.splits.loc[self.splits["split"].isin(splits), "action"].unique())
+
+
+def look(
+    selection: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    found: Survey | None = None,
+    officially: bool = False,
+) -> Recordings:
+    """What the run reads: from its own split where that lies there, else from the recordings.
+
+    Args:
+        selection: The configuration's globals.
+        parameters: The merged parameters.
+        found: What lies in the folder of recordings, if it was looked at already.
+        officially: Whether official counts may stand for recordings that are not there.
+
+    Raises:
+        UserError: There are none.
+    """
+    protocol, unseen = selection["protocol"], UnseenConfig(**parameters["unseen"])
+    split = Path(selection["data_dir"], "03_primary", selection["split_folder"], "splits.parquet")
+    index = Path(selection["data_dir"], "02_intermediate", selection["recordings_folder"], "index.parquet")
+    if split.is_file() and index.is_file():
+        splits, frames = pd.read_parquet(split), pd.read_parquet(index, columns=["frames"])["frames"]
+        return Recordings(splits, float(frames.mean()), A_READ_CLIP, 0, f"{len(splits):,} clips of {split}")
+    corpus = CORPORA[selection["corpus"]]
+    if parameters["demo_recordings"] is not None:
+        names = DemoConfig(**parameters["demo_recordings"]).names
+        facts, clips = (
+            CorpusFacts.of(corpus),
+            pd.DataFrame([{"name": n, **corpus.parse_name(n)} for n in names]),
+        )
+        frames, read, made_up = FRAMES, A_READ_CLIP, len(names)
+        known = f"{made_up:,} clips to be made up"
+    else:
+        try:
+            found = found or survey(corpus, Path(selection["raw_dir"]))
+        except UserError:
+            if not officially or corpus.clips is None:
+                raise
+            return _official(corpus)
+        facts, clips, frames, read, made_up = found.facts, found.clips, found.frames, found.seconds, 0
+        known = f"{len(clips):,} clips in {selection['raw_dir']}, {found.sampled} of them looked at"
+    quiet = logging.getLogger("llmar_pipeline.corpora.splits")
+    quiet.disabled = True  # the split that the run makes is told by the run
+    try:
+        splits, _ = hold_out(split_clips(clips, facts, protocol), facts, protocol, unseen)
+    finally:
+        quiet.disabled = False
+    return Recordings(splits, frames, read, made_up, known)
+
+
+def _official(corpus: Corpus) -> Recordings:
+    """As many clips as publications name, about two thirds of them to train, as in most protocols."""
+    number, names = corpus.clips or 0, corpus.class_names
+    pattern = ["train"] * 7 + ["val"] + ["test"] * 4
+    rows = [(pattern[i % 12], names[i // 12 % len(names)]) for i in range(number)]
+    splits = pd.DataFrame(rows, columns=["split", "action"])
+    return Recordings(splits, FRAMES, A_READ_CLIP, 0, f"{number:,} clips officially, two thirds to train")

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from llmar_pipeline import machine
+from llmar_pipeline.estimate.recordings import Recordings, look
+from llmar_pipeline.estimate.stages import GPU, START, stage_times
+from llmar_pipeline.language.config import AdapterConfig
+from llmar_pipeline.operations import LLMShape, Tokens, lora_step, scoring, vqvae_step
+from llmar_pipeline.pipeline_registry import stages
+from llmar_pipeline.skeletons.topology import NTU25, Body
+from llmar_pipeline.vqvae.config import VQVAEConfig
+
+SPEEDS = {"float32": 1e11, "bfloat16": 2e11}
+STAGES = list(stages())
+
+
+@pytest.fixture
+def seconds(configured, tiny_llm_folder):
+    """Seconds of each stage of the demo with other parameters, with a tiny language model."""
+
+    def of(recordings=None, speeds=SPEEDS, **runtime):
+        llm = {"model": str(tiny_llm_folder), "precision": "float32"}
+        selection, parameters = configured(**{"llm": llm, **runtime})
+        recordings = recordings or look(selection, parameters)
+        times = stage_times(recordings, selection, parameters, Path("unused"), speeds, STAGES)
+        assert [time.stage for time in times] == ["start", *STAGES]
+        return {time.stage: time.seconds for time in times}
+
+    return of
+
+
+def test_every_stage_follows_what_it_does(seconds):
+    plain = seconds()
+    assert all(value > 0 for value in plain.values())
+    longer = seconds(vqvae_training={"max_steps": 4000}, lora_training={"max_steps": 1300})
+    beyond = {name: (longer[name], plain[name]) for name in plain if longer[name] != plain[name]}
+    assert set(beyond) == {"vqvae", "lora"}
+    for name, (more, less) in beyond.items():
+        start = START[name]
+        assert more - start == pytest.approx(10 * (less - start))
+    assert seconds(tokenization={"readings": 40})["tokenization"] > 4 * plain["tokenization"] - 20
+    clips = pd.DataFrame({"split": ["train"] * 1000 + ["test"] * 2000, "action": ["a", "b", "c"] * 1000})
+    many = seconds(Recordings(clips, 60.0, 0.1, 0, "a test"))
+    assert many["evaluation"] > plain["evaluation"]
+    assert many["ingestion"] == pytest.approx(
+        START["ingestion"] + 3000 * 0.1 / min(2, machine.usable_processors())
+    )
+
+
+def test_a_gpu_is_bound_by_launches_and_shares_batches(seconds, monkeypatch):
+    monkeypatch.setattr(machine, "gpu", lambda: ("a GPU", 80.0))
+    fast = {"float32": 5e13, "bfloat16": 7e14}
+    one = seconds(speeds=fast)["vqvae"] - START["vqvae"]
+    assert one == pytest.approx(400 * GPU.vqvae_step)
+    slow = {"batch_size": 4096, "micro_batch_size": 4096}
+    many = seconds(vqvae_training=slow)["vqvae"]
+    shared = seconds(vqvae_training={**slow, "micro_batch_size": 1024, "processes": 4})["vqvae"]
+    start = START["vqvae"]
+    assert many - start == pytest.approx(4 * (shared - start), rel=0.01)
+
+
+def test_an_h100_takes_as_long_as_it_took():
+    """LLaMA-13B's shape and the paper's VQ-VAE, measured on one; 51 and 778 TFLOP/s in large products."""
+    llama, tokens, pace = LLMShape(5120, 13824, 40, 5120, 32000), Tokens(6, 16, 7, 4.9, 219), GPU
+    for clips, measured in ((4, 15.5), (16, 57), (64, 155)):
+        arithmetic = lora_step(llama, AdapterConfig(), tokens, clips) / (pace.lora["bfloat16"] * 778e12)
+        step = max(arithmetic, 40 * pace.lora_layer)
+        assert clips / step == pytest.approx(measured, rel=0.3)
+    scored = 8 * scoring(llama, tokens) / (pace.score * 51e12) + 40 * pace.score_layer
+    assert 8 / scored == pytest.approx(6.2, rel=0.3)
+    needed = vqvae_step(VQVAEConfig(code_dim=5120), Body(NTU25, 2), 256)
+    assert max(needed / (pace.vqvae * 51e12), pace.vqvae_step) == pytest.approx(0.0432, rel=0.3)
