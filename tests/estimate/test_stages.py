@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from llmar_pipeline import machine
-from llmar_pipeline.estimate.recordings import Recordings, look
+from llmar_pipeline.estimate.reading import Recordings, look
 from llmar_pipeline.estimate.stages import GPU, START, stage_times
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.operations import LLMShape, Tokens, lora_step, scoring, vqvae_step

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from llmar_pipeline.reporting.figures import token_color
-from llmar_pipeline.reporting.film_strip import film_strip, film_strips
+from llmar_pipeline.reporting.film_strip import film_strips
 
 BONES = [(1, 0), (2, 1), (3, 1)]
+
+
+def film_strip(original, reconstruction, bones, title, codes=None, **settings):
+    """One clip."""
+    return film_strips({title: (original, reconstruction, codes)}, bones, **settings)
 
 
 def sequence(persons: int = 1, frames: int = 12) -> np.ndarray:

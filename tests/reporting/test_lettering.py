@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
 
 from llmar_pipeline.reporting.animation import animation
-from llmar_pipeline.reporting.film_strip import film_strip
+from llmar_pipeline.reporting.film_strip import film_strips
 from llmar_pipeline.reporting.lettering import drawable, families, write_name
 
 NAMES = [
@@ -42,7 +42,7 @@ def test_every_name_is_drawn_without_a_word_of_matplotlib(
     data = np.random.default_rng(0).normal(size=(1, 4, 3, 3)).astype(np.float32)
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
-        png = film_strip(data, data, [(1, 0), (2, 1)], name, range(4))
+        png = film_strips({name: (data, data, range(4))}, [(1, 0), (2, 1)])
         assert animation(data, data, [(1, 0), (2, 1)], name, range(4))[:3] == b"GIF"
     assert not caplog.records
     height, width, _ = matplotlib.image.imread(BytesIO(png)).shape

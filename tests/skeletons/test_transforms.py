@@ -254,25 +254,6 @@ def test_rotations_refuse_the_other_number_of_coordinates() -> None:
         transforms.rotate_2d(np.zeros((1, 1, 17, 3), np.float32), 1.0)
 
 
-def test_mirror_swaps_partners_negates_x_and_undoes_itself() -> None:
-    data = cloud(3)
-    data[1, 2, 4] = NAN
-    mirrored = transforms.mirror(data, NTU25)
-    np.testing.assert_array_equal(mirrored[:, :, 8], data[:, :, 4] * np.float32([-1, 1, 1]))
-    np.testing.assert_array_equal(mirrored[:, :, 3], data[:, :, 3] * np.float32([-1, 1, 1]))
-    np.testing.assert_array_equal(transforms.mirror(mirrored, NTU25), data)
-
-
-@few
-@given(recordings())
-def test_mirror_undoes_itself_in_2d_and_3d(recording) -> None:
-    data, topology = recording
-    mirrored = transforms.mirror(data, topology)
-    np.testing.assert_array_equal(mirrored[..., topology.root, 0], -data[..., topology.root, 0])
-    np.testing.assert_array_equal(mirrored[..., 1], data[:, :, list(topology.mirror), 1])
-    np.testing.assert_array_equal(transforms.mirror(mirrored, topology), data)
-
-
 def test_translate() -> None:
     np.testing.assert_array_equal(
         transforms.translate(track(1, NAN, 3), np.array([2.0])).ravel(), [3, NAN, 5]
@@ -294,7 +275,6 @@ def test_types_stay_and_arguments_are_not_changed() -> None:
         transforms.resample(data, 9),
         transforms.temporal_crop(data, 0, 2),
         transforms.rotate(data, (0.1, 0.2, 0.3)),
-        transforms.mirror(data, NTU25),
         transforms.scale(data, 1.5),
         transforms.scale_to_body(data, NTU25),
         transforms.translate(data, np.ones(3)),

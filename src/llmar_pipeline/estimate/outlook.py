@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from llmar_pipeline import machine
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.estimate.recordings import look
+from llmar_pipeline.estimate.reading import look
 from llmar_pipeline.estimate.stages import StageTime, precision_of, stage_times
 from llmar_pipeline.ingestion.survey import Survey
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from llmar_pipeline import machine, operations
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.estimate.recordings import Recordings
+from llmar_pipeline.estimate.reading import Recordings
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.topology import Body

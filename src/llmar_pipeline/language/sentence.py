@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,32 +26,6 @@ def format_sentence(codes: Sequence[int] | np.ndarray) -> str:
     Source: ours.
     """
     return " ".join(f"<a{int(code)}>" for code in codes)
-
-
-def parse_sentence(text: str) -> list[int]:
-    """Read an action sentence written by `format_sentence`.
-
-    Args:
-        text: Text such as "<a17> <a402>".
-
-    Returns:
-        The codes, in order.
-
-    Raises:
-        UserError: A word is not an action token.
-
-    Source: ours.
-    """
-    codes = []
-    for position, word in enumerate(text.split(), start=1):
-        match = re.fullmatch(r"<a([0-9]+)>", word)
-        if match is None:
-            raise UserError(
-                f"Expected action tokens such as <a17> separated by spaces, saw {word!r} as word {position} "
-                "of the action sentence; correct that word."
-            )
-        codes.append(int(match.group(1)))
-    return codes
 
 
 def shuffle_across_clips(codes: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:

@@ -22,21 +22,6 @@ from llmar_pipeline.reporting.stick_figures import (
 Clip = tuple[np.ndarray, np.ndarray, Sequence[int] | None]
 
 
-def film_strip(
-    original: np.ndarray,
-    reconstruction: np.ndarray,
-    bones: Sequence[tuple[int, int]],
-    title: str,
-    codes: Sequence[int] | None = None,
-    mirror: Sequence[int] | None = None,
-    n_frames: int = 8,
-    books: int = 1,
-) -> bytes:
-    """Draw one clip as `film_strips` does. Source: ours."""
-    clips: dict[str, Clip] = {title: (original, reconstruction, codes)}
-    return film_strips(clips, bones, mirror, n_frames, books)
-
-
 def film_strips(
     clips: Mapping[str, Clip],
     bones: Sequence[tuple[int, int]],

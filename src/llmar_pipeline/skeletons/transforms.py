@@ -207,13 +207,6 @@ def scale(data: np.ndarray, factor: float) -> np.ndarray:
     return (data * factor).astype(data.dtype)
 
 
-def mirror(data: np.ndarray, topology: Topology) -> np.ndarray:
-    """Mirrors left and right: partners change places and x changes its sign. Its own inverse."""
-    mirrored = data[:, :, list(topology.mirror)]
-    mirrored[..., 0] *= -1
-    return mirrored
-
-
 def _blend(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
     between: np.ndarray = start * (1 - weight) + end * weight
     return between

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from llmar_pipeline.estimate.recordings import look
+from llmar_pipeline.estimate.reading import look
 
 
 def test_the_demo_is_known_before_it_is_made(configured):
