@@ -85,9 +85,10 @@ def whole_run(workplace, kedro, project, tiny_llm_folder, tmp_path_factory):
         yield made
 
 
-def comment(place):
+def comment_and_wording(place):
     file = place.package / "vqvae" / "losses.py"
     file.write_text(f"# A comment.\n{file.read_text()}")
+    place.edit(place.package / "vqvae" / "model.py", "the VQ-VAE expects motion", "the VQ-VAE wants motion")
 
 
 def loss(place):
@@ -154,7 +155,7 @@ def renamed_data(place):
 
 EDITS = [
     # (edit, what is made again, what the log must name)
-    (comment, set(), []),
+    (comment_and_wording, set(), []),
     (report, set(), []),
     (another_reader, set(), []),
     (moved, set(), []),
