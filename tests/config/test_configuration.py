@@ -52,7 +52,7 @@ def hinted_parameters() -> dict[str, Any]:
     for node in register_pipelines()["full"].nodes:
         names = list(inspect.signature(node.func).parameters)
         types = get_type_hints(node.func)
-        for argument, source in zip(names, node.inputs, strict=True):
+        for argument, source in zip(names, node.inputs, strict=False):  # all figures are one argument
             if source.startswith("params:"):
                 hints[source.removeprefix("params:")] = types[argument]
     return hints
