@@ -54,17 +54,18 @@ def one_line_errors() -> Iterator[None]:
 
 def explain(error: BaseException) -> str | None:
     """The line for a user's mistake, found anywhere in the chain of causes; None for anything else."""
-    cause: BaseException | None = error
-    while cause is not None:
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    for cause in chain:
         if isinstance(cause, UserError):
             return cause.message
         if isinstance(cause, OSError) and cause.errno in FULL_DISK + READ_ONLY:
             return _cannot_write(cause.errno, cause.filename)
-        if "No space left on device" in str(cause):  # safetensors and torch wrap the system's error
-            return _cannot_write(errno.ENOSPC, None)
         if type(cause).__name__ == "ParameterValidationError":
             return _invalid_parameters(str(cause))
-        cause = cause.__cause__ or cause.__context__
+    if any("No space left on device" in str(cause) for cause in chain):  # safetensors and torch wrap it
+        return _cannot_write(errno.ENOSPC, None)
     if isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
         return _unknown_pipeline(str(error).split("'")[1])
     return None

@@ -129,9 +129,10 @@ class TrackingHook:
 
 def _tell_of_new_recordings(pipeline: Any, catalog: Any) -> None:
     """Say it where all is read anew beside what was read before: nobody expects it after a renaming."""
-    if "recordings_folder" not in pipeline.inputs():
+    place = _file(catalog.get("recordings")) if "recordings" in pipeline.all_outputs() else None
+    if place is None:
         return
-    folder = catalog.load("recordings_folder").parent
+    folder = place.parent
     others = sorted(path.name for path in folder.parent.glob("recordings*") if path.is_dir())
     if others and folder.name not in others:
         logger.warning(

@@ -1,11 +1,14 @@
+import errno
 import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
+from llmar_pipeline.cli import explain
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.io.image_dataset import ImageDataset
@@ -19,16 +22,38 @@ def test_a_folder_exists_once_its_manifest_does(tmp_path):
     with pytest.raises(DatasetError) as error:
         dataset.load()
     assert isinstance(error.value.__cause__, UserError)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
+
+    def write(folder):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    dataset.save(write)
     assert dataset.load() == tmp_path / "model"
-    dataset.save(tmp_path / "model")
 
 
-def test_a_folder_written_elsewhere_is_refused(tmp_path):
-    dataset = FolderDataset(str(tmp_path / "a"))
-    with pytest.raises(DatasetError):
-        dataset.save(tmp_path / "b")
+def test_a_folder_that_its_function_leaves_incomplete_is_refused(tmp_path):
+    dataset = FolderDataset(str(tmp_path / "model"), manifest="config.json")
+    with pytest.raises(DatasetError) as error:
+        dataset.save(Path.mkdir)
+    assert f"expected a complete folder at {tmp_path / 'model'}" in explain(error.value)
+
+
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        (UserError("loss=nan at step 3"), "loss=nan at step 3"),
+        (OSError(errno.ENOSPC, "No space left on device", "model.bin"), "cannot write model.bin: No space"),
+        (KeyError("a bug"), None),
+    ],
+)
+def test_an_error_of_the_function_reaches_the_user_as_any_other(tmp_path, raised, line):
+    def fail(folder):
+        raise raised
+
+    with pytest.raises(DatasetError) as error:
+        FolderDataset(str(tmp_path / "model")).save(fail)
+    said = explain(error.value)
+    assert said is None if line is None else said.startswith(line)
 
 
 def test_a_handle_needs_nothing(tmp_path):

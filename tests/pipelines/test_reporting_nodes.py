@@ -3,15 +3,20 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
 
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.pipelines.reporting.nodes import write_report, write_summary
 from llmar_pipeline.pipelines.reporting.pipeline import create_pipeline
 from llmar_pipeline.reporting.config import RunInfo
+from llmar_pipeline.reporting.report_figures import FIGURES, ReportFigure
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
+from llmar_pipeline.vqvae import tokenize
 
 RUN = RunInfo(
     dataset="ntu60",
@@ -38,8 +43,11 @@ PREDICTIONS = pd.DataFrame(
     | {"p:sit": [0.9, 0.8], "p:jump": [0.1, 0.2]}
 )
 SENTENCES = pd.DataFrame(
-    [("a0", "train", [1, 1]), ("v0", "val", [2, 2]), ("t0", "test", [17, 400]), ("t1", "test", [5, 6])],
-    columns=["name", "split", "codes"],
+    [
+        *(("a0", "train", 0, [1, 1]), ("v0", "val", 0, [2, 2])),
+        *(("t0", "test", 0, [17, 400]), ("t1", "test", 0, [5, 6]), ("t1", "test", 1, [7, 7])),
+    ],
+    columns=["name", "split", "reading", "codes"],
 )
 SPLITS = pd.DataFrame({"split": ["train"] * 20 + ["val"] * 3 + ["test"] * 2 + ["unused"]})
 QUARANTINE = pd.DataFrame({"expected": ["25 joints", "25 joints", "a number", "a file"]})
@@ -61,12 +69,8 @@ def report(tmp_path):
             quarantine=quarantine,
             recognizer_model=tmp_path,
             code_statistics={"used_codes": 7, "codes": 512, "reconstruction_error": 0.25},
-            code_usage_figure=go.Figure(),
-            code_map_figure=go.Figure(),
             animation=b"GIF89a",
             film_strip=b"\x89PNG",
-            vqvae_history=HISTORY,
-            lora_history=HISTORY,
             parameters={"normalization": normalization, "vqvae": {"codes": 512}},
         )
         bare = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.S)
@@ -102,6 +106,34 @@ def test_sentences_are_those_of_the_test_clips_and_lengths_have_their_unit(repor
     assert "mean joint error 0.25 m" in text
     scaled = NormalizationConfig(**NORMALIZATION | {"scale_to_body": True})
     assert "mean joint error 0.25 body units" in report(normalization=scaled)
+
+
+def test_an_added_figure_is_drawn_kept_and_shown(tmp_path, monkeypatch):
+    """One entry of `FIGURES` is all that it takes."""
+    added = ReportFigure(lambda seen: go.Figure(layout_title_text=f"{len(seen.predictions)} clips"),
+                         "stage2", "An added figure", "Nothing is drawn in it.")  # fmt: skip
+    monkeypatch.setitem(FIGURES, "added", added)
+    codebook = tokenize.CodebookFacts(512, 1, np.eye(512), np.arange(512), "hyperbolic", 1.0)
+    monkeypatch.setattr(tokenize, "load_vqvae", lambda folder: folder)
+    monkeypatch.setattr(tokenize, "codebook_facts", lambda folder: codebook)
+    (tmp_path / "language_model.json").write_text(json.dumps({"llm": {"precision": "float32"}}))
+    inputs = {"params:run": RUN, "metrics": METRICS, "predictions": PREDICTIONS, "splits": SPLITS,
+              "action_sentences": SENTENCES, "quarantine": QUARANTINE, "recognizer_model": tmp_path,
+              "code_statistics": {}, "animation": b"GIF89a", "film_strip": b"PNG", "vqvae_history": HISTORY,
+              "lora_history": HISTORY, "parameters": {"normalization": NORMALIZATION}}  # fmt: skip
+    figure = {"type": "plotly.JSONDataset", "filepath": str(tmp_path / "{name}.json")}
+    catalog = DataCatalog.from_config({"{name}_figure": figure})
+    for name, value in inputs.items():
+        catalog[name] = MemoryDataset(value)
+    catalog["report"] = MemoryDataset()
+    SequentialRunner().run(create_pipeline().to_outputs("report"), catalog)
+    report = catalog.load("report")
+    assert '<h3>An added figure</h3>\n<p class="note">Nothing is drawn in it.</p>' in report
+    assert "2 clips" in report
+    assert report.count("Plotly.newPlot(") == len(FIGURES)
+    assert {file.stem for file in tmp_path.glob("*.json")} == {*FIGURES, "language_model"}
+    usage = json.loads((tmp_path / "code_usage.json").read_text())
+    assert "4 of 512 codes used" in usage["layout"]["title"]["text"]  # of test clips as they are
 
 
 def test_the_summary_counts_what_was_left_out_and_names_the_report(tmp_path):

@@ -10,8 +10,9 @@ from plotly.offline import get_plotlyjs
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.metrics import build_predictions, metrics
 from llmar_pipeline.evaluation.sentences import sentence_statistics
-from llmar_pipeline.reporting.code_figures import code_map_figure, usage_figure
 from llmar_pipeline.reporting.report import ReportContext, render_report
+from llmar_pipeline.reporting.report_figures import FIGURES, Results
+from llmar_pipeline.vqvae.tokenize import CodebookFacts
 
 EVIL = "wave <script>alert(1)</script>"
 BARE = ReportContext("ntu60", "xsub", "default", "laptop", "0aa0877", "2026-01-12")
@@ -23,7 +24,10 @@ def full() -> ReportContext:
         ["c1", "c2", "c3", "c4"], ["sit", EVIL, EVIL, "sit"], ["sit", EVIL], scores
     )
     history = pd.DataFrame({"step": [1, 2, 3], "loss": [1.0, 0.5, 0.3], "perplexity": [2.0, 3.0, 4.0]})
-    usage = np.array([5, 3, 0, 1])
+    codebook = CodebookFacts(4, 1, np.eye(4), np.array([2, 3, 0, 1]), "hyperbolic", 1.0)
+    drawn_from = Results(
+        predictions, history, history[["step", "loss"]], codebook, usage=np.array([5, 3, 0, 1])
+    )
     sentences = [[0] * 5, [1] * 3 + [3]]
     statistics = sentence_statistics(sentences, 4, np.array([2, 3, 0, 1])) | {"reconstruction_error": 0.0312}
     return replace(
@@ -38,11 +42,8 @@ def full() -> ReportContext:
         },
         predictions=predictions,
         sentences={"c2": [17, 400]},
-        stage1_history=history,
-        stage2_history=history[["step", "loss"]],
+        figures={name: figure.draw(drawn_from) for name, figure in FIGURES.items()},
         code_statistics=statistics | {f"train_{name}": value for name, value in statistics.items()},
-        code_usage=usage_figure(usage),
-        code_map=code_map_figure(np.eye(4), usage),
         animations={"moving clip": b"GIF89a"},
         film_strips={"clip c2": b"\x89PNG"},
         clips_read=1234,

@@ -11,9 +11,8 @@ SOURCES = "Where a value comes from"
 ROW = re.compile(r"^\| \*\*(.+?)\*\* \| (.+) \| (.+) \|$", re.MULTILINE)
 
 PLAIN = {  # names in the catalog that are no words of ours
-    *("raw_folder", "raw_recordings", "recordings", "recordings_folder"),
-    *("vqvae_model", "vqvae_checkpoints", "vqvae_folder"),
-    *("lora_checkpoints", "llm_cache", "recognizer_folder", "recognizer_model"),
+    *("raw_recordings", "recordings", "vqvae_model", "vqvae_checkpoints"),
+    *("lora_checkpoints", "llm_cache", "recognizer_model"),
     *("evaluation_scores", "predictions", "predictions_{of}", "metrics"),
     *("film_strip", "animation", "{name}_figure", "report", "summary"),
 }

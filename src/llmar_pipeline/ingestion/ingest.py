@@ -1,5 +1,6 @@
 """Reading a folder of recordings once, into one store; what cannot be read is listed, not lost."""
 
+import json
 import logging
 from collections.abc import Sequence as SequenceOf
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Reader, Source
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.formats.pyskl import forget
-from llmar_pipeline.files import json_checksum
+from llmar_pipeline.files import json_checksum, write_json
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
 from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 QUARANTINE_COLUMNS = ["name", "file", "line", "expected", "seen"]
 BODY_COLUMNS = ["name", "body", "frames", "motion", "decision"]
+_LISTING = "listing.json"
 
 
 class IngestionConfig(BaseModel):
@@ -89,13 +91,23 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
             rows += notes["clips"]
             damaged += notes["damaged"]
             bodies += notes["bodies"]
-    forget()
-    labels = [corpus.parse_name(str(row["name"])) for row in rows]
-    index = pd.DataFrame([{**row, **label} for row, label in zip(rows, labels, strict=True)])
-    quarantine = pd.DataFrame(damaged, columns=QUARANTINE_COLUMNS)
+        forget()
+        clips = [row | corpus.parse_name(str(row["name"])) for row in rows]
+        facts = CorpusFacts.of(corpus).model_dump(mode="json")
+        listing = {"clips": clips, "damaged": damaged, "bodies": bodies, "facts": facts}
+        write_json(target / _LISTING, listing, indent=None)
+    logger.info("%d recordings read from %s", len(clips), raw)
+    return read_listing(target)
+
+
+def read_listing(store: Path) -> Ingested:
+    """What `ingest` has read into a store."""
+    listing = json.loads((store / _LISTING).read_text(encoding="utf-8"))
+    quarantine = pd.DataFrame(listing["damaged"], columns=QUARANTINE_COLUMNS)
     quarantine["line"] = quarantine["line"].astype("Int64")
-    logger.info("%d recordings read from %s", len(index), raw)
-    return Ingested(index, quarantine, pd.DataFrame(bodies, columns=BODY_COLUMNS), CorpusFacts.of(corpus))
+    bodies = pd.DataFrame(listing["bodies"], columns=BODY_COLUMNS)
+    facts = CorpusFacts.model_validate(listing["facts"])
+    return Ingested(pd.DataFrame(listing["clips"]), quarantine, bodies, facts)
 
 
 def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: Progress) -> None:

@@ -1,5 +1,6 @@
 """A folder in the catalog: models, stores of sequences and checkpoints travel between nodes as paths."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,16 @@ from kedro.io import AbstractDataset
 from llmar_pipeline.errors import UserError
 
 
-class FolderDataset(AbstractDataset[Path, Path]):
-    """A folder that nodes write themselves; what is loaded is its path.
+class FolderDataset(AbstractDataset[Callable[[Path], object], Path]):
+    """A folder: what is saved is a function that writes it, what is loaded is its path.
+
+    So a node says how the folder is made, and the catalog alone where it lies.
 
     Args:
         filepath: the folder.
         manifest: name of the file in it that is written last. With it, the dataset exists and loads only
-            when that file is there. Without it, the dataset is a handle: the place a node writes to.
+            when that file is there. Without it, and made by no node, it is a handle: a place where a node
+            keeps what a killed run goes on from.
         metadata: Kedro's free metadata (layer, what MLflow keeps).
 
     Raises:
@@ -39,10 +43,11 @@ class FolderDataset(AbstractDataset[Path, Path]):
             )
         return self._filepath
 
-    def save(self, data: Path) -> None:
-        """Take note that a node has written the folder."""
-        if Path(data) != self._filepath or not self._exists():
-            raise UserError(f"expected a complete folder at {self._filepath}, seen {data}")
+    def save(self, data: Callable[[Path], object]) -> None:
+        """Have the folder written."""
+        data(self._filepath)
+        if not self._exists():
+            raise UserError(f"expected a complete folder at {self._filepath}, saw no {self._manifest} in it")
 
     def _exists(self) -> bool:
         return self._manifest is None or (self._filepath / self._manifest).exists()

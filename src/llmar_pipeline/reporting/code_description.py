@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import plotly.graph_objects as go
 
-from llmar_pipeline.evaluation.sentences import code_usage, sentence_statistics
+from llmar_pipeline.evaluation.sentences import sentence_statistics
 from llmar_pipeline.reporting.animation import animation
-from llmar_pipeline.reporting.code_figures import code_map_figure, usage_figure
 from llmar_pipeline.reporting.film_strip import film_strips
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.vqvae.tokenize import (
@@ -27,15 +25,11 @@ class CodeDescription(NamedTuple):
     Attributes:
         statistics: Of the test clips' sentences, as `sentence_statistics` gives them, with
             `reconstruction_error`; the same of training clips as `train_...`.
-        usage: Figure of the codes' usage against Zipf's law.
-        code_map: Figure of the codes in two dimensions.
         film_strip: PNG of test clips above their reconstruction.
         animation: GIF of one of them beside it.
     """
 
     statistics: dict[str, float | int]
-    usage: go.Figure
-    code_map: go.Figure
     film_strip: bytes
     animation: bytes
 
@@ -65,7 +59,6 @@ def describe_codes(
         numbers["reconstruction_error"] = reconstruction_error(reconstruct_clips(model, sequences, names))
         statistics |= {prefix + name: value for name, value in numbers.items()}
 
-    usage = code_usage(test["codes"].tolist(), facts.codes)
     drawn = test.drop_duplicates("action").head(max(strips, 1))
     pairs = reconstruct_clips(model, sequences, drawn["name"].tolist())
     shown = {
@@ -75,8 +68,6 @@ def describe_codes(
     title, (original, reconstruction, codes) = next(iter(shown.items()))
     return CodeDescription(
         statistics,
-        usage_figure(usage, facts.books),
-        code_map_figure(facts.embeddings, usage, facts.books, facts.geometry, facts.curvature),
         film_strips(shown, topology.bones, topology.mirror, books=facts.books),
         animation(original, reconstruction, topology.bones, title, codes, topology.mirror, books=facts.books),
     )

@@ -2,8 +2,8 @@
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -12,14 +12,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
-from llmar_pipeline.evaluation.metrics import confusion, most_confused, per_class
-from llmar_pipeline.reporting.figures import (
-    confusion_figure,
-    history_figure,
-    per_class_figure,
-    reliability_figure,
-    token_color,
-)
+from llmar_pipeline.evaluation.metrics import most_confused, per_class
+from llmar_pipeline.reporting.figures import token_color
+from llmar_pipeline.reporting.report_figures import FIGURES, Section
 from llmar_pipeline.reporting.summary import LABELS, class_notes, headline, interval, llm_adds
 from llmar_pipeline.reporting.tables import example_clips
 
@@ -40,14 +35,11 @@ class ReportContext:
         metrics: Content of metrics.json; what is missing, None or empty is left out.
         predictions: The predictions table.
         sentences: Clip name to code indices, for the example clips.
-        stage1_history: Training history of the VQ-VAE, as `figures.history_figure` takes it.
-        stage2_history: The same of LoRA.
         code_statistics: As `sentences.sentence_statistics` returns them for test clips, with
             `reconstruction_error` (mean distance between a joint and its reconstruction, in `length_unit`);
             the same of training clips under `train_...`. What is missing is left out.
         length_unit: Unit of the sequences' coordinates.
-        code_usage: Figure of `code_figures.usage_figure`.
-        code_map: Figure of `code_figures.code_map_figure`.
+        figures: By the names of `report_figures.FIGURES`.
         animations: Caption to GIF image.
         film_strips: Caption to PNG image.
         clips_read: Number of recordings that could be read; those left out are not among them.
@@ -68,13 +60,10 @@ class ReportContext:
     metrics: Mapping[str, Any] | None = None
     predictions: pd.DataFrame | None = None
     sentences: Mapping[str, Sequence[int]] | None = None
-    stage1_history: pd.DataFrame | None = None
-    stage2_history: pd.DataFrame | None = None
     code_statistics: Mapping[str, float | int] | None = None
     number_type: str | None = None
     length_unit: str = "m"
-    code_usage: go.Figure | None = None
-    code_map: go.Figure | None = None
+    figures: Mapping[str, go.Figure] = field(default_factory=dict)
     animations: Mapping[str, bytes] | None = None
     film_strips: Mapping[str, bytes] | None = None
     clips_read: int | None = None
@@ -103,19 +92,10 @@ def render_report(context: ReportContext) -> str:
     c, predictions = context, context.predictions
     classes = None if predictions is None else per_class(predictions)
     intervals = None if predictions is None else reliability(predictions)
-    figures = {
-        "confusion": None if predictions is None else _plot(confusion_figure(confusion(predictions))),
-        "per_class": None if classes is None else _plot(per_class_figure(classes)),
-        "reliability": None if intervals is None else _plot(reliability_figure(intervals)),
-        "stage1": None if c.stage1_history is None else _plot(history_figure(c.stage1_history)),
-        "stage2": None if c.stage2_history is None else _plot(history_figure(c.stage2_history)),
-        "usage": None if c.code_usage is None else _plot(c.code_usage),
-        "map": None if c.code_map is None else _plot(c.code_map),
-    }
     return environment.get_template("report.html").render(
         c=c,
-        figures=figures,
-        plotly_js=Markup(get_plotlyjs()) if any(figures.values()) else None,
+        figures={section: _figures(c.figures, section) for section in get_args(Section)},
+        plotly_js=Markup(get_plotlyjs()) if c.figures else None,
         result=None if c.metrics is None else _result(c.metrics),
         unseen=(c.metrics or {}).get("unseen_classes"),
         calibration_error=None if intervals is None else expected_calibration_error(intervals),
@@ -195,6 +175,15 @@ def _flatten(parameters: Mapping[str, object], prefix: str = "") -> Iterable[tup
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _figures(drawn: Mapping[str, go.Figure], section: str) -> list[dict[str, object]]:
+    """What stands in a section of the report, in its order."""
+    return [
+        {"title": figure.title, "note": figure.note, "wide": figure.wide, "plot": _plot(drawn[name])}
+        for name, figure in FIGURES.items()
+        if figure.section == section and name in drawn
+    ]
 
 
 def _plot(figure: go.Figure) -> Markup:

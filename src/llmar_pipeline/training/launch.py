@@ -1,5 +1,6 @@
 """Several processes, one a GPU (or one a few cores), that train one model together."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from llmar_pipeline import machine
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import write_json
 from llmar_pipeline.training import processes
+
+_HISTORY = "history.json"
 
 
 def train_and_save(
@@ -25,7 +29,7 @@ def train_and_save(
     Args:
         train: takes `model_folder` beside the arguments; returns a model and the log history.
         save: writes the model into a folder.
-        folder: where the model is written.
+        folder: where the model is written, with its log history.
         *arguments: of `train`.
         **settings: of `train`.
 
@@ -34,7 +38,14 @@ def train_and_save(
     """
     model, history = train(*arguments, **settings, model_folder=folder)
     if processes.first():
+        write_json(folder / _HISTORY, history)
         save(model, folder)
+    return history
+
+
+def history_of(folder: Path) -> list[dict[str, float]]:
+    """The log history of the model that `train_and_save` wrote into a folder."""
+    history: list[dict[str, float]] = json.loads((folder / _HISTORY).read_text(encoding="utf-8"))
     return history
 
 

@@ -1,5 +1,7 @@
 """Raw recordings -> one store of sequences, its index, and what was left out."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +11,26 @@ from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.demo.recordings import DemoConfig, demo_corpus, generate_recordings
 from llmar_pipeline.ingestion.acceptance import accept as accept_clips
 from llmar_pipeline.ingestion.completeness import compare as compare_with_official
-from llmar_pipeline.ingestion.ingest import IngestionConfig
+from llmar_pipeline.ingestion.ingest import IngestionConfig, read_listing
 from llmar_pipeline.ingestion.ingest import ingest as ingest_recordings
 
 
-def provide_recordings(raw_folder: Path, demo_recordings: DemoConfig | None) -> Path:
-    """The folder of recordings; in the demo they are made up first."""
-    if demo_recordings is not None:
-        generate_recordings(raw_folder, demo_recordings)
-    return raw_folder
+def provide_recordings(demo_recordings: DemoConfig | None) -> Callable[[Path], object]:
+    """What fills the folder of recordings: in the demo they are made up, elsewhere they lie there."""
+    if demo_recordings is None:
+        return lambda folder: folder
+    return partial(generate_recordings, config=demo_recordings)
 
 
-def ingest(
-    raw_recordings: Path, recordings_folder: Path, corpus: str, ingestion: IngestionConfig
-) -> tuple[Path, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Read every recording once."""
-    read = ingest_recordings(CORPORA[corpus], raw_recordings, recordings_folder, ingestion)
-    return recordings_folder, read.index, read.quarantine, read.bodies, read.facts.model_dump(mode="json")
+def ingest(raw_recordings: Path, corpus: str, ingestion: IngestionConfig) -> Callable[[Path], object]:
+    """What reads every recording once."""
+    return partial(ingest_recordings, CORPORA[corpus], raw_recordings, config=ingestion)
+
+
+def list_clips(recordings: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """What was read, and what was not."""
+    read = read_listing(recordings)
+    return read.index, read.quarantine, read.bodies, read.facts.model_dump(mode="json")
 
 
 def compare(

@@ -11,15 +11,21 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.provide_recordings,
-                inputs=["raw_folder", "params:demo_recordings"],
+                inputs="params:demo_recordings",
                 outputs="raw_recordings",
                 name="provide_recordings",
             ),
             Node(
                 nodes.ingest,
-                inputs=["raw_recordings", "recordings_folder", "params:corpus", "params:ingestion"],
-                outputs=["recordings", "clips", "quarantine", "bodies", "corpus"],
+                inputs=["raw_recordings", "params:corpus", "params:ingestion"],
+                outputs="recordings",
                 name="ingest",
+            ),
+            Node(
+                nodes.list_clips,
+                inputs="recordings",
+                outputs=["clips", "quarantine", "bodies", "corpus"],
+                name="list_clips",
             ),
             Node(
                 nodes.compare,

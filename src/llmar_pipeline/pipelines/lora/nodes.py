@@ -1,5 +1,6 @@
 """Action sentences of the train split -> the large language model, and with it the whole recogniser."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +20,44 @@ def train(
     corpus: dict[str, Any],
     llm_cache: Path,
     lora_checkpoints: Path,
-    recognizer_folder: Path,
     llm: LLMConfig,
     lora: AdapterConfig,
     lora_training: TrainingConfig,
     normalization: NormalizationConfig,
-) -> tuple[Path, pd.DataFrame]:
-    """Fine-tune by LoRA, continuing where a killed run stopped, and complete the recogniser's folder."""
+) -> Callable[[Path], object]:
+    """What fine-tunes by LoRA, continuing where a killed run stopped, and completes the recogniser."""
     from llmar_pipeline.language.lora import train_lora
     from llmar_pipeline.language.trained_model import save_model
     from llmar_pipeline.recognizer_folder import complete_recognizer
     from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.tokenize import codebook_of
 
-    history = launch(
-        train_and_save,
-        lora_training.processes,
-        train_lora,
-        save_model,
-        recognizer_folder,
-        sentences=action_sentences,
-        codebook=codebook_of(vqvae_model),
-        llm_config=llm,
-        llm_cache=llm_cache,
-        adapter=lora,
-        training=lora_training,
-        checkpoints=lora_checkpoints,
-        on_log=log_live("lora"),
-        instruction="recognize_from_list" if class_lists["unseen"] else "recognize",
-    )
-    complete_recognizer(recognizer_folder, vqvae_model, normalization, CorpusFacts.model_validate(corpus))
-    if (run := current()) is not None:
-        run.tag("number_type", trained_precision(recognizer_folder))
-    return recognizer_folder, pd.DataFrame(history)
+    def write(folder: Path) -> None:
+        launch(
+            train_and_save,
+            lora_training.processes,
+            train_lora,
+            save_model,
+            folder,
+            sentences=action_sentences,
+            codebook=codebook_of(vqvae_model),
+            llm_config=llm,
+            llm_cache=llm_cache,
+            adapter=lora,
+            training=lora_training,
+            checkpoints=lora_checkpoints,
+            on_log=log_live("lora"),
+            instruction="recognize_from_list" if class_lists["unseen"] else "recognize",
+        )
+        complete_recognizer(folder, vqvae_model, normalization, CorpusFacts.model_validate(corpus))
+        if (run := current()) is not None:
+            run.tag("number_type", trained_precision(folder))
+
+    return write
+
+
+def read_history(recognizer_model: Path) -> pd.DataFrame:
+    """The loss at each logged step of its training."""
+    from llmar_pipeline.training.launch import history_of
+
+    return pd.DataFrame(history_of(recognizer_model))

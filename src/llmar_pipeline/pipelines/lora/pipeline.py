@@ -1,4 +1,4 @@
-"""LoRA fine-tuning: action_sentences of the train split -> recognizer_model."""
+"""LoRA fine-tuning: action_sentences of the train split -> recognizer_model, lora_history."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -18,14 +18,19 @@ def create_pipeline() -> Pipeline:
                     "corpus",
                     "llm_cache",
                     "lora_checkpoints",
-                    "recognizer_folder",
                     "params:llm",
                     "params:lora",
                     "params:lora_training",
                     "params:normalization",
                 ],
-                outputs=["recognizer_model", "lora_history"],
+                outputs="recognizer_model",
                 name="train_lora",
+            ),
+            Node(
+                nodes.read_history,
+                inputs="recognizer_model",
+                outputs="lora_history",
+                name="read_lora_history",
             ),
         ],
         namespace="lora",

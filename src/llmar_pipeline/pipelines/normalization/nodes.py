@@ -1,5 +1,7 @@
 """Recorded sequences -> normalised sequences, and the protocol's split of them."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
 from llmar_pipeline.skeletons.normalization import NormalizationConfig, normalize_store
 
 
-def normalize(recordings: Path, sequences_folder: Path, normalization: NormalizationConfig) -> Path:
-    """Normalise every sequence."""
-    return normalize_store(recordings, sequences_folder, normalization)
+def normalize(recordings: Path, normalization: NormalizationConfig) -> Callable[[Path], object]:
+    """What normalises every sequence."""
+    return partial(normalize_store, recordings, config=normalization)
 
 
 def split(

@@ -11,7 +11,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.normalize,
-                inputs=["recordings", "sequences_folder", "params:normalization"],
+                inputs=["recordings", "params:normalization"],
                 outputs="sequences",
                 name="normalize",
             ),

@@ -6,26 +6,23 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from llmar_pipeline.evaluation.calibration import reliability
 from llmar_pipeline.evaluation.config import EvaluationConfig
-from llmar_pipeline.evaluation.metrics import confusion
 from llmar_pipeline.language.config import trained_precision
-from llmar_pipeline.reporting import figures
 from llmar_pipeline.reporting.config import RunInfo
 from llmar_pipeline.reporting.report import ReportContext, render_report
+from llmar_pipeline.reporting.report_figures import draw_figures as draw
 from llmar_pipeline.reporting.summary import run_summary
 
 
 def draw_figures(
-    predictions: pd.DataFrame, vqvae_history: pd.DataFrame, lora_history: pd.DataFrame
-) -> tuple[go.Figure, go.Figure, go.Figure, go.Figure]:
-    """Confusion matrix, reliability of the probabilities, and the curves of both trainings."""
-    return (
-        figures.confusion_figure(confusion(predictions)),
-        figures.reliability_figure(reliability(predictions)),
-        figures.history_figure(vqvae_history),
-        figures.history_figure(lora_history),
-    )
+    predictions: pd.DataFrame,
+    action_sentences: pd.DataFrame,
+    recognizer_model: Path,
+    vqvae_history: pd.DataFrame,
+    lora_history: pd.DataFrame,
+) -> dict[str, go.Figure]:
+    """Every figure of the report, by its name."""
+    return draw(predictions, action_sentences, recognizer_model, vqvae_history, lora_history)
 
 
 def write_report(
@@ -37,13 +34,10 @@ def write_report(
     quarantine: pd.DataFrame,
     recognizer_model: Path,
     code_statistics: dict[str, float | int],
-    code_usage_figure: go.Figure,
-    code_map_figure: go.Figure,
     animation: bytes,
     film_strip: bytes,
-    vqvae_history: pd.DataFrame,
-    lora_history: pd.DataFrame,
     parameters: dict[str, Any],
+    **figures: go.Figure,
 ) -> str:
     """One HTML file that holds everything."""
     test = action_sentences[action_sentences["split"] == "test"]
@@ -64,11 +58,8 @@ def write_report(
             metrics=metrics,
             predictions=predictions,
             sentences=dict(zip(test["name"], test["codes"], strict=True)),
-            stage1_history=vqvae_history,
-            stage2_history=lora_history,
             code_statistics=code_statistics,
-            code_usage=code_usage_figure,
-            code_map=code_map_figure,
+            figures=figures,
             animations={"A test clip beside its reconstruction": animation},
             film_strips={"Test clips above their reconstruction, with their action sentence": film_strip},
             clips_read=len(splits),

@@ -1,44 +1,44 @@
-"""Reporting: metrics, predictions and histories -> figures, report, summary."""
+"""Reporting: what the stages made -> figures, report, summary."""
 
 from kedro.pipeline import Node, Pipeline
 
 from llmar_pipeline.pipelines.reporting import nodes
+from llmar_pipeline.reporting.report_figures import FIGURES
 
 
 def create_pipeline() -> Pipeline:
     """The stage's nodes, in one box of Kedro-Viz."""
+    figures = {name: f"{name}_figure" for name in FIGURES}
     return Pipeline(
         [
             Node(
                 nodes.draw_figures,
-                inputs=["predictions", "vqvae_history", "lora_history"],
-                outputs=[
-                    "confusion_figure",
-                    "reliability_figure",
-                    "vqvae_loss_figure",
-                    "lora_loss_figure",
+                inputs=[
+                    "predictions",
+                    "action_sentences",
+                    "recognizer_model",
+                    "vqvae_history",
+                    "lora_history",
                 ],
+                outputs=figures,
                 name="draw_figures",
             ),
             Node(
                 nodes.write_report,
-                inputs=[
-                    "params:run",
-                    "metrics",
-                    "predictions",
-                    "action_sentences",
-                    "splits",
-                    "quarantine",
-                    "recognizer_model",
-                    "code_statistics",
-                    "code_usage_figure",
-                    "code_map_figure",
-                    "animation",
-                    "film_strip",
-                    "vqvae_history",
-                    "lora_history",
-                    "parameters",
-                ],
+                inputs={
+                    "run": "params:run",
+                    "metrics": "metrics",
+                    "predictions": "predictions",
+                    "action_sentences": "action_sentences",
+                    "splits": "splits",
+                    "quarantine": "quarantine",
+                    "recognizer_model": "recognizer_model",
+                    "code_statistics": "code_statistics",
+                    "animation": "animation",
+                    "film_strip": "film_strip",
+                    "parameters": "parameters",
+                    **figures,
+                },
                 outputs="report",
                 name="write_report",
             ),

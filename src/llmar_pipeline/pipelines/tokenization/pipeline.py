@@ -1,4 +1,4 @@
-"""Tokenization: vqvae_model and sequences -> action_sentences, their statistics and figures."""
+"""Tokenization: vqvae_model and sequences -> action_sentences, their statistics and pictures."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -26,13 +26,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.describe_codes,
                 inputs=["vqvae_model", "sequences", "action_sentences", "params:evaluation"],
-                outputs=[
-                    "code_statistics",
-                    "code_usage_figure",
-                    "code_map_figure",
-                    "film_strip",
-                    "animation",
-                ],
+                outputs=["code_statistics", "film_strip", "animation"],
                 name="describe_codes",
             ),
         ],

@@ -1,5 +1,7 @@
 """Training clips -> the action-based VQ-VAE."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,14 +17,13 @@ def train(
     sequences: Path,
     splits: pd.DataFrame,
     vqvae_checkpoints: Path,
-    vqvae_folder: Path,
     llm_cache: Path,
     llm: LLMConfig,
     vqvae: VQVAEConfig,
     augmentation: AugmentationConfig,
     vqvae_training: TrainingConfig,
-) -> tuple[Path, pd.DataFrame]:
-    """Train the VQ-VAE on the train split, continuing where a killed run stopped."""
+) -> Callable[[Path], object]:
+    """What trains the VQ-VAE on the train split, continuing where a killed run stopped."""
     from llmar_pipeline.language.words import class_texts, word_embeddings
     from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.model import VQVAE
@@ -38,12 +39,12 @@ def train(
             words if vqvae.reads_words else None,
             class_texts(words, llm, llm_cache, names) if vqvae.reads_names else None,
         )
-    history = launch(
+    return partial(
+        launch,
         train_and_save,
         vqvae_training.processes,
         train_vqvae,
         VQVAE.save,
-        vqvae_folder,
         sequences=sequences,
         names=rows["name"].tolist(),
         labels=rows["label"].map({label: index for index, label in enumerate(classes["label"])}).tolist(),
@@ -54,4 +55,10 @@ def train(
         language=language,
         on_log=log_live("vqvae"),
     )
-    return vqvae_folder, pd.DataFrame(history)
+
+
+def read_history(vqvae_model: Path) -> pd.DataFrame:
+    """Its loss terms at each logged step."""
+    from llmar_pipeline.training.launch import history_of
+
+    return pd.DataFrame(history_of(vqvae_model))

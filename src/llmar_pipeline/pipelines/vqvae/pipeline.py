@@ -1,4 +1,4 @@
-"""VQ-VAE training: sequences of the train split -> vqvae_model."""
+"""VQ-VAE training: sequences of the train split -> vqvae_model, vqvae_history."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -15,15 +15,20 @@ def create_pipeline() -> Pipeline:
                     "sequences",
                     "splits",
                     "vqvae_checkpoints",
-                    "vqvae_folder",
                     "llm_cache",
                     "params:llm",
                     "params:vqvae",
                     "params:augmentation",
                     "params:vqvae_training",
                 ],
-                outputs=["vqvae_model", "vqvae_history"],
+                outputs="vqvae_model",
                 name="train_vqvae",
+            ),
+            Node(
+                nodes.read_history,
+                inputs="vqvae_model",
+                outputs="vqvae_history",
+                name="read_vqvae_history",
             ),
         ],
         namespace="vqvae",
