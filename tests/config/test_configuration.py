@@ -1,6 +1,7 @@
 """Every configuration file loads, and says what the code expects."""
 
 import inspect
+import json
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -40,6 +41,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "ball": {"vqvae.codes_as": "ball"},
 }
 """What each experiment changes in the paper's method."""
+AT_SIZE: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("sizes.json").read_text())
+"""What `llm_ar` has at each size in place of the paper's values, in all."""
 
 
 def load(env: str | None = None, **runtime: Any) -> StackedConfigLoader:
@@ -58,8 +61,8 @@ def hinted_parameters() -> dict[str, Any]:
     return hints
 
 
-def base_parameters() -> dict[str, Any]:
-    files = sorted((CONF / "base" / "parameters").glob("*.yml"))
+def base_parameters(env: str = "no_environment") -> dict[str, Any]:
+    files = [*sorted((CONF / "base/parameters").glob("*.yml")), *(CONF / env).glob("parameters.yml")]
     return dict(OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.load, files)), resolve=False))
 
 
@@ -109,17 +112,16 @@ def test_the_papers_overlays_change_nothing(folder):
     assert OmegaConf.load(CONF / folder) == {}
 
 
-@pytest.mark.parametrize("experiment", sorted(CHANGED))
-@pytest.mark.parametrize(
-    ("env", "size"), [("ntu120", "paper"), ("uav", "gpu"), ("nwucla", "laptop"), ("demo", "demo")]
-)
-def test_an_experiment_changes_only_what_it_names(env, size, experiment):
-    paper, ours = (
-        flat(load(env, size=size, experiment=name)["parameters"]) for name in ("llm_ar", experiment)
-    )
-    assert paper.pop("run.experiment") == "llm_ar"
-    assert ours.pop("run.experiment") == experiment
-    assert ours == paper | CHANGED[experiment]
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_each_value_comes_from_base_environment_size_or_experiment(env):
+    """Whichever file it stands in; `sizes.json` has what `llm_ar` sets at each size."""
+    paper = flat(base_parameters(env))
+    for size, experiment in product(SIZES, EXPERIMENTS):
+        loaded = flat(load(env, size=size, experiment=experiment)["parameters"])
+        expected = paper | AT_SIZE[size] | CHANGED[experiment]
+        chosen = {name: loaded[name] for name, value in expected.items() if str(value).startswith("${")}
+        assert chosen["run.experiment"] == experiment
+        assert loaded == expected | chosen, (size, experiment)
 
 
 def test_every_experiment_is_in_the_table_and_departs_from_the_papers_value():
