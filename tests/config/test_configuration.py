@@ -17,7 +17,9 @@ from llmar_pipeline.io.config_loader import NOT_ENVIRONMENTS, StackedConfigLoade
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.pipeline_registry import register_pipelines, stages
+from llmar_pipeline.reporting.config import RunInfo
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -107,9 +109,31 @@ def test_only_the_demo_makes_recordings_up(env):
     assert loader.size_note.startswith(f"size: {loader['globals']['size']}, ")
 
 
-@pytest.mark.parametrize("folder", ["sizes/paper.yml", "experiments/llm_ar.yml"])
-def test_the_papers_overlays_change_nothing(folder):
-    assert OmegaConf.load(CONF / folder) == {}
+def test_the_papers_overlays_change_nothing_but_at_the_small_sizes():
+    assert OmegaConf.load(CONF / "sizes/paper.yml") == {}
+    own = OmegaConf.load(CONF / "experiments/llm_ar.yml")
+    assert set(own) == {"sizes"}
+    assert set(own.sizes) == {"laptop", "demo"}
+
+
+def test_our_sizes_change_what_their_name_says_and_not_the_method():
+    cost = {
+        "llm": {"model", "quantization"},
+        "vqvae": {"code_dim", "width"},
+        "tokenization": {"readings"},
+        "vqvae_training": set(TrainingConfig.model_fields),
+        "lora_training": set(TrainingConfig.model_fields),
+    }
+    for size in SIZES:
+        for section, values in OmegaConf.load(CONF / "sizes" / f"{size}.yml").items():
+            assert set(values) <= cost[section], size
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(("size", "adapted"), [("paper", False), ("gpu", False), ("laptop", True)])
+def test_a_report_says_where_the_experiment_is_adapted_to_the_size(size, adapted, experiment):
+    run = RunInfo.model_validate(load("nwucla", size=size, experiment=experiment)["parameters"]["run"])
+    assert run.method == (f"{experiment}, adapted to size {size}" if adapted else experiment)
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
