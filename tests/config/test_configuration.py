@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from llmar_pipeline.demo.recordings import DemoConfig
 from llmar_pipeline.io.config_loader import NOT_ENVIRONMENTS, StackedConfigLoader
+from llmar_pipeline.io.run_names import VAL_SHARE
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.pipeline_registry import register_pipelines, stages
@@ -95,6 +96,10 @@ def test_the_base_values_are_the_defaults(key, model):
     loaded = model.model_validate(base_parameters()[key])
     for name, field in model.model_fields.items():
         assert field.is_required() or getattr(loaded, name) == field.default, name
+
+
+def test_the_share_that_validates_is_the_one_that_needs_no_name():
+    assert base_parameters()["val_share"] == VAL_SHARE
 
 
 def test_the_demo_settings_are_the_defaults():

@@ -134,6 +134,21 @@ def test_what_a_size_cannot_say_is_refused(write, text, expected):
         write(sizes={"laptop": text}, best="")
 
 
+def test_the_share_that_validates_is_in_the_name_of_the_split_whoever_says_it(conf, write):
+    def split(**chosen):
+        return load(conf, "nwucla", size="laptop", **chosen)["globals"]["split_folder"]
+
+    assert split() == split(val_share=0.1) == "nwucla/xview/recordings"
+    assert split(val_share=0, unseen=3) == "nwucla/xview/recordings-val0-unseen3-seed0"
+    best = write(best="val_share: 0.25")
+    assert best["globals"]["split_folder"] == "nwucla/xview/recordings-val0.25"
+    assert best["globals"]["run"] == "best-laptop"
+    assert best["parameters"]["val_share"] == 0.25
+    for wrong in (1, -0.1, "few", None):
+        with pytest.raises(UserError, match=f"val_share={wrong}: expected a share of the training subjects"):
+            split(val_share=wrong)
+
+
 def test_folders_follow_the_merged_values_wherever_they_stand(conf, write):
     def shared(best, size="laptop", sizes=(), env="nwucla"):
         return write(env, size, sizes, best=best)["globals"]["recordings_folder"]

@@ -16,7 +16,7 @@ from llmar_pipeline.io import size as sizes
 from llmar_pipeline.io.conf_folder import conf_folder
 from llmar_pipeline.io.known_names import check_choice, check_parameters, nearest
 from llmar_pipeline.io.overlays import Overlays
-from llmar_pipeline.io.run_names import RECORDINGS_PARAMETERS, departures, place, short_hash
+from llmar_pipeline.io.run_names import RECORDINGS_PARAMETERS, VAL_SHARE, departures, place, short_hash
 from llmar_pipeline.language.llm_cache import llm_cache
 
 SELECTORS = (
@@ -46,7 +46,8 @@ class StackedConfigLoader(OmegaConfigLoader):
       where there are any, and a short hash of single overrides;
     - `recordings_folder`: `<dataset>/recordings`, and a short hash where ingestion or normalization are not
       as the dataset has them, wherever that was said: what does not depend on the protocol is shared;
-    - `split_folder`: the same under the protocol, and the unseen classes where there are any, as in `run`.
+    - `split_folder`: the same under the protocol, the share that validates where it is another than usual,
+      and the unseen classes where there are any, as in `run`.
 
     `adapted` says whether the experiment has values of its own for the size.
 
@@ -129,7 +130,7 @@ class StackedConfigLoader(OmegaConfigLoader):
         return {
             "adapted": self._overlays.adapted(chosen["size"], chosen["experiment"]),
             "recordings_folder": f"{chosen['dataset']}/{recordings}",
-            "split_folder": f"{protocol}/{recordings}{_unseen(chosen)}",
+            "split_folder": f"{protocol}/{recordings}{_val_share(self._layers)}{_unseen(chosen)}",
             "run_folder": f"{protocol}/{chosen['run']}",
         }
 
@@ -196,6 +197,13 @@ def _unseen(chosen: Mapping[str, Any]) -> str:
             "name, and a seed from 0 on"
         ) from error
     return unseen.suffix(chosen["corpus"])
+
+
+def _val_share(layers: DictConfig | ListConfig) -> str:
+    share = _resolved(layers, "val_share")
+    if not isinstance(share, int | float) or not 0 <= share < 1:
+        raise UserError(f"val_share={share}: expected a share of the training subjects, 0 to below 1")
+    return "" if share == VAL_SHARE else f"-val{share:g}"
 
 
 def _merged(*layers: Any) -> dict[str, Any]:

@@ -13,6 +13,8 @@ NEUTRAL_PARAMETERS = (
     *(f"{stage}_training.{often}" for stage in ("vqvae", "lora") for often in ("save_every", "log_every")),
 )
 """What no result depends on."""
+VAL_SHARE = 0.1
+"""The share that validates which needs no name in a folder."""
 PLACES = ("raw_dir", "llm.model")
 """Parameters that may be folders: the same one under another name is the same."""
 
