@@ -13,7 +13,7 @@ from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
 from llmar_pipeline.io import tracking
-from llmar_pipeline.io.config_loader import leaves
+from llmar_pipeline.io.run_names import leaves
 
 logger = logging.getLogger(__name__)
 

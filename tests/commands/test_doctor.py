@@ -35,6 +35,7 @@ def selection(tmp_path: Path) -> dict[str, Any]:
 PARAMETERS = {
     "demo_recordings": None,
     "ingestion": {"max_quarantined_share": 0.1},
+    "val_share": 0.1,
     "unseen": {"classes": "none", "seed": 0},
     "llm": {"model": "/no/such/folder", "precision": "float32"},
     "lora": {"method": "lora"},
@@ -91,6 +92,17 @@ def test_an_incomplete_corpus_may_be_allowed(selection: dict[str, Any]) -> None:
     state, text = examined(selection | {"allow_incomplete": True})["recordings"]
     assert state == "missing"
     assert "1 of 4 recordings" in text
+
+
+def test_no_clip_validates_where_none_is_asked_for(selection: dict[str, Any]) -> None:
+    raw = Path(selection["raw_dir"])
+    for name in ("a01_s02_e00_v02", "a01_s01_e00_v03"):
+        (raw / f"{name}.json").write_text((raw / "a01_s01_e00_v01.json").read_text())
+    selection = selection | {"allow_incomplete": True}
+    assert "validation" not in examined(selection)
+    found = examined(selection, val_share=0)
+    assert found["recordings"][1].endswith("xview: 2 train, 0 val, 1 test")
+    assert found["validation"] == ("note", "no clip validates: val_share is 0")
 
 
 def test_unseen_classes_are_drawn_and_counted_as_the_run_would(selection: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Every configuration file loads, and says what the code expects."""
 
 import inspect
+import json
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -13,10 +14,13 @@ from pydantic import TypeAdapter
 
 from llmar_pipeline.demo.recordings import DemoConfig
 from llmar_pipeline.io.config_loader import NOT_ENVIRONMENTS, StackedConfigLoader
+from llmar_pipeline.io.run_names import VAL_SHARE
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.pipeline_registry import register_pipelines, stages
+from llmar_pipeline.reporting.config import RunInfo
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -40,6 +44,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "ball": {"vqvae.codes_as": "ball"},
 }
 """What each experiment changes in the paper's method."""
+AT_SIZE: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("sizes.json").read_text())
+"""What `llm_ar` has at each size in place of the paper's values, in all."""
 
 
 def load(env: str | None = None, **runtime: Any) -> StackedConfigLoader:
@@ -58,8 +64,8 @@ def hinted_parameters() -> dict[str, Any]:
     return hints
 
 
-def base_parameters() -> dict[str, Any]:
-    files = sorted((CONF / "base" / "parameters").glob("*.yml"))
+def base_parameters(env: str = "no_environment") -> dict[str, Any]:
+    files = [*sorted((CONF / "base/parameters").glob("*.yml")), *(CONF / env).glob("parameters.yml")]
     return dict(OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.load, files)), resolve=False))
 
 
@@ -92,6 +98,10 @@ def test_the_base_values_are_the_defaults(key, model):
         assert field.is_required() or getattr(loaded, name) == field.default, name
 
 
+def test_the_share_that_validates_is_the_one_that_needs_no_name():
+    assert base_parameters()["val_share"] == VAL_SHARE
+
+
 def test_the_demo_settings_are_the_defaults():
     assert DemoConfig.model_validate(load("demo")["parameters"]["demo_recordings"]) == DemoConfig()
 
@@ -104,22 +114,43 @@ def test_only_the_demo_makes_recordings_up(env):
     assert loader.size_note.startswith(f"size: {loader['globals']['size']}, ")
 
 
-@pytest.mark.parametrize("folder", ["sizes/paper.yml", "experiments/llm_ar.yml"])
-def test_the_papers_overlays_change_nothing(folder):
-    assert OmegaConf.load(CONF / folder) == {}
+def test_the_papers_overlays_change_nothing_but_at_the_small_sizes():
+    assert OmegaConf.load(CONF / "sizes/paper.yml") == {}
+    own = OmegaConf.load(CONF / "experiments/llm_ar.yml")
+    assert set(own) == {"sizes"}
+    assert set(own.sizes) == {"laptop", "demo"}
 
 
-@pytest.mark.parametrize("experiment", sorted(CHANGED))
-@pytest.mark.parametrize(
-    ("env", "size"), [("ntu120", "paper"), ("uav", "gpu"), ("nwucla", "laptop"), ("demo", "demo")]
-)
-def test_an_experiment_changes_only_what_it_names(env, size, experiment):
-    paper, ours = (
-        flat(load(env, size=size, experiment=name)["parameters"]) for name in ("llm_ar", experiment)
-    )
-    assert paper.pop("run.experiment") == "llm_ar"
-    assert ours.pop("run.experiment") == experiment
-    assert ours == paper | CHANGED[experiment]
+def test_our_sizes_change_what_their_name_says_and_not_the_method():
+    cost = {
+        "llm": {"model", "quantization"},
+        "vqvae": {"code_dim", "width"},
+        "tokenization": {"readings"},
+        "vqvae_training": set(TrainingConfig.model_fields),
+        "lora_training": set(TrainingConfig.model_fields),
+    }
+    for size in SIZES:
+        for section, values in OmegaConf.load(CONF / "sizes" / f"{size}.yml").items():
+            assert set(values) <= cost[section], size
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(("size", "adapted"), [("paper", False), ("gpu", False), ("laptop", True)])
+def test_a_report_says_where_the_experiment_is_adapted_to_the_size(size, adapted, experiment):
+    run = RunInfo.model_validate(load("nwucla", size=size, experiment=experiment)["parameters"]["run"])
+    assert run.method == (f"{experiment}, adapted to size {size}" if adapted else experiment)
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_each_value_comes_from_base_environment_size_or_experiment(env):
+    """Whichever file it stands in; `sizes.json` has what `llm_ar` sets at each size."""
+    paper = flat(base_parameters(env))
+    for size, experiment in product(SIZES, EXPERIMENTS):
+        loaded = flat(load(env, size=size, experiment=experiment)["parameters"])
+        expected = paper | AT_SIZE[size] | CHANGED[experiment]
+        chosen = {name: loaded[name] for name, value in expected.items() if str(value).startswith("${")}
+        assert chosen["run.experiment"] == experiment
+        assert loaded == expected | chosen, (size, experiment)
 
 
 def test_every_experiment_is_in_the_table_and_departs_from_the_papers_value():

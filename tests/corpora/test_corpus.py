@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import psutil
 import pytest
 
 from llmar_pipeline.corpora import CORPORA, Protocol
+from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.errors import UserError
 
 PROTOCOL = Protocol("xsub", by="subject", train=frozenset(range(1, 21)))
@@ -48,6 +51,16 @@ def test_row_order_and_row_labels_do_not_matter_but_the_seed_does() -> None:
 def test_number_of_validation_subjects(n_subjects: int, share: float, n_val: int) -> None:
     frame = index(range(1, n_subjects + 1))
     assert frame["subject"][PROTOCOL(frame, val_share=share) == "val"].nunique() == n_val
+
+
+def test_the_share_reaches_the_split_and_leaves_the_test_clips() -> None:
+    rows = index(range(1, 41)).assign(action=0)
+    facts = CorpusFacts.of(replace(CORPORA["nwucla"], protocols={"xsub": PROTOCOL}))
+    usual, none = (split_clips(rows, facts, "xsub", share)["split"] for share in (0.1, 0))
+    assert usual.value_counts().to_dict() == {"train": 54, "val": 6, "test": 60}
+    assert none.value_counts().to_dict() == {"train": 60, "test": 60}
+    assert split_clips(rows, facts, "xsub")["split"].equals(usual)
+    assert PROTOCOL(rows).equals(usual)
 
 
 def test_a_view_protocol_validates_on_training_views_only() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
-from workplaces import DEMO, TINY, Workplace
+from workplaces import Workplace, make_tiny
 
 from llmar_pipeline.cli import cli
 
@@ -16,10 +16,7 @@ from llmar_pipeline.cli import cli
 def workplace(project: Path, tiny_llm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     made = Workplace(project, tmp_path_factory.mktemp("workplace"))
     shutil.copytree(project / "conf", made.conf, ignore=shutil.ignore_patterns("local"))
-    # Only the demo makes recordings up; elsewhere the size must leave that off.
-    for size, demo, workers in (("tiny", DEMO, 1), ("tiny_raw", "null", 2)):
-        text = TINY.format(llm=tiny_llm_folder, demo=demo, workers=workers)
-        (made.conf / "sizes" / f"{size}.yml").write_text(text)
+    make_tiny(made.conf, tiny_llm_folder)
     return made
 
 

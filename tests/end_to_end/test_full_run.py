@@ -233,6 +233,19 @@ def test_the_doctor_finds_all_that_the_demo_needs(workplace, kedro):
     assert re.search(r"^ok +language model", output, re.MULTILINE)
 
 
+def test_a_run_without_validation_clips(workplace, full_run, kedro):
+    code, output = kedro(val_share=0)
+    assert code == 0, output
+    assert "There are no validation clips." in output
+    (splits,) = workplace.folder.glob("data/03_primary/demo/xsub/recordings-val0/splits.parquet")
+    assert set(pd.read_parquet(splits)["split"]) == {"train", "test"}
+    (metrics,) = workplace.folder.glob("data/08_reporting/demo/xsub/llm_ar-tiny-*/metrics.json")
+    found = json.loads(metrics.read_text())
+    assert (found["n_val"], found["val_accuracy"]) == (0, None)
+    assert found["bag_of_codes_accuracy"] is not None
+    assert "There are no validation clips." in metrics.with_name("report.html").read_text()
+
+
 def test_a_size_that_is_not_named_is_the_one_that_lies_there(workplace, full_run):
     code, output = workplace.kedro("--pipelines=reporting", size="auto")
     assert code == 0, output

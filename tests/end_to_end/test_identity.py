@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from workplaces import DEMO, TINY, Workplace
+from workplaces import Workplace, make_tiny
 
 from llmar_pipeline import code_digest
 from llmar_pipeline.language import instructions
@@ -246,8 +246,7 @@ def test_a_loss_that_is_really_edited_trains_as_in_a_fresh_folder(project, tiny_
             project / name, copy / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__")
         )
     shutil.copy(project / "pyproject.toml", copy)
-    text = TINY.format(llm=tiny_llm_folder, demo=DEMO, workers=1)
-    (copy / "conf" / "sizes" / "tiny.yml").write_text(text)
+    make_tiny(copy / "conf", tiny_llm_folder)
     edited = Workplace(copy, copy)
 
     def stage1(data: str) -> tuple[dict[str, torch.Tensor], str]:

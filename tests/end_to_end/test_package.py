@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 from kedro.framework.cli import project as kedro_project
-from workplaces import DEMO, TINY
+from workplaces import make_tiny
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +30,7 @@ def packaged(
         shutil.copytree(
             project / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
-    tiny = TINY.format(llm=tiny_llm_folder, demo=DEMO, workers=1)
-    (copy / "conf" / "sizes" / "tiny.yml").write_text(tiny)
+    make_tiny(copy / "conf", tiny_llm_folder)
     (copy / "conf" / "local").mkdir()
     (copy / "conf" / "local" / "credentials.yml").write_text("secret: 1\n")
 

@@ -16,10 +16,20 @@ tokenization: {{readings: 1}}
 lora: {{rank: 4}}
 lora_training: {{max_steps: 12, batch_size: 4, micro_batch_size: 4, learning_rate: 1.0e-3,
   warmup_steps: 2, schedule: cosine, save_every: 1, log_every: 2}}
-ingestion: {{workers: {workers}, max_quarantined_share: 0.5}}
-demo_recordings: {demo}
+ingestion: {{workers: {workers}}}
 """
-DEMO = "{subjects: [1, 2, 4, 5, 3, 6], cameras: [1, 2], setups: [2, 1], actions: [8, 9, 23, 27]}"
+DEMO = """\
+demo_recordings: {subjects: [1, 2, 4, 5, 3, 6], cameras: [1, 2], setups: [2, 1], actions: [8, 9, 23, 27]}
+"""
+
+
+def make_tiny(conf: Path, llm: Path) -> None:
+    """Add sizes of seconds, which read files in one process or in two, and make the demo as small."""
+    for size, workers in (("tiny", 1), ("tiny_raw", 2)):
+        (conf / "sizes" / f"{size}.yml").write_text(TINY.format(llm=llm, workers=workers))
+    (conf / "demo" / "parameters.yml").write_text(DEMO)
+    base = conf / "base" / "parameters" / "ingestion.yml"  # four damaged files are many here
+    base.write_text(base.read_text().replace("max_quarantined_share: 0.1 ", "max_quarantined_share: 0.5 "))
 
 
 @dataclass

@@ -10,11 +10,6 @@ from llmar_pipeline.io.tracking import git_revision, now
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 
-@pytest.fixture
-def conf(tmp_path, project):
-    return shutil.copytree(project / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
-
-
 def load(conf, env=None, **runtime):
     return StackedConfigLoader(str(conf), env, runtime, **CONFIG_LOADER_ARGS)
 
@@ -32,10 +27,11 @@ def test_each_layer_goes_over_the_one_before(conf):
 
 def test_merging_is_soft_and_happens_before_interpolation(conf):
     (conf / "base/parameters/vqvae.yml").write_text("vqvae: {frames: 8, width: '${vqvae.frames}'}")
-    loader = load(conf, "nwucla", size="laptop", vqvae={"frames": 16})
-    assert loader["parameters"]["vqvae"]["width"] == 128  # the size's own value
-    (conf / "sizes/laptop.yml").write_text("{}")
-    assert load(conf, "nwucla", size="laptop", vqvae={"frames": 16})["parameters"]["vqvae"]["width"] == 16
+    (conf / "experiments/llm_ar.yml").write_text("")
+    for size, width in (("vqvae: {width: 128}", 128), ("", 16)):
+        (conf / "sizes/laptop.yml").write_text(size)
+        loader = load(conf, "nwucla", size="laptop", vqvae={"frames": 16})
+        assert loader["parameters"]["vqvae"]["width"] == width
 
 
 def test_the_demo_is_the_default_environment_and_brings_its_size(conf):

@@ -91,6 +91,7 @@ def test_recordings_are_counted_as_they_are(report):
 def test_the_report_names_its_run_and_what_it_was_trained_in(report):
     text = report()
     assert "LLM-AR on ntu60, xsub" in text
+    assert "There are no validation clips." in text
     for label, value in (("experiment", "euclidean"), ("size", "gpu"), ("language model in", "bfloat16")):
         assert f"{label} {value}" in text
     assert "git revision d822a5e-dirty date 2027-01-02 03:04" in text

@@ -144,6 +144,7 @@ def test_numbers_appear():
     assert "chance, one of 2 classes 50.0 %" in text
     assert "top-5" not in text
     assert "On the validation clips 27.1 %" in text
+    assert "no validation clips" not in text
     assert "mean joint error 0.0312 m 0.0312 m" in text
     # Codes 1 and 3 pair in the second sentence: 2 of 4 tokens, and 0 of 5 in the first. At random code 1
     # meets code 3 in one pairing of three: 2 / 4 / 3, and half of that on average.

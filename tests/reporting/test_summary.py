@@ -56,6 +56,8 @@ def test_accuracy_is_the_headline_otherwise():
     assert "4 test clips, 2 classes" in rows[0]
     assert "3 damaged recordings were left out" in text
     assert text.endswith("Report: report.html")
+    assert "There are no validation clips." in text
+    assert "no validation clips" not in lines(n_val=3)[1]
 
 
 def test_unseen_classes_are_named():

@@ -79,7 +79,7 @@ def _recordings(
             protocol,
             found.facts.protocols,
         )
-        splits = split_clips(found.clips, found.facts, protocol)
+        splits = split_clips(found.clips, found.facts, protocol, parameters["val_share"])
         splits, classes = hold_out(splits, found.facts, protocol, UnseenConfig(**parameters["unseen"]))
         split = splits["split"].value_counts()
         parts = ", ".join(f"{split.get(part, 0):,} {part}" for part in ("train", "val", "test"))
@@ -88,9 +88,9 @@ def _recordings(
             seen = f"{len(classes.seen)} others train and validate"
             yield Finding("note", "unseen classes", f"{', '.join(classes.unseen)}: tested alone; {seen}")
         if not split.get("val", 0):
-            yield Finding(
-                "note", "validation", "no clip validates: with one training subject, none can be spared"
-            )
+            spared = "with one training subject, none can be spared"
+            why = spared if parameters["val_share"] else "val_share is 0"
+            yield Finding("note", "validation", f"no clip validates: {why}")
     except UserError as error:
         yield Finding("missing", "recordings", f"{text}: {error.message}")
     else:

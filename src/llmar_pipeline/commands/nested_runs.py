@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.io.config_loader import StackedConfigLoader, leaves
+from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.io.tracking import TrackedRun, store_uri
 
 

@@ -12,13 +12,16 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test", "unused")
 
 
-def split_clips(index: pd.DataFrame, corpus: CorpusFacts, protocol: str) -> pd.DataFrame:
+def split_clips(
+    index: pd.DataFrame, corpus: CorpusFacts, protocol: str, val_share: float = 0.1
+) -> pd.DataFrame:
     """Assign every clip of an index to a split.
 
     Args:
         index: one row a clip, as `ingest` returns it.
         corpus: whose protocols and class names are meant.
         protocol: key of `corpus.protocols`.
+        val_share: share of the training subjects that validate, as `Protocol` takes it.
 
     Returns:
         Columns name, split, label (0-based class index of the protocol, -1 for a class that takes no part),
@@ -36,7 +39,7 @@ def split_clips(index: pd.DataFrame, corpus: CorpusFacts, protocol: str) -> pd.D
     splits = pd.DataFrame(
         {
             "name": index["name"],
-            "split": rule(index),
+            "split": rule(index, val_share),
             "label": rule.labels(index["action"]),
             "action": [corpus.class_names[action] for action in index["action"]],
         }

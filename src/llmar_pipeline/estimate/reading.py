@@ -92,7 +92,8 @@ def look(
     quiet = logging.getLogger("llmar_pipeline.corpora.splits")
     quiet.disabled = True  # the split that the run makes is told by the run
     try:
-        splits, _ = hold_out(split_clips(clips, facts, protocol), facts, protocol, unseen)
+        splits = split_clips(clips, facts, protocol, parameters["val_share"])
+        splits, _ = hold_out(splits, facts, protocol, unseen)
     finally:
         quiet.disabled = False
     return Recordings(splits, frames, read, made_up, known)

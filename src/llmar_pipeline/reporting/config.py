@@ -7,6 +7,7 @@ class RunInfo(BaseModel):
     """Which run a report is about.
 
     Attributes:
+        adapted: The experiment has values of its own for the size.
         synthetic: The recordings are made up.
         revision: Of the code, as git calls it; empty where it is not known.
         date: Of the run, as it is to be printed.
@@ -19,5 +20,11 @@ class RunInfo(BaseModel):
     experiment: str
     size: str
     synthetic: bool
+    adapted: bool = False
     revision: str = ""
     date: str = ""
+
+    @property
+    def method(self) -> str:
+        """The experiment, and whether the size changes more than its cost."""
+        return f"{self.experiment}, adapted to size {self.size}" if self.adapted else self.experiment

@@ -26,7 +26,7 @@ class ReportContext:
     Attributes:
         dataset: Name of the corpus.
         protocol: Name of the protocol.
-        experiment: Name of the experiment.
+        experiment: Its name, and whether it was adapted to the size.
         size: Name of the machine size.
         number_type: In which the language model was trained.
         revision: Git revision of the code.

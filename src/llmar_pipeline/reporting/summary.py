@@ -10,6 +10,7 @@ from llmar_pipeline.reporting.config import RunInfo
 from llmar_pipeline.reporting.tables import prediction_table, text_table
 
 LABELS = {"accuracy": "accuracy", "mean_class_accuracy": "mean class accuracy"}
+NO_VALIDATION = "There are no validation clips."
 SHOWN = 10  # class names in a note; metrics.json has all
 
 
@@ -76,6 +77,7 @@ def run_summary(
     notes = ["The recordings are synthetic: made up by a generator."] if run.synthetic else []
     if unseen := metrics.get("unseen_classes"):
         notes.append(f"Not trained, and the whole class list of the test: {', '.join(unseen)}.")
+    notes += [] if metrics["n_val"] else [NO_VALIDATION]
     notes += class_notes(metrics)
     notes += [f"{quarantined} damaged recordings were left out (quarantine.parquet)."] if quarantined else []
     return "\n".join(["", prediction_table(predictions, rows), "", table, "", *notes, f"Report: {report}"])

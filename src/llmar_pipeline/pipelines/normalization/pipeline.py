@@ -17,7 +17,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.split,
-                inputs=["index", "corpus", "params:protocol", "params:unseen"],
+                inputs=["index", "corpus", "params:protocol", "params:val_share", "params:unseen"],
                 outputs=["splits", "class_lists"],
                 name="split",
             ),

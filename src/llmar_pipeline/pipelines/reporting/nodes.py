@@ -48,7 +48,7 @@ def write_report(
         ReportContext(
             dataset=run.dataset,
             protocol=run.protocol,
-            experiment=run.experiment,
+            experiment=run.method,
             size=run.size,
             number_type=trained_precision(recognizer_model),
             revision=run.revision,

@@ -1,0 +1,71 @@
+"""What the folders of a run are called after: the values that its results depend on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RECORDINGS_PARAMETERS = ("ingestion", "normalization", "demo_recordings")
+"""What the stored sequences depend on: all else only names a run."""
+NEUTRAL_PARAMETERS = (
+    *("ingestion.workers", "evaluation.table_rows"),
+    *(f"{stage}_training.{often}" for stage in ("vqvae", "lora") for often in ("save_every", "log_every")),
+)
+"""What no result depends on."""
+VAL_SHARE = 0.1
+"""The share that validates which needs no name in a folder."""
+PLACES = ("raw_dir", "llm.model")
+"""Parameters that may be folders: the same one under another name is the same."""
+
+
+def leaves(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested mapping made flat: dotted path -> value of all leaves."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": leaf for inner, leaf in leaves(value).items()}
+        else:
+            flat[str(key)] = value
+    return flat
+
+
+def departures(usual: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted path -> value of the leaves that are not as usual.
+
+    Args:
+        usual: Nested values that need no name.
+        values: Nested values in their place.
+
+    Source: ours.
+    """
+    known = leaves(usual)
+    return {k: v for k, v in leaves(values).items() if k not in known or known[k] != v}
+
+
+def place(value: Any) -> Any:
+    """A folder under its one full name; anything else as it is."""
+    try:
+        path = Path(str(value)).expanduser()
+        return str(path.resolve()) if path.is_absolute() or path.exists() else value
+    except (OSError, RuntimeError):
+        return value
+
+
+def short_hash(overrides: Mapping[str, Any]) -> str:
+    """A suffix for a folder of results that depend on these values; empty where they depend on none.
+
+    Args:
+        overrides: Nested or flat values.
+
+    Source: ours.
+    """
+    chosen = {
+        key: place(value) if key in PLACES else value
+        for key, value in leaves(overrides).items()
+        if key not in NEUTRAL_PARAMETERS
+    }
+    if not chosen:
+        return ""
+    text = json.dumps(chosen, sort_keys=True, default=str)
+    return "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
