@@ -14,7 +14,8 @@ class AugmentationConfig(BaseModel):
 
     min_crop: float = Field(gt=0, le=1)  # shortest temporal crop, as a share of the clip
     rotation: float = Field(ge=0)  # largest angle about the vertical, in 2D in the image plane, radians
-    tilt: float = Field(ge=0)  # largest angle about x and about z, radians; 3D only
+    tilt: float = Field(ge=0)  # largest angle about x, radians; 3D only
+    roll: float | None = Field(default=None, ge=0)  # largest angle about z; None: as tilt
     scale: float = Field(ge=0, lt=1)  # body size is multiplied by 1 +- this
     noise: float = Field(ge=0)  # standard deviation of joint noise, in the data's unit
     mirror: bool  # exchange left and right for half of the clips
@@ -71,7 +72,7 @@ def draw(
     start = int(first * (frames - length + 1))
     if not seen[start : start + length].any():
         start, length = 0, frames
-    limits = (config.tilt, config.rotation, config.tilt)
+    limits = (config.tilt, config.rotation, config.tilt if config.roll is None else config.roll)
     angles = [(2 * turn - 1) * limit for turn, limit in zip((x, y, z), limits, strict=True)]
     matrix = _turn(angles[1]) if coordinates == 2 else _turn_3d(*angles)
     matrix *= 1 + config.scale * (2 * size - 1)

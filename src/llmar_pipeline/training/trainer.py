@@ -13,6 +13,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArg
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.callbacks import (
+    AfterStep,
     Checkpoints,
     LiveLog,
     LiveProgressBar,
@@ -129,6 +130,7 @@ def train(
     measure: Callable[[Batch, Batch], dict[str, Tensor]] | None = None,
     on_log: LogFunction | None = None,
     model_folder: Path | None = None,
+    after_step: Callable[[int], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
@@ -147,6 +149,7 @@ def train(
             `log_every` steps and at every checkpoint, so that no average spans one.
         on_log: called with (record, step) at every log.
         model_folder: where the trained model will be written, if it will.
+        after_step: called with the number of each step that was taken, before a checkpoint of it is written.
 
     Returns:
         The log history, one record (loss terms, learning_rate, step) a log, from step 1 even when resumed.
@@ -204,7 +207,11 @@ def train(
         args=arguments,
         train_dataset=stream,
         data_collator=collate,
-        callbacks=[Checkpoints(), *([LiveLog(on_log)] if on_log else [])],
+        callbacks=[
+            Checkpoints(),
+            *([LiveLog(on_log)] if on_log else []),
+            *([AfterStep(after_step)] if after_step else []),
+        ],
         config=config,
         prepare=prepare,
         measure=measure,

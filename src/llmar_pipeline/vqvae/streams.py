@@ -1,4 +1,4 @@
-"""Input streams: four ways to write one motion as numbers, each with its inverse.
+"""Input streams: ways to write one motion as numbers, each but `local_motion` with its inverse.
 
 Tensors are `[B, frame, coordinate, person, joint]`, zero where missing; `observed`, which has no coordinate,
 says where they are not. What is observed comes back exactly (but for rounding).
@@ -24,7 +24,7 @@ def to_stream(points: Tensor, observed: Tensor, topology: Topology, stream: Stre
         stream: `joints`: the positions themselves. `local`: joints relative to their person's root joint in
             the same frame, the root as it is. `bones`: joints relative to their parents, the tree's top as it
             is. `motion`: each joint's step since the frame before, times 10; the first observation stands for
-            itself.
+            itself. `local_motion`: the same of `local`.
 
     Returns:
         A tensor of the same shape; what it says of a missing joint means nothing.
@@ -47,6 +47,8 @@ def to_stream(points: Tensor, observed: Tensor, topology: Topology, stream: Stre
             ],
             dim=-1,
         )
+    if stream == "local_motion":
+        return to_stream(to_stream(points, observed, topology, "local"), observed, topology, "motion")
     if stream == "motion":
         before = F.pad(_held(points, observed)[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
         return (points - before) * _STEP_SCALE

@@ -38,6 +38,8 @@ class Language(NamedTuple):
 
 NO_LANGUAGE = Language()
 
+_FEATURES_A_CODE = 64  # that the codes start from, after the continuous steps
+
 
 def train_vqvae(
     sequences: Path,
@@ -99,7 +101,7 @@ def train_vqvae(
         class_texts=language.class_texts,
     )
     if training.compile:
-        for network in (*model.encoders, model.decoder):
+        for network in (model.encoder, model.decoder):
             network.compile()
 
     def read(index: int, rng: np.random.Generator) -> tuple[Reading, int]:
@@ -109,17 +111,26 @@ def train_vqvae(
         return {"readings": pack([r for r, _ in samples]), "labels": torch.tensor([x for _, x in samples])}
 
     def prepare(batch: dict[str, Any]) -> dict[str, Tensor]:
-        motion, mask = clips.windows(batch["readings"], config.frames, config.stream)
+        motion, mask = clips.windows(batch["readings"], config.frames, *config.streams)
         return {"motion": motion, "mask": mask, "labels": batch["labels"]}
 
     def measure(batch: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Tensor]:
         with torch.no_grad():
             before, after = (
                 positions(motion.float(), batch["mask"], body.topology, config.stream)
-                for motion in (batch["motion"], outputs["reconstruction"])
+                for motion in (batch["motion"][..., : body.channels], outputs["reconstruction"])
             )
             gap = (before - after).norm(dim=-1)
             return {"error": processes.mean(gap, ~gap.isnan())}
+
+    def place_codes(step: int) -> None:
+        if step != config.continuous_steps:
+            return
+        wanted = _FEATURES_A_CODE * config.codes // (config.frames // config.stride)
+        rng = np.random.default_rng([training.seed, 2])
+        drawn = [read(index % len(names), rng) for index in range(max(wanted, len(names)))]
+        batch = prepare(collate(drawn))
+        model.place_codes(batch["motion"], batch["mask"])
 
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read)
     fingerprint = {
@@ -136,6 +147,16 @@ def train_vqvae(
         CODE: code_of(__name__),
     }
     history = train(
-        model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log, model_folder
+        model,
+        stream,
+        training,
+        checkpoints,
+        fingerprint,
+        collate,
+        prepare,
+        measure,
+        on_log,
+        model_folder,
+        after_step=place_codes,
     )
     return model.eval().cpu(), history

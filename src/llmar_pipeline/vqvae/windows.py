@@ -155,8 +155,8 @@ class Clips:
         """A random reading of a clip; see `skeletons.augmentation.draw`."""
         return clip, draw(config, self.seen[clip], self.body.topology.coordinates, rng)
 
-    def windows(self, readings: dict[str, Tensor], frames: int, stream: Stream) -> tuple[Tensor, Tensor]:
-        """Read clips, each resampled to a fixed number of frames, as a stream.
+    def windows(self, readings: dict[str, Tensor], frames: int, *streams: Stream) -> tuple[Tensor, Tensor]:
+        """Read clips, each resampled to a fixed number of frames, as one stream or several.
 
         A window depends on its own reading alone, not on the others of its batch. A joint that lacks one
         coordinate counts as missing.
@@ -164,10 +164,10 @@ class Clips:
         Args:
             readings: what `pack` gives, on any device.
             frames: V.
-            stream: what the channels are.
+            streams: what the channels are.
 
         Returns:
-            (motion [B, V, channels] float32, zero where missing; mask of the same shape, True where
+            (motion [B, V, streams * channels] float32, zero where missing; mask [B, V, channels], True where
             observed), on `device`. Channels are persons, of each the joints, of each the coordinates.
 
         Source: input channels as in the lineage; resampling ours.
@@ -185,9 +185,9 @@ class Clips:
         if "noise" in given:
             noise = _random_numbers(given["seed"], points[0].numel()).view_as(points)
             points = points + noise * given["noise"].view(-1, 1, 1, 1, 1)
-        values = to_stream(points, observed, self.body.topology, stream) * observed.unsqueeze(2)
-        mask = observed.unsqueeze(2).expand_as(values)
-        return _channels(values), _channels(mask)
+        seen = observed.unsqueeze(2)
+        values = [_channels(to_stream(points, observed, self.body.topology, s) * seen) for s in streams]
+        return torch.cat(values, dim=2), _channels(seen.expand_as(points))
 
     def _resample(self, readings: dict[str, Tensor], frames: int) -> tuple[Tensor, Tensor]:
         """As `transforms.resample`, where the clips lie: what `vqvae.streams` calls points and observed."""
