@@ -64,9 +64,8 @@ def head_answers(sentences: pd.DataFrame) -> pd.DataFrame:
     Source: ours.
     """
     test = sentences[sentences["split"] == "test"]
-    if "head" not in test or not set(sentences["action"][sentences["split"] == "train"]) & set(
-        test["action"]
-    ):
+    trained = set(sentences["action"][sentences["split"] == "train"])
+    if "head" not in test or not trained & set(test["action"]):
         test = test[:0].assign(head=[])
     return test[["name", "action", "head"]].rename(columns={"action": "true", "head": "predicted"})
 

@@ -49,7 +49,7 @@ class AdapterConfig(BaseModel):
             trained too.
         word_norm: Whether one factor first gives the action tokens the mean norm of the model's words;
             features are multiplied by the same.
-        action_rows: Where the action tokens' embeddings start: at the "codes", or at their "classes": half way
+        action_rows: Where the action tokens' embeddings start: at the "codes", or at "classes": half way
             to the words of the classes whose training sentences they occur in, so that they carry what is
             known of labels. Names that training does not see have no part in it.
         code_dropout: Share of the action tokens that are zeroed in training. The sentences of training clips

@@ -54,9 +54,7 @@ class VQVAEConfig(BaseModel):
     mmd_words: int = Field(default=2048, gt=1)  # ours: words drawn a step
     auxiliary: Literal["none", "class", "text"] = "none"  # ours: features also tell the class
     auxiliary_weight: float = Field(default=0.1, ge=0)  # ours
-    auxiliary_reads: Literal["features", "both"] = (
-        "features"  # ours; "both": also the codes, by a second head
-    )
+    auxiliary_reads: Literal["features", "both"] = "features"  # ours; "both": codes too
     auxiliary_dropout: float = Field(default=0.0, ge=0, lt=1)  # ours
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # ours
 

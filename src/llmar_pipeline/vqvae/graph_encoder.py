@@ -154,8 +154,8 @@ def _relations(body: Body) -> Tensor:
 def _kept(topology: Topology, stream: Stream, root_path: bool) -> Tensor:
     """Which joints of a stream are read: without the root's path not those that stand where the body is."""
     kept = torch.ones(len(topology.joints))
-    if not root_path and stream in ("local", "bones"):
-        kept[
-            [topology.root] if stream == "local" else [j for j, p in enumerate(topology.parents) if p < 0]
-        ] = 0
+    if not root_path and stream == "local":
+        kept[topology.root] = 0
+    if not root_path and stream == "bones":
+        kept[torch.tensor(topology.parents) < 0] = 0
     return kept

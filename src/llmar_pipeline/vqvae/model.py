@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import torch
 from pydantic import TypeAdapter
@@ -19,7 +19,7 @@ from llmar_pipeline.files import write_json
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.vqvae import layers, losses
 from llmar_pipeline.vqvae.ball import at_least_float32
-from llmar_pipeline.vqvae.biases import HumanBiases, auxiliary_heads
+from llmar_pipeline.vqvae.biases import AuxiliaryHead, HumanBiases, auxiliary_heads
 from llmar_pipeline.vqvae.codebook import Codebook
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.graph_encoder import GraphEncoder
@@ -77,9 +77,8 @@ class VQVAE(nn.Module):
         self.body = body
         self.parts = body.parts(config.body_parts)
         self.classes = classes
-        self.encoder = (
-            GraphEncoder(body, config) if config.encoder == "graph" else layers.ConvEncoder(body, config)
-        )
+        kind = GraphEncoder if config.encoder == "graph" else layers.ConvEncoder
+        self.encoder = kind(body, config)
         codebooks = [_codebook(config) for _ in range(self.tokens_a_step)]
         self.quantizer = Quantizer(codebooks, config.residual_levels)
         shape = (config.downsamplings, config.depth, config.dilation_growth)
@@ -185,7 +184,7 @@ class VQVAE(nn.Module):
         """
         if self.settings.auxiliary != "class":
             return None
-        return self.auxiliary[0].logits(features, self._present(mask)).argmax(1)
+        return cast(AuxiliaryHead, self.auxiliary[0]).logits(features, self._present(mask)).argmax(1)
 
     @torch.no_grad()
     def nearest_codes(self, features: Tensor) -> Tensor:

@@ -75,9 +75,10 @@ def tokenize_clips(
 
     Returns:
         Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]); `head`, the
-        name that the class head answers from the features, where there is such a head; with `features` also these: the encoder's output before the codebook, float16 array [W * P, du], time step
-        by time step, part by part. They are tangent vectors at the origin of the ball, as log-mapped codes
-        are. `attrs["codebook"]` is the checksum of the log-mapped codes.
+        name that the class head answers from the features, where there is such a head; with `features` also
+        these: the encoder's output before the codebook, float16 array [W * P, du], time step by time step,
+        part by part. They are tangent vectors at the origin of the ball, as log-mapped codes are.
+        `attrs["codebook"]` is the checksum of the log-mapped codes.
 
     Source: "action sentence" of Sec. 3.1 of the paper; features: Table 5; readings ours.
     """
