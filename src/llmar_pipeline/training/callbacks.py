@@ -76,17 +76,6 @@ class Checkpoints(TrainerCallback):
             write_json(folder / COMPLETE, {"step": state.global_step})
 
 
-class AfterStep(TrainerCallback):
-    """Calls a function with the number of each step, before the step's checkpoint is written."""
-
-    def __init__(self, call: Callable[[int], None]):
-        self.call = call
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Call it."""
-        self.call(state.global_step)
-
-
 class LiveLog(TrainerCallback):
     """Hands every logged record on, so that curves are live wherever the caller shows them."""
 

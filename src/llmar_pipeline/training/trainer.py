@@ -2,18 +2,24 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.callbacks import (
-    AfterStep,
     Checkpoints,
     LiveLog,
     LiveProgressBar,
@@ -130,7 +136,7 @@ def train(
     measure: Callable[[Batch, Batch], dict[str, Tensor]] | None = None,
     on_log: LogFunction | None = None,
     model_folder: Path | None = None,
-    after_step: Callable[[int], None] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
@@ -149,7 +155,7 @@ def train(
             `log_every` steps and at every checkpoint, so that no average spans one.
         on_log: called with (record, step) at every log.
         model_folder: where the trained model will be written, if it will.
-        after_step: called with the number of each step that was taken, before a checkpoint of it is written.
+        callbacks: what else happens beside the steps.
 
     Returns:
         The log history, one record (loss terms, learning_rate, step) a log, from step 1 even when resumed.
@@ -210,7 +216,7 @@ def train(
         callbacks=[
             Checkpoints(),
             *([LiveLog(on_log)] if on_log else []),
-            *([AfterStep(after_step)] if after_step else []),
+            *callbacks,
         ],
         config=config,
         prepare=prepare,

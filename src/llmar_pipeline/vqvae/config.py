@@ -82,6 +82,8 @@ class VQVAEConfig(BaseModel):
     def _check(self) -> Self:
         if self.codes % 2:
             raise ValueError(f"codes must be even (they form correlated pairs), but is {self.codes}")
+        if self.continuous_steps and self.initialisation == "random":
+            raise ValueError("continuous_steps needs initialisation=kmeans or data, but it is random")
         if self.codes_as == "ball" and self.geometry != "hyperbolic":
             raise ValueError(f"codes_as=ball needs geometry=hyperbolic, but geometry is {self.geometry}")
         if self.frames % self.stride:

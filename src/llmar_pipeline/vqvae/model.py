@@ -215,7 +215,10 @@ class VQVAE(nn.Module):
 
         Source: Eq. 11 and 12 of the paper; straight-through estimator: lineage.
         """
-        features = self.encode(motion)
+        if self.frozen:
+            self.encoder.eval()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            features = self.encode(motion)
         target = motion[..., : self.body.channels]
         present = self._present(mask)
         with torch.autocast(motion.device.type, enabled=False):  # the geometry needs float32
@@ -234,8 +237,9 @@ class VQVAE(nn.Module):
                 told = [head(x, present, labels) for head, x in zip(self.auxiliary, read, strict=True)]
                 terms["auxiliary_loss"] = torch.stack(told).mean()
                 loss = loss + self.settings.auxiliary_weight * torch.stack(told).sum()
-            if not made:  # every parameter takes part, as training over several processes wants
-                loss = loss + 0 * sum(p.sum() for p in self.quantizer.parameters())
+            if idle := self.encoder if self.frozen else None if made else self.quantizer:
+                # every parameter takes part, as training over several processes wants
+                loss = loss + 0 * sum(parameter.sum() for parameter in idle.parameters())
             health = [codebook.health() for codebook in self.quantizer.books]
         return VQVAEOutput(
             loss=loss,
@@ -249,6 +253,14 @@ class VQVAE(nn.Module):
     def continuous(self) -> bool:
         """Whether features go on as they are, since the codebook has not yet taken its place."""
         return bool(self.settings.continuous_steps) and not self.quantizer.placed
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder is no longer trained, since the codebook has taken its place after it.
+
+        Features that stay where they are cannot run away from codes that follow them.
+        """
+        return bool(self.settings.continuous_steps) and self.quantizer.placed
 
     @torch.no_grad()
     def place_codes(self, motion: Tensor, mask: Tensor) -> None:
