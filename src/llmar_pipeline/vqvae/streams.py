@@ -93,9 +93,9 @@ def _boxed(points: Tensor, observed: Tensor) -> Tensor:
     absent, all_but_axes = ~observed.unsqueeze(2), (1, 3, 4)
     low = points.masked_fill(absent, torch.inf).amin(all_but_axes, keepdim=True)
     high = points.masked_fill(absent, -torch.inf).amax(all_but_axes, keepdim=True)
-    half = (high - low) / 2
-    boxed = (points - (high + low) / 2) / half
-    return torch.where(absent | (half <= _FLAT), 0.0, boxed)
+    flat = high - low <= _FLAT  # or nobody is there
+    factor = torch.where(flat, 0.0, 2 / (high - low))
+    return points * factor - torch.where(flat, 0.0, (high + low) / 2) * factor
 
 
 def _held(points: Tensor, observed: Tensor) -> Tensor:
