@@ -4,7 +4,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Stream = Literal["joints", "local", "bones", "motion", "local_motion"]  # see vqvae/streams.py
+Stream = Literal["joints", "local", "bones", "motion"]  # see vqvae/streams.py
+# These have no inverse, so nothing can be told from them in the unit of the sequences.
+FurtherStream = Stream | Literal["local_motion", "box", "box_bones", "box_motion"]
 
 
 class VQVAEConfig(BaseModel):
@@ -32,7 +34,7 @@ class VQVAEConfig(BaseModel):
 
     # Encoder and decoder.
     encoder: Literal["conv", "graph"] = "conv"  # lineage; "graph" (ours): joints as a graph
-    further_streams: tuple[Stream, ...] = ()  # ours: what the encoder reads beside `stream`
+    further_streams: tuple[FurtherStream, ...] = ()  # ours: what the encoder reads beside `stream`
     root_path: bool = True  # ours: whether the graph encoder sees where the body stands
     dropout: float = Field(default=0.0, ge=0, lt=1)  # ours: of the graph encoder
     stream: Stream = "local"  # ours: the root as it is, joints relative to it; the others: field
@@ -59,7 +61,7 @@ class VQVAEConfig(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # ours
 
     @property
-    def streams(self) -> tuple[Stream, ...]:
+    def streams(self) -> tuple[FurtherStream, ...]:
         """All that the encoder reads; the first one is what the decoder gives back."""
         return (self.stream, *self.further_streams)
 

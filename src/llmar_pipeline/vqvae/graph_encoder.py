@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmar_pipeline.skeletons.topology import Body, Topology
-from llmar_pipeline.vqvae.config import Stream, VQVAEConfig
+from llmar_pipeline.vqvae.config import FurtherStream, VQVAEConfig
 from llmar_pipeline.vqvae.standardization import Standardization
 
 _RELATIONS = 4  # self, parent, children, all
@@ -151,11 +151,11 @@ def _relations(body: Body) -> Tensor:
     return torch.cat([same, torch.full((1, nodes, nodes), 1 / nodes)])
 
 
-def _kept(topology: Topology, stream: Stream, root_path: bool) -> Tensor:
+def _kept(topology: Topology, stream: FurtherStream, root_path: bool) -> Tensor:
     """Which joints of a stream are read: without the root's path not those that stand where the body is."""
     kept = torch.ones(len(topology.joints))
     if not root_path and stream == "local":
         kept[topology.root] = 0
-    if not root_path and stream == "bones":
+    if not root_path and stream in ("bones", "box_bones"):
         kept[torch.tensor(topology.parents) < 0] = 0
     return kept
