@@ -145,7 +145,7 @@ class Recognizer:
         sequence = self._read(recording)
         data = normalize(without_absent(sequence.data), self.body.topology, self._facts.normalization)
         clips = Clips.from_arrays([data], self.body, processes.device())
-        features = encode_readings(self._vqvae, clips, [clips.plain(0)])
+        features, _ = encode_readings(self._vqvae, clips, [clips.plain(0)])
         codes = self._vqvae.nearest_codes(features)[0].cpu().numpy()
         clip = feature_rows(features)[0] if self._model.input == "features" else codes
         chances = probabilities(score_sentences(self._model, [clip], 1, names)[0])

@@ -142,6 +142,8 @@ def test_options_that_no_result_uses_have_a_line_and_their_default(project, para
     options = unused_options(project)
     assert set(options) == {
         *("vqvae.initialisation", "vqvae.curvature", "vqvae.reset_dead_codes", "augmentation.mirror"),
+        *("augmentation.joint_dropout", "augmentation.axis_dropout", "augmentation.speed"),
+        *("augmentation.sampling", "augmentation.swap_persons"),
         *("evaluation.length_correction", "evaluation.generate"),
     }
     for name, (default, _) in options.items():

@@ -1,9 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.augmentation import Augmentation, AugmentationConfig, draw, plain
 
@@ -13,7 +16,7 @@ POINTS = np.random.default_rng(3).normal(size=(1, 1, 50, 3)).astype(np.float32)
 
 
 def drawn(
-    config: dict[str, float | bool], coordinates: int = 3, seed: int = 0, frames: int = 20
+    config: dict[str, float | bool | str], coordinates: int = 3, seed: int = 0, frames: int = 20
 ) -> Augmentation:
     rng = np.random.default_rng(seed)
     return draw(OFF.model_copy(update=config), np.ones(frames, bool), coordinates, rng)
@@ -23,14 +26,15 @@ def moved(augmentation: Augmentation) -> np.ndarray:
     return POINTS[..., : len(augmentation.matrix)] @ augmentation.matrix.T
 
 
-def numbers(augmentation: Augmentation) -> list[float]:
+def numbers(augmentation: Augmentation) -> list[complex]:
     a = augmentation
-    return [a.start, a.length, *a.matrix.ravel().tolist(), a.mirror, a.noise, a.seed]
+    later = [a.joint_dropout, a.sway, a.scattered, a.first]
+    return [a.start, a.length, *a.matrix.ravel().tolist(), a.mirror, a.noise, a.seed, *later]
 
 
 @pytest.mark.parametrize("coordinates", [2, 3])
 def test_switched_off_it_is_the_plain_reading(coordinates: int) -> None:
-    whole = [0, 20, *np.eye(coordinates).ravel(), False, 0, 0]
+    whole = [0, 20, *np.eye(coordinates).ravel(), False, 0, 0, 0, 0, False, 0]
     assert numbers(plain(20, coordinates)) == whole
     assert numbers(drawn({}, coordinates)) == whole
 
@@ -52,8 +56,60 @@ def test_every_draw_has_its_place_whatever_is_switched_on() -> None:
     np.testing.assert_array_equal(moved(drawn({"mirror": True}, seed=5)), expected)
     assert drawn({"mirror": True}, seed=5).mirror == (flip < 0.5)
 
-    noisy = drawn({"noise": 0.3}, seed=5)
-    assert (noisy.noise, noisy.seed) == (0.3, rng.integers(2**62))
+    noisy, seed = drawn({"noise": 0.3}, seed=5), rng.integers(2**62)
+    assert (noisy.noise, noisy.seed) == (0.3, seed)
+    dropped = drawn({"joint_dropout": 0.1}, seed=5)
+    assert (dropped.joint_dropout, dropped.seed) == (0.1, seed)
+    random = drawn({"sampling": "random"}, seed=5)
+    assert (random.scattered, random.seed) == (True, seed)
+
+    drop, axis, wave, phase, first = rng.random(5)
+    kept = np.ones(3, bool)
+    kept[int(3 * axis)] = False
+    for config in ({"axis_dropout": drop + 0.01}, {"axis_dropout": drop + 0.01, "noise": 0.3}):
+        np.testing.assert_array_equal(drawn(config, seed=5).matrix, np.diag(kept))
+    np.testing.assert_array_equal(drawn({"axis_dropout": drop - 0.01}, seed=5).matrix, np.eye(3))
+    expected = 0.5 * wave * np.exp(2j * np.pi * phase)
+    assert drawn({"speed": 0.5}, seed=5).sway == pytest.approx(expected)
+    assert drawn({"swap_persons": True}, seed=5).first == first
+
+
+@pytest.mark.parametrize("coordinates", [2, 3])
+def test_with_the_later_changes_off_readings_are_what_they_were_before_these(coordinates: int) -> None:
+    """Numbers of the version before them, the next one of the generator included."""
+    rng = np.random.default_rng(1)
+    reading = draw(ALL, np.ones(20, bool), coordinates, rng)
+    assert (reading.start, reading.length, reading.mirror) == (5, 15, False)
+    assert (reading.seed, rng.random()) == (1887097935946223282, 0.5495936876730595)
+    before = {
+        2: [[0.9219193458557129, -0.3458763062953949], [0.3458763062953949, 0.9219193458557129]],
+        3: [
+            [0.919309139251709, 0.02436874993145466, 0.3519127070903778],
+            [-0.06932499259710312, 0.9756374955177307, 0.11353960633277893],
+            [-0.3458763062953949, -0.13077981770038605, 0.9125962257385254],
+        ],
+    }
+    np.testing.assert_array_equal(reading.matrix, np.float32(before[coordinates]))
+    assert numbers(reading)[-5:] == [1887097935946223282, 0, 0, False, 0]
+
+
+@pytest.mark.parametrize("angle", [1.5708, 3.2])
+def test_turns_go_to_a_right_angle_and_beyond(angle: float) -> None:
+    limits = {"rotation": angle, "tilt": angle, "roll": angle}
+    config = AugmentationConfig.model_validate({**OFF.model_dump(), **limits})
+    matrices = [draw(config, np.ones(2, bool), 3, np.random.default_rng(i)).matrix for i in range(100)]
+    np.testing.assert_allclose([m @ m.T for m in matrices], [np.eye(3)] * 100, atol=1e-6)
+    assert min(np.trace(m) for m in matrices) < -0.5
+
+
+@pytest.mark.parametrize(
+    "name", ["swipe left", "Turn RIGHT", "rear_left_turn", "draw circle counter-clockwise"]
+)
+def test_sides_are_not_mirrored_where_classes_name_them(name: str) -> None:
+    OFF.check_names(["wave", name])
+    with pytest.raises(UserError, match=f"saw '{name}'.*set augmentation.mirror=false"):
+        ALL.check_names(["wave", name])
+    ALL.check_names(["wave", "stand upright", "brightly", "leftover"])
 
 
 def test_equal_generators_give_equal_readings() -> None:
@@ -79,7 +135,7 @@ def test_in_2d_rotation_turns_the_image_and_tilt_does_nothing() -> None:
 
 def test_the_mirror_comes_after_the_rotation() -> None:
     seed = next(seed for seed in range(100) if np.random.default_rng(seed).random(7)[6] < 0.5)
-    switched_on: dict[str, float | bool] = {"rotation": 1.0, "tilt": 1.0}
+    switched_on: dict[str, float | bool | str] = {"rotation": 1.0, "tilt": 1.0}
     turned = moved(drawn(switched_on, seed=seed))
     both = moved(drawn({**switched_on, "mirror": True}, seed=seed))
     np.testing.assert_array_equal(both, turned * np.float32([-1, 1, 1]))
@@ -116,8 +172,12 @@ def test_any_reading_lies_within_the_clip_and_keeps_its_shape(seed, coordinates,
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"min_crop": 0}, {"rotation": -1}, {"tilt": -0.1}, {"scale": 1}, {"noise": -1}]
+    "wrong",
+    [
+        *({"min_crop": 0}, {"rotation": -1}, {"tilt": -0.1}, {"scale": 1}, {"noise": -1}),
+        *({"joint_dropout": 1}, {"axis_dropout": 1.1}, {"speed": 1}, {"sampling": "odd"}),
+    ],
 )
-def test_impossible_strengths_are_refused(wrong: dict[str, float]) -> None:
+def test_impossible_strengths_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         AugmentationConfig.model_validate({**ALL.model_dump(), **wrong})

@@ -52,6 +52,24 @@ def bag_of_codes(sentences: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def head_answers(sentences: pd.DataFrame) -> pd.DataFrame:
+    """What the class head of stage 1 answers to test clips, from features before the codebook.
+
+    Args:
+        sentences: Columns name, split, action; `head` where stage 1 has such a head.
+
+    Returns:
+        `name`, `true`, `predicted`, one row a test clip; no row where there is no head.
+
+    Source: ours.
+    """
+    test = sentences[sentences["split"] == "test"]
+    trained = set(sentences["action"][sentences["split"] == "train"])
+    if "head" not in test or not trained & set(test["action"]):
+        test = test[:0].assign(head=[])
+    return test[["name", "action", "head"]].rename(columns={"action": "true", "head": "predicted"})
+
+
 def code_counts(sentences: Sequence[np.ndarray], n_codes: int) -> csr_matrix:
     """Count the codes of every sentence.
 

@@ -184,6 +184,40 @@ def accuracies(answers: pd.DataFrame | None, prefix: str) -> dict[str, float | N
     }
 
 
+def paired_difference(
+    predictions: pd.DataFrame, other: pd.DataFrame, name: str, seed: int = 0, resamples: int = 2000
+) -> dict[str, float | None]:
+    """How much more often one is right than another on the same clips.
+
+    The interval is the percentile bootstrap over clips. A resample holds a multinomial number of clips that
+    only the one, only the other, and both or none answer rightly.
+
+    Args:
+        predictions: Columns name, true, predicted.
+        other: The same, of all of these clips; empty where there are none.
+        name: Of the other, for the keys.
+        seed: Seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        `minus_<name>`, `minus_<name>_low` and `minus_<name>_high`: the difference of the accuracies and its
+        95 % interval, as fractions of 1, or None.
+
+    Source: ours.
+    """
+    keys = [f"minus_{name}", f"minus_{name}_low", f"minus_{name}_high"]
+    if other.empty:
+        return dict.fromkeys(keys)
+    answers = predictions[["name", "true", "predicted"]].merge(
+        other[["name", "predicted"]], on="name", suffixes=("", "_other"), validate="one_to_one"
+    )
+    right, its = answers["predicted"] == answers["true"], answers["predicted_other"] == answers["true"]
+    n, more, less = len(answers), int((right & ~its).sum()), int((its & ~right).sum())
+    drawn = np.random.default_rng(seed).multinomial(n, [more / n, less / n, 1 - (more + less) / n], resamples)
+    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [0.025, 0.975])
+    return dict(zip(keys, ((more - less) / n, float(low), float(high)), strict=True))
+
+
 def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
     """Count the clips of every (true, predicted) pair: rows true, columns predicted, both in class order.
 

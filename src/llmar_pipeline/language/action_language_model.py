@@ -41,6 +41,9 @@ class ActionLanguageModel(nn.Module):
         word_norm: Whether the codebook vectors are multiplied by one factor that gives them the mean norm of
             the language model's words.
         input: What is read of a clip: "codes", or "features" before the codebook.
+        meanings: Vectors among the words [codes, du]; the action tokens start half way between them and the
+            codebook vectors.
+        code_dropout: Share of the action tokens that are zeroed in training.
 
     Attributes:
         word_factor: The factor of `word_norm`, else 1.
@@ -63,6 +66,8 @@ class ActionLanguageModel(nn.Module):
         action_tokens: Literal["frozen", "trainable"] = "frozen",
         word_norm: bool = False,
         input: Literal["codes", "features"] = "codes",
+        meanings: Tensor | None = None,
+        code_dropout: float = 0.0,
     ):
         super().__init__()
         self.llm: Any = llm
@@ -87,6 +92,9 @@ class ActionLanguageModel(nn.Module):
             words = self.words.weight.detach().float()
             self.word_factor = float(words.norm(dim=1).mean() / rows.norm(dim=1).mean())
             rows *= self.word_factor
+        if meanings is not None:
+            rows = (rows + meanings) / 2
+        self.code_dropout = code_dropout
         frozen = action_tokens == "frozen" or input == "features"
         self.action_embedding = nn.Embedding.from_pretrained(rows, freeze=frozen)
 
@@ -212,6 +220,9 @@ class ActionLanguageModel(nn.Module):
         rows, prompt = len(codes), codes.shape[1] + len(after)
         text = self.words(torch.tensor(before + after, device=codes.device))
         actions = self.embed_actions(codes).to(text.dtype)
+        if self.training and self.code_dropout:
+            kept = torch.rand(codes.shape[:2], device=codes.device) >= self.code_dropout
+            actions = actions * kept.unsqueeze(-1)
         following = text[len(before) :].expand(rows, -1, -1)
         clips = torch.cat([actions, following, self.words(answer_ids[:, :-1])], dim=1)
         mask = torch.cat(

@@ -49,6 +49,11 @@ class AdapterConfig(BaseModel):
             trained too.
         word_norm: Whether one factor first gives the action tokens the mean norm of the model's words;
             features are multiplied by the same.
+        action_rows: Where the action tokens' embeddings start: at the "codes", or at "classes": half way
+            to the words of the classes whose training sentences they occur in, so that they carry what is
+            known of labels. Names that training does not see have no part in it.
+        code_dropout: Share of the action tokens that are zeroed in training. The sentences of training clips
+            are cleaner than those of other clips, which leaves little to learn from them otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +65,8 @@ class AdapterConfig(BaseModel):
     dropout: float = Field(0.05, ge=0, lt=1)  # lineage
     target_modules: tuple[str, ...] = Field(("q_proj", "v_proj"), min_length=1)  # lineage
     action_tokens: Literal["frozen", "trainable"] = "frozen"  # ours; the paper names LoRA only
+    action_rows: Literal["codes", "classes"] = "codes"  # ours
+    code_dropout: float = Field(default=0.0, ge=0, lt=1)  # ours
     word_norm: bool = False  # ours; the paper leaves the scale to the MMD loss
 
 

@@ -23,6 +23,7 @@ from llmar_pipeline.language.loading import attach_lora, load_llm, load_tokenize
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
+from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import number_type
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import LogFunction
@@ -129,6 +130,10 @@ def train_lora(
         action_tokens=adapter.action_tokens,
         word_norm=adapter.word_norm,
         input=adapter.input,
+        meanings=_meanings(rows, class_names, llm_config, llm_cache, len(codebook))
+        if adapter.action_rows == "classes"
+        else None,
+        code_dropout=adapter.code_dropout,
     )
     if model.device.type == "cpu":
         # There the backward pass of torch's own attention takes four times as long in bfloat16.
@@ -162,6 +167,31 @@ def train_lora(
         model, stream, training, checkpoints, made_from, collate, on_log=on_log, model_folder=model_folder
     )
     return model.eval(), history
+
+
+def _meanings(
+    sentences: pd.DataFrame, class_names: list[str], config: LLMConfig, cache: Path, codes: int
+) -> torch.Tensor:
+    """Where codes lie among words: the classes' words, weighed by p(class | code) in training sentences.
+
+    Args:
+        sentences: Those of the train split.
+        class_names: The classes.
+        config: Which language model.
+        cache: As in `ensure_llm`.
+        codes: Their number.
+
+    Returns:
+        `[codes, du]`, float32; of a code that no training sentence has, the mean of all classes.
+
+    Source: ours.
+    """
+    labels = sentences["action"].map({name: index for index, name in enumerate(class_names)})
+    counts = np.full((codes, len(class_names)), 1e-3)
+    lengths = [len(sentence) for sentence in sentences["codes"]]
+    np.add.at(counts, (np.concatenate(sentences["codes"].tolist()), np.repeat(labels, lengths)), 1)
+    shares = torch.from_numpy(counts / counts.sum(1, keepdims=True)).float()
+    return shares @ class_texts(word_embeddings(config, cache), config, cache, class_names)
 
 
 def settled_as_begun(

@@ -15,7 +15,7 @@ from llmar_pipeline.evaluation.calibration import expected_calibration_error, re
 from llmar_pipeline.evaluation.metrics import most_confused, per_class
 from llmar_pipeline.reporting.figures import token_color
 from llmar_pipeline.reporting.report_figures import FIGURES, Section
-from llmar_pipeline.reporting.summary import LABELS, class_notes, headline, interval, llm_adds
+from llmar_pipeline.reporting.summary import LABELS, READ_OUTS, class_notes, headline, interval, llm_adds
 from llmar_pipeline.reporting.tables import example_clips
 
 
@@ -117,7 +117,7 @@ def _result(metrics: Mapping[str, Any]) -> dict[str, Any]:
     controls = [
         ("this run", metrics[first]),
         ("free generation, exact match", metrics.get(f"generated_{first}")),
-        ("bag of codes, a linear classifier", metrics.get(f"bag_of_codes_{first}")),
+        *((f"{title}: {what}", metrics.get(f"{name}_{first}")) for name, (title, what) in READ_OUTS.items()),
         ("shuffled action sentences", metrics.get(f"shuffled_{first}")),
         ("most frequent training class", metrics.get(f"majority_{first}")),
         (f"chance, one of {metrics['n_classes']} classes", metrics["chance"]),

@@ -9,6 +9,12 @@ import pandas as pd
 from llmar_pipeline.reporting.config import RunInfo
 from llmar_pipeline.reporting.tables import prediction_table, text_table
 
+READ_OUTS = {
+    "bag_of_codes": ("bag of codes", "linear, on counts of codes"),
+    "code_transformer": ("codes in order", "a small transformer on codes"),
+    "head": ("class head", "linear, on stage 1's features"),
+}
+"""Answers without a language model: their name in metrics.json, their title, and what they are."""
 LABELS = {"accuracy": "accuracy", "mean_class_accuracy": "mean class accuracy"}
 NO_VALIDATION = "There are no validation clips."
 SHOWN = 10  # class names in a note; metrics.json has all
@@ -52,10 +58,9 @@ def run_summary(
             metrics.get(f"val_{first}"),
             f"{metrics['n_val']} clips of training subjects left out",
         ),
-        (
-            "control: bag of codes",
-            metrics.get(f"bag_of_codes_{first}"),
-            f"linear, on counts of codes; {llm_adds(metrics)}",
+        *(
+            (f"control: {title}", metrics.get(f"{name}_{first}"), f"{what}; {llm_adds(metrics, name)}")
+            for name, (title, what) in READ_OUTS.items()
         ),
         (
             "control: shuffled",
@@ -79,6 +84,11 @@ def run_summary(
         notes.append(f"Not trained, and the whole class list of the test: {', '.join(unseen)}.")
     notes += [] if metrics["n_val"] else [NO_VALIDATION]
     notes += class_notes(metrics)
+    if metrics.get("minus_head_high") is not None and metrics["minus_head_high"] < 0:
+        notes.append(
+            "The language model answers worse than the class head that reads its features: "
+            "by more than chance explains."
+        )
     notes += [f"{quarantined} damaged recordings were left out (quarantine.parquet)."] if quarantined else []
     return "\n".join(["", prediction_table(predictions, rows), "", table, "", *notes, f"Report: {report}"])
 
@@ -120,12 +130,16 @@ def _names(classes: Sequence[str]) -> str:
     return ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
 
 
-def llm_adds(metrics: Mapping[str, Any]) -> str:
-    """Whether the language model adds anything over counting codes, in points. Source: ours."""
-    counted = metrics.get(f"bag_of_codes_{headline(metrics)}")
-    if counted is None:
+def llm_adds(metrics: Mapping[str, Any], name: str = "bag_of_codes") -> str:
+    """Whether the language model adds anything over an answer without it, in points. Source: ours."""
+    without = metrics.get(f"{name}_{headline(metrics)}")
+    if without is None:
         return ""
-    points = round(100 * (metrics[headline(metrics)] - counted), 1)
+    points = round(100 * (metrics[headline(metrics)] - without), 1)
+    text = f"the LLM is {abs(points)} points {'above' if points > 0 else 'below'} it"
     if not points:
-        return "the LLM adds nothing to it"
-    return f"the LLM is {abs(points)} points {'above' if points > 0 else 'below'} it"
+        text = "the LLM adds nothing to it"
+    if headline(metrics) != "accuracy" or metrics.get(f"minus_{name}_low") is None:
+        return text
+    low, high = (100 * metrics[f"minus_{name}_{end}"] for end in ("low", "high"))
+    return f"{text} ({low:+.1f} to {high:+.1f})"

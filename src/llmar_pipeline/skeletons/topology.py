@@ -103,14 +103,18 @@ class Body:
 
         Source: ours.
         """
-        if not by_part:
-            return [list(range(self.channels))]
         joints, coordinates = len(self.topology.joints), self.topology.coordinates
         first = [[(p * joints + j) * coordinates for j in range(joints)] for p in range(self.persons)]
         return [
             [place[joint] + axis for place in first for joint in members for axis in range(coordinates)]
-            for members in body_parts(self.topology).values()
+            for members in self.members(by_part)
         ]
+
+    def members(self, by_part: bool = True) -> list[tuple[int, ...]]:
+        """The joints of each body part; by_part=False takes the whole body for one part."""
+        if not by_part:
+            return [tuple(range(len(self.topology.joints)))]
+        return list(body_parts(self.topology).values())
 
 
 NTU25 = Topology(

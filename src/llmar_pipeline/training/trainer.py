@@ -2,14 +2,21 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.callbacks import (
@@ -129,6 +136,7 @@ def train(
     measure: Callable[[Batch, Batch], dict[str, Tensor]] | None = None,
     on_log: LogFunction | None = None,
     model_folder: Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
@@ -147,6 +155,7 @@ def train(
             `log_every` steps and at every checkpoint, so that no average spans one.
         on_log: called with (record, step) at every log.
         model_folder: where the trained model will be written, if it will.
+        callbacks: what else happens beside the steps.
 
     Returns:
         The log history, one record (loss terms, learning_rate, step) a log, from step 1 even when resumed.
@@ -204,7 +213,11 @@ def train(
         args=arguments,
         train_dataset=stream,
         data_collator=collate,
-        callbacks=[Checkpoints(), *([LiveLog(on_log)] if on_log else [])],
+        callbacks=[
+            Checkpoints(),
+            *([LiveLog(on_log)] if on_log else []),
+            *callbacks,
+        ],
         config=config,
         prepare=prepare,
         measure=measure,

@@ -76,11 +76,30 @@ class HumanBiases(nn.Module):
         return {name: torch.stack(values).mean() for name, values in terms.items()}
 
 
-class AuxiliaryHead(nn.Module):
-    """Tells the class of a clip from the mean of its features, before they are quantised.
+def auxiliary_heads(config: VQVAEConfig, classes: int, texts: Tensor | None) -> nn.ModuleList:
+    """The heads before and behind the codebook; fewer, or none, as the settings say.
 
-    Behind the codebook the gradient would be that of other vectors (straight-through), and drives the
-    features away from the codes.
+    Behind the codebook the gradient is that of other vectors (straight-through), and drives features that
+    nothing bounds away from codes that lag behind: it needs bounded norms (`max_norm`), codes that follow
+    their features ("ema"), and a codebook that starts where the features are (`continuous_steps`).
+    """
+    if config.auxiliary == "none":
+        return nn.ModuleList()
+    return nn.ModuleList(
+        AuxiliaryHead(
+            config.auxiliary,
+            config.code_dim,
+            classes,
+            texts,
+            config.auxiliary_dropout,
+            config.label_smoothing,
+        )
+        for _ in range(1 + (config.auxiliary_reads == "both"))
+    )
+
+
+class AuxiliaryHead(nn.Module):
+    """Tells the class of a clip from the mean of its features.
 
     Args:
         kind: "class": a linear classifier. "text": the cosine of the mean feature with the class names' word
@@ -88,6 +107,8 @@ class AuxiliaryHead(nn.Module):
         code_dim: du.
         classes: Their number.
         texts: Word embeddings of the class names, `[classes, du]`, for "text" in training.
+        dropout: On the mean.
+        smoothing: Share of the target that all classes get alike.
 
     Source: ours; "text" after CLIP (Radford et al. 2021).
     """
@@ -95,9 +116,16 @@ class AuxiliaryHead(nn.Module):
     texts: Tensor | None
 
     def __init__(
-        self, kind: Literal["class", "text"], code_dim: int, classes: int, texts: Tensor | None = None
+        self,
+        kind: Literal["class", "text"],
+        code_dim: int,
+        classes: int,
+        texts: Tensor | None = None,
+        dropout: float = 0.0,
+        smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout, self.smoothing = nn.Dropout(dropout), smoothing
         self.linear = nn.Linear(code_dim, classes) if kind == "class" else None
         self.register_buffer("texts", texts, False)
 
@@ -112,15 +140,22 @@ class AuxiliaryHead(nn.Module):
         Returns:
             The loss, `[]`.
         """
+        logits = self.logits(features, present)
+        loss = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.smoothing)
+        return processes.mean(loss, torch.ones_like(labels, dtype=torch.bool))
+
+    def logits(self, features: Tensor, present: Tensor) -> Tensor:
+        """How much speaks for each class, `[B, classes]`; arguments as of `forward`."""
         weight = present.float() / present.float().sum((1, 2), keepdim=True).clamp(min=1)
         mean = (features * weight.unsqueeze(-1)).sum((1, 2))
+        mean = self.dropout(mean)
         if self.linear is not None:
-            logits = self.linear(mean * mean.shape[1] ** 0.5)  # entries of about 1, as the decoder reads them
-        else:
-            assert self.texts is not None, "the text head needs the class names' embeddings to train"
-            logits = F.normalize(mean, dim=1) @ F.normalize(self.texts.float(), dim=1).T / _CONTRAST
-        loss = F.cross_entropy(logits, labels, reduction="none")
-        return processes.mean(loss, torch.ones_like(labels, dtype=torch.bool))
+            made: Tensor = self.linear(
+                mean * mean.shape[1] ** 0.5
+            )  # entries of about 1, as the decoder reads them
+            return made
+        assert self.texts is not None, "the text head needs the class names' embeddings to train"
+        return F.normalize(mean, dim=1) @ F.normalize(self.texts.float(), dim=1).T / _CONTRAST
 
 
 def reference(words: Tensor) -> tuple[Tensor, Tensor, Tensor]:

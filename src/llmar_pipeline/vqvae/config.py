@@ -5,6 +5,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Stream = Literal["joints", "local", "bones", "motion"]  # see vqvae/streams.py
+# These have no inverse, so nothing can be told from them in the unit of the sequences.
+FurtherStream = Stream | Literal["local_motion", "box", "box_bones", "box_motion"]
 
 
 class VQVAEConfig(BaseModel):
@@ -31,6 +33,10 @@ class VQVAEConfig(BaseModel):
     body_parts: bool = False  # ours: codes of their own for the trunk and each limb
 
     # Encoder and decoder.
+    encoder: Literal["conv", "graph"] = "conv"  # lineage; "graph" (ours): joints as a graph
+    further_streams: tuple[FurtherStream, ...] = ()  # ours: what the encoder reads beside `stream`
+    root_path: bool = True  # ours: whether the graph encoder sees where the body stands
+    dropout: float = Field(default=0.0, ge=0, lt=1)  # ours: of the graph encoder
     stream: Stream = "local"  # ours: the root as it is, joints relative to it; the others: field
     frames: int = Field(default=64, gt=0)  # ours: V, the length of a training window
     downsamplings: int = Field(default=2, ge=0)  # lineage: W = V / 4
@@ -45,9 +51,19 @@ class VQVAEConfig(BaseModel):
     context_weight: float = Field(default=1.0, ge=0)  # paper: Eq. 7
     mmd_weight: float = Field(default=1.0, ge=0)  # paper: Eq. 7
     gumbel_temperature: float = Field(default=1.0, gt=0)  # ours: of Eq. 3
+    continuous_steps: int = Field(default=0, ge=0)  # ours: steps without codebook before it takes its place
+    max_norm: float | None = Field(default=None, gt=0)  # ours: longest tangent vector that is quantised
     mmd_words: int = Field(default=2048, gt=1)  # ours: words drawn a step
     auxiliary: Literal["none", "class", "text"] = "none"  # ours: features also tell the class
     auxiliary_weight: float = Field(default=0.1, ge=0)  # ours
+    auxiliary_reads: Literal["features", "both"] = "features"  # ours; "both": codes too
+    auxiliary_dropout: float = Field(default=0.0, ge=0, lt=1)  # ours
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # ours
+
+    @property
+    def streams(self) -> tuple[FurtherStream, ...]:
+        """All that the encoder reads; the first one is what the decoder gives back."""
+        return (self.stream, *self.further_streams)
 
     @property
     def stride(self) -> int:
@@ -68,6 +84,8 @@ class VQVAEConfig(BaseModel):
     def _check(self) -> Self:
         if self.codes % 2:
             raise ValueError(f"codes must be even (they form correlated pairs), but is {self.codes}")
+        if self.continuous_steps and self.initialisation == "random":
+            raise ValueError("continuous_steps needs initialisation=kmeans or data, but it is random")
         if self.codes_as == "ball" and self.geometry != "hyperbolic":
             raise ValueError(f"codes_as=ball needs geometry=hyperbolic, but geometry is {self.geometry}")
         if self.frames % self.stride:

@@ -1,6 +1,11 @@
 """The convolutions of encoder and decoder."""
 
+import torch
 from torch import Tensor, nn
+
+from llmar_pipeline.skeletons.topology import Body
+from llmar_pipeline.vqvae.ball import at_least_float32
+from llmar_pipeline.vqvae.config import VQVAEConfig
 
 
 class _ResidualBlock(nn.Module):
@@ -18,6 +23,45 @@ class _ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         change: Tensor = self.residual(x)
         return x + change
+
+
+class ConvEncoder(nn.ModuleList):
+    """One stack of convolutions for each body part, over its channels of all streams.
+
+    Args:
+        body: What it works on.
+        config: Streams, parts, width, depth, du.
+
+    Source: lineage; parts: ours.
+    """
+
+    def __init__(self, body: Body, config: VQVAEConfig) -> None:
+        self.parts = [
+            [stream * body.channels + channel for stream in range(len(config.streams)) for channel in part]
+            for part in body.parts(config.body_parts)
+        ]
+        width = config.width if len(self.parts) == 1 else max(1, config.width // 2)
+        shape = (config.downsamplings, config.depth, config.dilation_growth)
+        super().__init__(encoder(len(part), width, config.code_dim, *shape) for part in self.parts)
+        # The ball is flat far below norm 1 and a tree far above it. The entries of an untrained encoder's
+        # output are about 0.1 at every du, so with this factor the features start at norms of about 1.
+        self.scale = nn.Parameter(torch.tensor(10 / config.code_dim**0.5))
+
+    def forward(self, motion: Tensor) -> Tensor:
+        """Encode motion.
+
+        Args:
+            motion: `[B, V, streams * channels]`, zero where nothing was observed.
+
+        Returns:
+            Tangent vectors, `[B, W, P, du]`, float32 at least.
+        """
+        channels = motion.transpose(1, 2)
+        encoded = [
+            layers(channels if len(self.parts) == 1 else channels[:, part])
+            for layers, part in zip(self, self.parts, strict=True)
+        ]
+        return at_least_float32(torch.stack(encoded, dim=-1).permute(0, 2, 3, 1)) * self.scale
 
 
 def encoder(

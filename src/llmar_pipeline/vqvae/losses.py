@@ -219,8 +219,8 @@ def commitment_loss(features: Tensor, embeddings: Tensor, present: Tensor) -> Te
 
 def total_loss(
     reconstruction: Tensor,
-    embedding: Tensor,
-    commitment: Tensor,
+    embedding: Tensor | float,
+    commitment: Tensor | float,
     human: Tensor | float,
     commitment_weight: float = 0.02,
     human_weight: float = 0.2,

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import torch
 from pydantic import TypeAdapter
@@ -19,10 +19,13 @@ from llmar_pipeline.files import write_json
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.vqvae import layers, losses
 from llmar_pipeline.vqvae.ball import at_least_float32
-from llmar_pipeline.vqvae.biases import AuxiliaryHead, HumanBiases
+from llmar_pipeline.vqvae.biases import AuxiliaryHead, HumanBiases, auxiliary_heads
 from llmar_pipeline.vqvae.codebook import Codebook
 from llmar_pipeline.vqvae.config import VQVAEConfig
-from llmar_pipeline.vqvae.quantizer import Quantizer
+from llmar_pipeline.vqvae.graph_encoder import GraphEncoder
+from llmar_pipeline.vqvae.quantizer import Quantized, Quantizer
+
+_CLIPS_A_PASS = 256
 
 
 @dataclass
@@ -74,23 +77,14 @@ class VQVAE(nn.Module):
         self.body = body
         self.parts = body.parts(config.body_parts)
         self.classes = classes
-        shape = (config.downsamplings, config.depth, config.dilation_growth)
-        width = config.width if len(self.parts) == 1 else max(1, config.width // 2)
-        self.encoders = nn.ModuleList(
-            layers.encoder(len(part), width, config.code_dim, *shape) for part in self.parts
-        )
-        # The ball is flat far below norm 1 and a tree far above it. The entries of an untrained encoder's
-        # output are about 0.1 at every du, so with this factor the features start at norms of about 1.
-        self.feature_scale = nn.Parameter(torch.tensor(10 / config.code_dim**0.5))
+        kind = GraphEncoder if config.encoder == "graph" else layers.ConvEncoder
+        self.encoder = kind(body, config)
         codebooks = [_codebook(config) for _ in range(self.tokens_a_step)]
         self.quantizer = Quantizer(codebooks, config.residual_levels)
+        shape = (config.downsamplings, config.depth, config.dilation_growth)
         self.decoder = layers.decoder(len(self.parts) * config.code_dim, config.width, body.channels, *shape)
         self.biases = HumanBiases(config, words)
-        self.auxiliary = (
-            None
-            if config.auxiliary == "none"
-            else AuxiliaryHead(config.auxiliary, config.code_dim, classes, class_texts)
-        )
+        self.auxiliary = auxiliary_heads(config, classes, class_texts)
 
     def check_body(self, body: Body, where: object) -> None:
         """Refuse sequences of another body than that of the training.
@@ -128,31 +122,27 @@ class VQVAE(nn.Module):
         """Encode motion to features.
 
         Args:
-            motion: `[B, V, channels]`, zero where nothing was observed; V any multiple of the stride.
+            motion: `[B, V, streams * channels]`, zero where nothing was observed; V any multiple of the
+                stride.
 
         Returns:
-            Tangent vectors, `[B, W, P, du]`, float32 at least.
+            Tangent vectors, `[B, W, P, du]`, float32 at least, none longer than `max_norm`.
 
         Raises:
             UserError: The number of channels or of frames does not fit.
         """
-        if (
-            motion.ndim != 3
-            or motion.shape[2] != self.body.channels
-            or motion.shape[1] % self.settings.stride
-        ):
+        channels = self.body.channels * len(self.settings.streams)
+        if motion.ndim != 3 or motion.shape[2] != channels or motion.shape[1] % self.settings.stride:
             raise UserError(
                 f"the VQ-VAE expects motion [batch, a multiple of {self.settings.stride} frames, "
-                f"{self.body.channels} channels], but got {list(motion.shape)}: "
+                f"{channels} channels], but got {list(motion.shape)}: "
                 "resample the clips, or load the model that was trained on this corpus"
             )
-        channels = motion.transpose(1, 2)
-        encoded = [
-            encoder(channels if len(self.parts) == 1 else channels[:, part])
-            for encoder, part in zip(self.encoders, self.parts, strict=True)
-        ]
-        features = torch.stack(encoded, dim=-1).permute(0, 2, 3, 1)
-        return at_least_float32(features) * self.feature_scale
+        features = at_least_float32(self.encoder(motion))
+        if (longest := self.settings.max_norm) is None:
+            return features
+        made: Tensor = features * (longest / features.norm(dim=-1, keepdim=True).clamp(min=longest))
+        return made
 
     def decode(self, sentences: Tensor) -> Tensor:
         """Decode action sentences, or the features that they stand for, to motion.
@@ -174,12 +164,29 @@ class VQVAE(nn.Module):
         """Turn motion into action sentences.
 
         Args:
-            motion: `[B, V, channels]`, zero where nothing was observed; V any multiple of the stride.
+            motion: As `encode` takes it.
 
         Returns:
             Codes, `[B, S]`, int64.
         """
         return self.nearest_codes(self.encode(motion))
+
+    @torch.no_grad()
+    def classify(self, features: Tensor, mask: Tensor) -> Tensor | None:
+        """What the head before the codebook answers.
+
+        Args:
+            features: As `encode` returns them, `[B, W, P, du]`.
+            mask: True where observed, `[B, V, channels]`.
+
+        Returns:
+            Classes, `[B]` int64; None without a head that tells classes.
+
+        Source: ours.
+        """
+        if self.settings.auxiliary != "class":
+            return None
+        return cast(AuxiliaryHead, self.auxiliary[0]).logits(features, self._present(mask)).argmax(1)
 
     @torch.no_grad()
     def nearest_codes(self, features: Tensor) -> Tensor:
@@ -200,7 +207,8 @@ class VQVAE(nn.Module):
         """Reconstruct motion through the codebooks; in training mode, also keep the codebooks in use.
 
         Args:
-            motion: `[B, V, channels]`, zero where nothing was observed.
+            motion: `[B, V, streams * channels]`, zero where nothing was observed; the first stream is what
+                the decoder gives back.
             mask: True where observed, `[B, V, channels]`.
             labels: Classes for the auxiliary head, `[B]`, int64.
 
@@ -209,41 +217,90 @@ class VQVAE(nn.Module):
 
         Source: Eq. 11 and 12 of the paper; straight-through estimator: lineage.
         """
-        features = self.encode(motion)
-        present = torch.stack([mask[..., part].any(-1) for part in self.parts], dim=-1)
-        present = present.unflatten(1, (-1, self.settings.stride)).any(2)
+        if self.frozen:
+            self.encoder.eval()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            features = self.encode(motion)
+        target = motion[..., : self.body.channels]
+        present = self._present(mask)
         with torch.autocast(motion.device.type, enabled=False):  # the geometry needs float32
-            made = self.quantizer(features, present, learn=self.training)
-            embeddings = self.quantizer.sums(made)
+            made = [] if self.continuous else self.quantizer(features, present, learn=self.training)
+            embeddings = self.quantizer.sums(made) if made else features
             straight_through = features + (embeddings - features).detach()
         reconstruction = self.decode(straight_through)
         with torch.autocast(motion.device.type, enabled=False):
             terms = {
-                "reconstruction_loss": losses.reconstruction_loss(motion, reconstruction, mask),
-                "embedding_loss": _mean(losses.embedding_loss(*m.compared()) for m in made),
-                "commitment_loss": _mean(losses.commitment_loss(*m.compared()) for m in made),
-                **self.biases(made),
+                "reconstruction_loss": losses.reconstruction_loss(target, reconstruction, mask),
+                **self._of_codes(made),
             }
             loss = self._total(terms)
-            if self.auxiliary is not None and labels is not None:
-                terms["auxiliary_loss"] = self.auxiliary(features, present, labels)
-                loss = loss + self.settings.auxiliary_weight * terms["auxiliary_loss"]
+            if self.auxiliary and labels is not None:
+                read = (features, straight_through)[: len(self.auxiliary)]
+                told = [head(x, present, labels) for head, x in zip(self.auxiliary, read, strict=True)]
+                terms["auxiliary_loss"] = torch.stack(told).mean()
+                loss = loss + self.settings.auxiliary_weight * torch.stack(told).sum()
+            if idle := self.encoder if self.frozen else None if made else self.quantizer:
+                # every parameter takes part, as training over several processes wants
+                loss = loss + 0 * sum(parameter.sum() for parameter in idle.parameters())
             health = [codebook.health() for codebook in self.quantizer.books]
         return VQVAEOutput(
             loss=loss,
             **terms,
             **{name: _mean(entry[name] for entry in health) for name in health[0]},
-            codes=self.quantizer.sentences(made),
+            codes=self.quantizer.sentences(made) if made else None,
             reconstruction=reconstruction,
         )
+
+    @property
+    def continuous(self) -> bool:
+        """Whether features go on as they are, since the codebook has not yet taken its place."""
+        return bool(self.settings.continuous_steps) and not self.quantizer.placed
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder is no longer trained, since the codebook has taken its place after it.
+
+        Features that stay where they are cannot run away from codes that follow them.
+        """
+        return bool(self.settings.continuous_steps) and self.quantizer.placed
+
+    @torch.no_grad()
+    def place_codes(self, motion: Tensor, mask: Tensor) -> None:
+        """Let the codebook take its place among the features of many clips, and end the continuous steps.
+
+        Args:
+            motion: As `forward` takes it, of all the clips that the codes start from.
+            mask: The same.
+        """
+        training = self.training
+        self.eval()
+        batches = zip(motion.split(_CLIPS_A_PASS), mask.split(_CLIPS_A_PASS), strict=True)
+        encoded = [(self.encode(clips), self._present(seen)) for clips, seen in batches]
+        self.quantizer.place(*(torch.cat(parts) for parts in zip(*encoded, strict=True)))
+        self.train(training)
+
+    def _present(self, mask: Tensor) -> Tensor:
+        """Where a token covers an observed frame, `[B, W, P]`."""
+        present = torch.stack([mask[..., part].any(-1) for part in self.parts], dim=-1)
+        made: Tensor = present.unflatten(1, (-1, self.settings.stride)).any(2)
+        return made
+
+    def _of_codes(self, made: list[Quantized]) -> dict[str, Tensor]:
+        if not made:
+            return {}
+        return {
+            "embedding_loss": _mean(losses.embedding_loss(*m.compared()) for m in made),
+            "commitment_loss": _mean(losses.commitment_loss(*m.compared()) for m in made),
+            **self.biases(made),
+        }
 
     def _total(self, terms: dict[str, Tensor]) -> Tensor:
         """Eq. 12. The moving average of "ema" takes the place of L_embed."""
         settings = self.settings
         return losses.total_loss(
             terms["reconstruction_loss"],
-            terms["embedding_loss"] * (settings.codebook_update == "gradient"),
-            terms["commitment_loss"],
+            terms.get("embedding_loss", 0.0) * (settings.codebook_update == "gradient"),
+            terms.get("commitment_loss", 0.0),
             losses.human_loss(
                 terms.get("zipf_loss", 0.0),
                 terms.get("context_loss", 0.0),

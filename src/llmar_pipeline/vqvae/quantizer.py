@@ -88,6 +88,21 @@ class Quantizer(nn.Module):
             residual = residual - embeddings.detach()
         return made
 
+    @property
+    def placed(self) -> bool:
+        """Whether all codebooks have taken their place among the features."""
+        return all(bool(codebook.initialised) for codebook in self.books)
+
+    def place(self, features: Tensor, present: Tensor) -> None:
+        """Let the codebooks take their place, level after level.
+
+        Args:
+            features: Tangent vectors of many clips, `[B, W, P, du]`.
+            present: As in `forward`.
+        """
+        for _ in range(self.levels):
+            self(features, present, learn=True)
+
     def sentences(self, made: list[Quantized]) -> Tensor:
         """The codes as action sentences, `[B, W * P * L]`, int64."""
         codes = torch.stack([entry.codes + number * self.codes for number, entry in enumerate(made)], dim=-1)

@@ -1,4 +1,4 @@
-"""Input streams: four ways to write one motion as numbers, each with its inverse.
+"""Input streams: ways to write one motion as numbers, those that the decoder gives back with their inverse.
 
 Tensors are `[B, frame, coordinate, person, joint]`, zero where missing; `observed`, which has no coordinate,
 says where they are not. What is observed comes back exactly (but for rounding).
@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmar_pipeline.skeletons.topology import Topology
-from llmar_pipeline.vqvae.config import Stream
+from llmar_pipeline.vqvae.config import FurtherStream, Stream
 
+_FLAT = 1e-4  # units of the data; of a shorter side nothing but noise would be spread over the box
 _STEP_SCALE = 10.0  # a person walks some centimetres a frame; limbs reach decimetres
 
 
-def to_stream(points: Tensor, observed: Tensor, topology: Topology, stream: Stream) -> Tensor:
+def to_stream(points: Tensor, observed: Tensor, topology: Topology, stream: FurtherStream) -> Tensor:
     """Write joint positions as a stream.
 
     Args:
@@ -24,14 +25,19 @@ def to_stream(points: Tensor, observed: Tensor, topology: Topology, stream: Stre
         stream: `joints`: the positions themselves. `local`: joints relative to their person's root joint in
             the same frame, the root as it is. `bones`: joints relative to their parents, the tree's top as it
             is. `motion`: each joint's step since the frame before, times 10; the first observation stands for
-            itself.
+            itself. `local_motion`: the same of `local`. `box`: joints in the box around all that the window
+            shows, from -1 to 1 along each axis; `box_bones` and `box_motion`: bones and motion of these.
 
     Returns:
         A tensor of the same shape; what it says of a missing joint means nothing.
 
     Source: bones and motion: the field's streams (2s-AGCN, CTR-GCN); local: ours, after the lineage's motion
-        features (HumanML3D), which part the root's path from the pose.
+        features (HumanML3D), which part the root's path from the pose; box: the field's loaders of NW-UCLA.
     """
+    if stream in ("box", "box_bones", "box_motion"):
+        boxed = _boxed(points, observed)
+        inside: dict[str, Stream] = {"box": "joints", "box_bones": "bones", "box_motion": "motion"}
+        return to_stream(boxed, observed, topology, inside[stream])
     if stream == "local":
         root = slice(topology.root, topology.root + 1)
         values = points - _held(points[..., root], observed[..., root])
@@ -47,6 +53,8 @@ def to_stream(points: Tensor, observed: Tensor, topology: Topology, stream: Stre
             ],
             dim=-1,
         )
+    if stream == "local_motion":
+        return to_stream(to_stream(points, observed, topology, "local"), observed, topology, "motion")
     if stream == "motion":
         before = F.pad(_held(points, observed)[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
         return (points - before) * _STEP_SCALE
@@ -78,6 +86,16 @@ def from_stream(values: Tensor, observed: Tensor, topology: Topology, stream: St
             points[joint] = own + _held(points[parent], observed[..., at_parent]) if parent >= 0 else own
         return torch.cat([points[joint] for joint in range(len(points))], dim=-1)
     return values.cumsum(1) / _STEP_SCALE if stream == "motion" else values
+
+
+def _boxed(points: Tensor, observed: Tensor) -> Tensor:
+    """Brought to -1 to 1 along each axis over frames, persons and joints; zero along a flat one."""
+    absent, all_but_axes = ~observed.unsqueeze(2), (1, 3, 4)
+    low = points.masked_fill(absent, torch.inf).amin(all_but_axes, keepdim=True)
+    high = points.masked_fill(absent, -torch.inf).amax(all_but_axes, keepdim=True)
+    flat = high - low <= _FLAT  # or nobody is there
+    factor = torch.where(flat, 0.0, 2 / (high - low))
+    return points * factor - torch.where(flat, 0.0, (high + low) / 2) * factor
 
 
 def _held(points: Tensor, observed: Tensor) -> Tensor:

@@ -74,10 +74,11 @@ def tokenize_clips(
             model, clips, settings and code are not made again.
 
     Returns:
-        Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]); with
-        `features` also these: the encoder's output before the codebook, float16 array [W * P, du], time step
-        by time step, part by part. They are tangent vectors at the origin of the ball, as log-mapped codes
-        are. `attrs["codebook"]` is the checksum of the log-mapped codes.
+        Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]); `head`, the
+        name that the class head answers from the features, where there is such a head; with `features` also
+        these: the encoder's output before the codebook, float16 array [W * P, du], time step by time step,
+        part by part. They are tangent vectors at the origin of the ball, as log-mapped codes are.
+        `attrs["codebook"]` is the checksum of the log-mapped codes.
 
     Source: "action sentence" of Sec. 3.1 of the paper; features: Table 5; readings ours.
     """
@@ -104,10 +105,13 @@ def tokenize_clips(
                 readings.append(clips.random(clip, augmentation, np.random.default_rng(seed)))
             else:
                 readings.append(clips.plain(clip))
-        batch_features = encode_readings(model, clips, readings)
+        batch_features, mask = encode_readings(model, clips, readings)
         if features:
             encoded.extend(feature_rows(batch_features))
-        return model.nearest_codes(batch_features).cpu().numpy().astype(np.int32)
+        columns = [model.nearest_codes(batch_features)]
+        if (answers := model.classify(batch_features, mask)) is not None:
+            columns.append(answers.unsqueeze(1))
+        return torch.cat(columns, dim=1).cpu().numpy().astype(np.int32)
 
     codebook = tensor_checksum(codebook_of(model_folder))
     fingerprint = {
@@ -120,8 +124,13 @@ def tokenize_clips(
     }
     # Features are large and made beside the codes, so where they are wanted nothing is kept.
     folder = None if features else kept
-    codes = in_kept_batches(rows, config.batch_size, encode, folder, fingerprint, "action sentences")
-    table = pd.DataFrame(rows).assign(codes=list(codes))
+    made = in_kept_batches(rows, config.batch_size, encode, folder, fingerprint, "action sentences")
+    table = pd.DataFrame(rows)
+    if model.settings.auxiliary == "class":
+        trained = table[table["split"] == "train"].drop_duplicates("label").sort_values("label")
+        table["head"] = trained["action"].to_numpy()[made[:, -1]]
+        made = made[:, :-1]
+    table = table.assign(codes=list(made))
     if features:
         table = table.assign(features=encoded)
     table.attrs["codebook"] = codebook
@@ -129,7 +138,7 @@ def tokenize_clips(
 
 
 @torch.no_grad()
-def encode_readings(model: VQVAE, clips: Clips, readings: SequenceOf[Reading]) -> Tensor:
+def encode_readings(model: VQVAE, clips: Clips, readings: SequenceOf[Reading]) -> tuple[Tensor, Tensor]:
     """Features of clips, each resampled to V frames, in float64.
 
     Args:
@@ -138,17 +147,17 @@ def encode_readings(model: VQVAE, clips: Clips, readings: SequenceOf[Reading]) -
         readings: which of them, and how they are read.
 
     Returns:
-        `[B, W, P, du]`, what `VQVAE.nearest_codes` takes.
+        `[B, W, P, du]`, what `VQVAE.nearest_codes` takes; where motion was observed, `[B, V, channels]`.
     """
-    motion, _ = clips.windows(pack(readings), model.settings.frames, model.settings.stream)
-    return model.encode(motion.double())
+    motion, mask = clips.windows(pack(readings), model.settings.frames, *model.settings.streams)
+    return model.encode(motion.double()), mask
 
 
 def feature_rows(features: Tensor) -> np.ndarray:
     """Features as the language model reads them in place of codes.
 
     Args:
-        features: as `encode_readings` returns them.
+        features: the first that `encode_readings` returns.
 
     Returns:
         `[B, W * P, du]` float16, time step by time step, part by part.
@@ -204,12 +213,12 @@ def reconstruct_clips(
         for start in range(0, len(names), batch_size):
             clips = Clips.load(store, names[start : start + batch_size], processes.device())
             readings = pack([clips.plain(clip) for clip in range(len(clips))])
-            motion, mask = clips.windows(readings, model.settings.frames, stream)
+            motion, mask = clips.windows(readings, model.settings.frames, *model.settings.streams)
             with torch.no_grad():
                 decoded = model.decode(model.tokenize(motion.double()))
             before, after = (
                 positions(values.float(), mask, store.body.topology, stream).cpu().numpy()
-                for values in (motion, decoded)
+                for values in (motion[..., : store.body.channels], decoded)
             )
             yield from zip(before, after, strict=True)
             progress.update(len(clips))

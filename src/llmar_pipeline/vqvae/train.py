@@ -1,5 +1,6 @@
 """Stage 1: the VQ-VAE learns to write motion in codes."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
@@ -37,6 +38,32 @@ class Language(NamedTuple):
 
 
 NO_LANGUAGE = Language()
+
+
+class CodebookStart(TrainerCallback):
+    """Lets the codebook take its place after the continuous steps, and the encoder stay as it then is.
+
+    Args:
+        model: What is trained.
+        place: Places its codes.
+    """
+
+    def __init__(self, model: VQVAE, place: Callable[[], None]):
+        self.model, self.place = model, place
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before a checkpoint of this step is written."""
+        if state.global_step == self.model.settings.continuous_steps:
+            self.place()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """What is not trained has no gradient: momentum and weight decay would move it all the same."""
+        if self.model.frozen:
+            for parameter in self.model.encoder.parameters():
+                parameter.grad = None
+
+
+_FEATURES_A_CODE = 96  # that the codes start from, after the continuous steps
 
 
 def train_vqvae(
@@ -87,6 +114,11 @@ def train_vqvae(
         raise UserError(
             f"{missing[0]} needs the language model's word embeddings, and got none: switch it off"
         )
+    if config.continuous_steps >= training.max_steps:
+        raise UserError(
+            f"expected vqvae.continuous_steps below vqvae_training.max_steps={training.max_steps}, saw "
+            f"{config.continuous_steps}; leave steps for the codebook"
+        )
     store = SequenceStore.open(sequences)
     body = store.body
     clips = Clips.load(store, names, processes.device())
@@ -99,7 +131,7 @@ def train_vqvae(
         class_texts=language.class_texts,
     )
     if training.compile:
-        for network in (*model.encoders, model.decoder):
+        for network in (model.encoder, model.decoder):
             network.compile()
 
     def read(index: int, rng: np.random.Generator) -> tuple[Reading, int]:
@@ -109,17 +141,24 @@ def train_vqvae(
         return {"readings": pack([r for r, _ in samples]), "labels": torch.tensor([x for _, x in samples])}
 
     def prepare(batch: dict[str, Any]) -> dict[str, Tensor]:
-        motion, mask = clips.windows(batch["readings"], config.frames, config.stream)
+        motion, mask = clips.windows(batch["readings"], config.frames, *config.streams)
         return {"motion": motion, "mask": mask, "labels": batch["labels"]}
 
     def measure(batch: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Tensor]:
         with torch.no_grad():
             before, after = (
                 positions(motion.float(), batch["mask"], body.topology, config.stream)
-                for motion in (batch["motion"], outputs["reconstruction"])
+                for motion in (batch["motion"][..., : body.channels], outputs["reconstruction"])
             )
             gap = (before - after).norm(dim=-1)
             return {"error": processes.mean(gap, ~gap.isnan())}
+
+    def place_codes() -> None:
+        wanted = _FEATURES_A_CODE * config.codes // (config.frames // config.stride)
+        rng = np.random.default_rng([training.seed, 2])
+        drawn = [read(index % len(names), rng) for index in range(max(wanted, len(names)))]
+        batch = prepare(collate(drawn))
+        model.place_codes(batch["motion"], batch["mask"])
 
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read)
     fingerprint = {
@@ -136,6 +175,16 @@ def train_vqvae(
         CODE: code_of(__name__),
     }
     history = train(
-        model, stream, training, checkpoints, fingerprint, collate, prepare, measure, on_log, model_folder
+        model,
+        stream,
+        training,
+        checkpoints,
+        fingerprint,
+        collate,
+        prepare,
+        measure,
+        on_log,
+        model_folder,
+        callbacks=[CodebookStart(model, place_codes)] if config.continuous_steps else [],
     )
     return model.eval().cpu(), history

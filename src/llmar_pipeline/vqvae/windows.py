@@ -1,8 +1,6 @@
 """Sequences as the VQ-VAE's input: all clips in one tensor, windows of a whole batch in one computation."""
 
-import math
 from collections.abc import Iterable, Sequence
-from functools import reduce
 from itertools import islice
 
 import numpy as np
@@ -13,13 +11,15 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import Augmentation, AugmentationConfig, draw, plain
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.skeletons.topology import Body, Topology
-from llmar_pipeline.vqvae.config import Stream
+from llmar_pipeline.vqvae.config import FurtherStream, Stream
 from llmar_pipeline.vqvae.streams import from_stream, to_stream
+from llmar_pipeline.vqvae.variation import frame_positions, vary
 
 Reading = tuple[int, Augmentation]
 """Number of a clip, and how to read it."""
 
 _CLIPS_AT_ONCE = 1000
+_IN_TIME = {"clip", "start", "length", "seed", "scattered", "sway"}  # of a reading, what finds its frames
 
 
 def pack(readings: Sequence[Reading]) -> dict[str, Tensor]:
@@ -30,7 +30,8 @@ def pack(readings: Sequence[Reading]) -> dict[str, Tensor]:
 
     Returns:
         clip, start, length [B] int64; matrix [B, coordinate, coordinate] float32. Only where a reading needs
-        them: mirror [B] bool; noise [B] float32 and seed [B] int64.
+        them, [B] each: mirror and scattered bool; noise, joint_dropout and first float32; seed int64; sway
+        complex64.
     """
     augmentations = [augmentation for _, augmentation in readings]
     packed = {
@@ -39,11 +40,10 @@ def pack(readings: Sequence[Reading]) -> dict[str, Tensor]:
         "length": torch.tensor([a.length for a in augmentations]),
         "matrix": torch.from_numpy(np.stack([a.matrix for a in augmentations])),
     }
-    if any(a.mirror for a in augmentations):
-        packed["mirror"] = torch.tensor([a.mirror for a in augmentations])
-    if any(a.noise for a in augmentations):
-        packed["noise"] = torch.tensor([a.noise for a in augmentations])
-        packed["seed"] = torch.tensor([a.seed for a in augmentations])
+    for name in ("mirror", "noise", "seed", "joint_dropout", "sway", "scattered", "first"):
+        values = [getattr(a, name) for a in augmentations]
+        if any(values):
+            packed[name] = torch.tensor(values)
     return packed
 
 
@@ -75,6 +75,7 @@ class Clips:
         self._offsets = torch.tensor([0, *lengths], device=home).cumsum(0)[:-1]
         self._mirror = torch.tensor(body.topology.mirror, device=self.device)
         self.seen: list[np.ndarray] = []
+        counts: list[int] = []  # of persons, without the absent ones at the end
         arrays, end = iter(arrays), 0
         while block := list(islice(arrays, _CLIPS_AT_ONCE)):
             cuts = np.cumsum([array.shape[1] for array in block])
@@ -86,7 +87,11 @@ class Clips:
             start, end = end, end + len(data)
             self._frames[start:end] = torch.from_numpy(data)
             self._observed[start:end] = torch.from_numpy(observed)
-            self.seen += np.split(observed.any(axis=(1, 2)), cuts[:-1])
+            there = np.any(observed, axis=2)
+            self.seen += np.split(np.any(there, axis=1), cuts[:-1])
+            who = [np.flatnonzero(np.any(clip, axis=0)) for clip in np.split(there, cuts[:-1])]
+            counts += [1 + int(numbers.max(initial=0)) for numbers in who]
+        self._persons = torch.tensor(counts, dtype=torch.int64, device=self.device)
 
     @classmethod
     def load(
@@ -156,8 +161,10 @@ class Clips:
         """A random reading of a clip; see `skeletons.augmentation.draw`."""
         return clip, draw(config, self.seen[clip], self.body.topology.coordinates, rng)
 
-    def windows(self, readings: dict[str, Tensor], frames: int, stream: Stream) -> tuple[Tensor, Tensor]:
-        """Read clips, each resampled to a fixed number of frames, as a stream.
+    def windows(
+        self, readings: dict[str, Tensor], frames: int, *streams: FurtherStream
+    ) -> tuple[Tensor, Tensor]:
+        """Read clips, each resampled to a fixed number of frames, as one stream or several.
 
         A window depends on its own reading alone, not on the others of its batch. A joint that lacks one
         coordinate counts as missing.
@@ -165,38 +172,26 @@ class Clips:
         Args:
             readings: what `pack` gives, on any device.
             frames: V.
-            stream: what the channels are.
+            streams: what the channels are.
 
         Returns:
-            (motion [B, V, channels] float32, zero where missing; mask of the same shape, True where
+            (motion [B, V, streams * channels] float32, zero where missing; mask [B, V, channels], True where
             observed), on `device`. Channels are persons, of each the joints, of each the coordinates.
 
         Source: input channels as in the lineage; resampling ours.
         """
         points, observed = (_send(tensor, self.device) for tensor in self._resample(readings, frames))
         given = {name: _send(tensor, self.device) for name, tensor in readings.items()}
-        # Not a matrix product, which mixed precision and TF32 would round.
-        columns = given["matrix"][:, None, :, :, None, None].unbind(3)
-        products = (column * x.unsqueeze(2) for column, x in zip(columns, points.unbind(2), strict=True))
-        points = reduce(torch.add, products)
-        if "mirror" in given:
-            flip = given["mirror"].view(-1, 1, 1, 1)
-            points = torch.where(flip.unsqueeze(2), points.index_select(-1, self._mirror), points)
-            observed = torch.where(flip, observed.index_select(-1, self._mirror), observed)
-        if "noise" in given:
-            noise = _random_numbers(given["seed"], points[0].numel()).view_as(points)
-            points = points + noise * given["noise"].view(-1, 1, 1, 1, 1)
-        values = to_stream(points, observed, self.body.topology, stream) * observed.unsqueeze(2)
-        mask = observed.unsqueeze(2).expand_as(values)
-        return _channels(values), _channels(mask)
+        points, observed = vary(points, observed, given, self._mirror, self.body.topology.root, self._persons)
+        seen = observed.unsqueeze(2)
+        values = [_channels(to_stream(points, observed, self.body.topology, s) * seen) for s in streams]
+        return torch.cat(values, dim=2), _channels(seen.expand_as(points))
 
     def _resample(self, readings: dict[str, Tensor], frames: int) -> tuple[Tensor, Tensor]:
         """As `transforms.resample`, where the clips lie: what `vqvae.streams` calls points and observed."""
         home = self._frames.device
-        clip, start, length = (_send(readings[name], home) for name in ("clip", "start", "length"))
-        position = torch.arange(frames, device=home) * ((length - 1).double() / max(frames - 1, 1))[:, None]
-        if frames > 1:
-            position[:, -1] = length - 1  # as in numpy's linspace, whatever the rounding
+        given = {name: _send(readings[name], home) for name in _IN_TIME & readings.keys()}
+        clip, start, position = given["clip"], given["start"], frame_positions(given, frames)
         first = (self._offsets[clip] + start)[:, None]
         before = (first + position.floor().long()).flatten()
         after = (first + position.ceil().long()).flatten()
@@ -232,21 +227,6 @@ def positions(motion: Tensor, mask: Tensor, topology: Topology, stream: Stream) 
 
 def _channels(values: Tensor) -> Tensor:
     return values.permute(0, 1, 3, 4, 2).flatten(2)
-
-
-def _random_numbers(seed: Tensor, count: int) -> Tensor:
-    """Numbers of mean 0 and variance 1, [B, count]; those of a seed are the same on every device, to the bit.
-
-    Each is the sum of four 16-bit integers of a hash: nearly normal, at most 3.5 standard deviations.
-
-    Source: SplitMix64 (Steele et al. 2014) of seed and place.
-    """
-    x = seed[:, None] + torch.arange(1, count + 1, device=seed.device) * -0x61C8864680B583EB
-    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
-        # The right shift of a signed integer copies the sign; SplitMix64 wants zeros.
-        x = (x ^ (x >> shift & (1 << 64 - shift) - 1)) * factor
-    total = sum(x >> shift & 0xFFFF for shift in (16, 32, 48)) + (x & 0xFFFF)
-    return (total - 2 * 0xFFFF).float() * math.sqrt(3 / (2**32 - 1))
 
 
 def _fits(device: torch.device, size: int, memory_share: float) -> bool:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
 from llmar_pipeline.evaluation.config import EvaluationConfig
-from llmar_pipeline.evaluation.metrics import accuracies, class_list, metrics
+from llmar_pipeline.evaluation.metrics import accuracies, class_list, metrics, paired_difference
 from llmar_pipeline.language.config import LLMConfig
 
 
@@ -30,11 +30,18 @@ def predict(
     return answers.test, answers.val, answers.shuffled
 
 
-def count_codes(action_sentences: pd.DataFrame) -> pd.DataFrame:
-    """The control that only counts codes: a linear classifier's answers on the test clips."""
-    from llmar_pipeline.evaluation.baselines import bag_of_codes
+def read_out(
+    action_sentences: pd.DataFrame, evaluation: EvaluationConfig
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """What is read without a language model: counts of codes, codes in order, and features."""
+    from llmar_pipeline.evaluation.baselines import bag_of_codes, head_answers
+    from llmar_pipeline.evaluation.code_transformer import code_transformer
 
-    return bag_of_codes(action_sentences)
+    return (
+        bag_of_codes(action_sentences),
+        code_transformer(action_sentences, evaluation.seed),
+        head_answers(action_sentences),
+    )
 
 
 def score(
@@ -42,6 +49,8 @@ def score(
     predictions_val: pd.DataFrame,
     predictions_shuffled: pd.DataFrame,
     predictions_bag_of_codes: pd.DataFrame,
+    predictions_code_transformer: pd.DataFrame,
+    predictions_head: pd.DataFrame,
     action_sentences: pd.DataFrame,
     class_lists: dict[str, Any],
     corpus: dict[str, Any],
@@ -54,13 +63,22 @@ def score(
     generated = None
     if "generated" in predictions:
         generated = predictions[["true"]].assign(predicted=predictions["generated"])
+    read_outs = {
+        "bag_of_codes": predictions_bag_of_codes,
+        "code_transformer": predictions_code_transformer,
+        "head": predictions_head,
+    }
+    read_out_metrics: dict[str, float | None] = {}
+    for name, answers in read_outs.items():
+        read_out_metrics |= accuracies(answers, f"{name}_")
+        read_out_metrics |= paired_difference(predictions, answers, name, evaluation.seed)
     return {
         "headline": corpus["metric"],
         **metrics(predictions, majority, evaluation.seed),
         "calibration_error": expected_calibration_error(reliability(predictions)),
         **accuracies(generated, "generated_"),
         **accuracies(predictions_shuffled, "shuffled_"),
-        **accuracies(predictions_bag_of_codes, "bag_of_codes_"),
+        **read_out_metrics,
         **accuracies(predictions_val, "val_"),
         "n_val": len(predictions_val),
         "class_list": "unseen" if class_lists["unseen"] else "trained",  # of the test clips

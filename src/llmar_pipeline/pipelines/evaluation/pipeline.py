@@ -24,10 +24,10 @@ def create_pipeline() -> Pipeline:
                 name="predict",
             ),
             Node(
-                nodes.count_codes,
-                inputs="action_sentences",
-                outputs="predictions_bag_of_codes",
-                name="count_codes",
+                nodes.read_out,
+                inputs=["action_sentences", "params:evaluation"],
+                outputs=["predictions_bag_of_codes", "predictions_code_transformer", "predictions_head"],
+                name="read_out",
             ),
             Node(
                 nodes.score,
@@ -36,6 +36,8 @@ def create_pipeline() -> Pipeline:
                     "predictions_val",
                     "predictions_shuffled",
                     "predictions_bag_of_codes",
+                    "predictions_code_transformer",
+                    "predictions_head",
                     "action_sentences",
                     "class_lists",
                     "corpus",

@@ -31,6 +31,7 @@ def train(
 
     rows = splits[splits["split"] == "train"]
     classes = rows.drop_duplicates("label").sort_values("label")
+    augmentation.check_names(classes["action"])
     language = Language()
     if vqvae.reads_words or vqvae.reads_names:
         words = word_embeddings(llm, llm_cache)
