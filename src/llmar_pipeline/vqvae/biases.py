@@ -150,10 +150,9 @@ class AuxiliaryHead(nn.Module):
         mean = (features * weight.unsqueeze(-1)).sum((1, 2))
         mean = self.dropout(mean)
         if self.linear is not None:
-            made: Tensor = self.linear(
-                mean * mean.shape[1] ** 0.5
-            )  # entries of about 1, as the decoder reads them
-            return made
+            scaled = mean * mean.shape[1] ** 0.5  # entries of about 1, as the decoder reads them
+            logits: Tensor = self.linear(scaled)
+            return logits
         assert self.texts is not None, "the text head needs the class names' embeddings to train"
         return F.normalize(mean, dim=1) @ F.normalize(self.texts.float(), dim=1).T / _CONTRAST
 

@@ -3,9 +3,8 @@
 Everything is a function of a reading's own numbers; what a reading leaves off is left as it is, to the bit.
 """
 
-import math
 from functools import reduce
-from math import pi
+from math import pi, sqrt
 
 import torch
 from torch import Tensor
@@ -96,7 +95,7 @@ def _normal(seed: Tensor, count: int) -> Tensor:
     """
     x = _hash(seed, count)
     total = sum(x >> shift & 0xFFFF for shift in (16, 32, 48)) + (x & 0xFFFF)
-    return (total - 2 * 0xFFFF).float() * math.sqrt(3 / (2**32 - 1))
+    return (total - 2 * 0xFFFF).float() * sqrt(3 / (2**32 - 1))
 
 
 def _uniform(seed: Tensor, count: int) -> Tensor:
