@@ -127,8 +127,8 @@ class _TemporalBlock(nn.Module):
         made = [convolution(branch) for convolution, branch in zip(self.convolutions, branches, strict=True)]
         made.append(F.max_pool1d(pooled, 3, stride=1, padding=1))
         x = x + self.dropout(torch.cat(made, dim=1)).transpose(1, 2)
-        further: Tensor = self.feed_forward(x)
-        return x + self.dropout(further.transpose(1, 2)).transpose(1, 2)
+        further: Tensor = self.dropout(self.feed_forward(x).transpose(1, 2))
+        return x + further.transpose(1, 2)
 
 
 def _pool(x: Tensor, present: Tensor) -> Tensor:
