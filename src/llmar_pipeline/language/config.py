@@ -52,6 +52,9 @@ class AdapterConfig(BaseModel):
         action_rows: Where the action tokens' embeddings start: at the "codes", or at "classes": half way
             to the words of the classes whose training sentences they occur in, so that they carry what is
             known of labels. Names that training does not see have no part in it.
+        code_mixing: Share of a training sentence's codes that come from another clip's, on average. Sentences
+            of training clips tell one class all through, those of other clips are mixtures of several, and only
+            who has seen mixtures weighs one code against another.
         code_dropout: Share of the action tokens that are zeroed in training. The sentences of training clips
             are cleaner than those of other clips, which leaves little to learn from them otherwise.
     """
@@ -66,6 +69,7 @@ class AdapterConfig(BaseModel):
     target_modules: tuple[str, ...] = Field(("q_proj", "v_proj"), min_length=1)  # lineage
     action_tokens: Literal["frozen", "trainable"] = "frozen"  # ours; the paper names LoRA only
     action_rows: Literal["codes", "classes"] = "codes"  # ours
+    code_mixing: float = Field(default=0.0, ge=0, le=0.5)  # ours
     code_dropout: float = Field(default=0.0, ge=0, lt=1)  # ours
     word_norm: bool = False  # ours; the paper leaves the scale to the MMD loss
 

@@ -145,7 +145,11 @@ def train_lora(
 
     def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         clip, label = readings[index]
-        (codes,), (code_mask,) = pad_sentences([clip[rng.integers(len(clip))]])
+        sentence = clip[rng.integers(len(clip))]
+        if adapter.code_mixing:
+            others, _ = readings[rng.integers(len(readings))]
+            sentence = mixed(sentence, others[rng.integers(len(others))], adapter.code_mixing, rng)
+        (codes,), (code_mask,) = pad_sentences([sentence])
         sample = {
             "codes": codes,
             "code_mask": code_mask,
@@ -167,6 +171,28 @@ def train_lora(
         model, stream, training, checkpoints, made_from, collate, on_log=on_log, model_folder=model_folder
     )
     return model.eval(), history
+
+
+def mixed(
+    sentence: np.ndarray, other: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """A sentence some of whose codes are those that another one has at the same places.
+
+    What is taken from the other is a random share, uniform from 0 to twice the given one.
+
+    Args:
+        sentence: Codes [S], or features [S, du].
+        other: The same of another clip, of any length.
+        share: How much of it on average.
+        rng: Drawn from in a fixed order.
+
+    Source: ours, after CutMix (Yun et al. 2019), with the label of the sentence alone.
+    """
+    length = min(len(sentence), len(other))
+    taken = rng.random(length) < 2 * share * rng.random()
+    changed = sentence.copy()
+    changed[:length][taken] = other[:length][taken]
+    return changed
 
 
 def _meanings(
