@@ -1,4 +1,4 @@
-"""Input streams: ways to write one motion as numbers, each but `local_motion` with its inverse.
+"""Input streams: ways to write one motion as numbers, each with its inverse.
 
 Tensors are `[B, frame, coordinate, person, joint]`, zero where missing; `observed`, which has no coordinate,
 says where they are not. What is observed comes back exactly (but for rounding).
@@ -67,6 +67,9 @@ def from_stream(values: Tensor, observed: Tensor, topology: Topology, stream: St
     Returns:
         Joint positions, same shape; what it says of a missing joint means nothing.
     """
+    if stream == "local_motion":
+        local = from_stream(values, observed, topology, "motion")
+        return from_stream(local, observed, topology, "local")
     if stream == "local":
         root = slice(topology.root, topology.root + 1)
         held = _held(values[..., root], observed[..., root])
