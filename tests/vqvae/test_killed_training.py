@@ -67,7 +67,9 @@ def test_killed_at_random_moments(changes, tmp_path):
             shard.append(Sequence(name, steps.cumsum(1).astype(np.float32)))
     train_into(tmp_path / "whole", changes)
 
-    command = f"import sys, pathlib, {__name__} as test; test.train_into(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    command = (
+        f"import sys, pathlib, {__name__} as test; test.train_into(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    )
     dice, kills = random.Random(1), 0
     while True:
         process = subprocess.Popen(

@@ -55,7 +55,7 @@ def sum_over_processes(values: Tensor) -> Tensor:
 
     Source: ours.
     """
-    return cast(Tensor, _Sum.apply(values)) if _running() else values  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Sum.apply(values)) if _running() else values
 
 
 class _Sum(torch.autograd.Function):
