@@ -32,6 +32,8 @@ def to_stream(data: np.ndarray, topology: Topology, stream: Stream) -> np.ndarra
         for child, parent in topology.bones:
             out[:, :, child] = data[:, :, child] - _held(data[:, :, parent])
         return out
+    if stream == "local_motion":
+        return _steps(to_stream(data, topology, "local"))
     return _steps(data) if stream == "motion" else data.copy()
 
 
@@ -55,6 +57,8 @@ def from_stream(values: np.ndarray, topology: Topology, stream: Stream) -> np.nd
         for child, parent in _top_down(topology):
             out[:, :, child] = values[:, :, child] + _held(out[:, :, parent])
         return out
+    if stream == "local_motion":
+        return from_stream(_path(values), topology, "local")
     return _path(values) if stream == "motion" else values.copy()
 
 

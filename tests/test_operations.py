@@ -12,7 +12,7 @@ from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, encode_prompt, load_instruction
 from llmar_pipeline.language.loading import attach_lora, load_llm
 from llmar_pipeline.operations import LLMShape, Tokens
-from llmar_pipeline.skeletons.topology import KINECT20, Body
+from llmar_pipeline.skeletons.topology import COCO17, KINECT20, Body
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
 
@@ -52,6 +52,34 @@ def test_of_the_vqvae(by_part, levels):
     assert counted(lambda: model.eval().tokenize(motion)) == pytest.approx(
         6 * operations.tokenization(config, body), rel=0.1
     )
+
+
+GRAPHS = [
+    (Body(KINECT20, 1), {}),
+    (Body(COCO17, 2), {"body_parts": True, "further_streams": ("bones", "motion")}),
+    (Body(KINECT20, 2), {"residual_levels": 2, "further_streams": ("local_motion",), "width": 21}),
+]
+
+
+@pytest.mark.parametrize(("body", "changes"), GRAPHS)
+def test_of_the_graph_encoder(body, changes):
+    torch.manual_seed(0)
+    settings = {"code_dim": 24, "codes": 32, "width": 16, "depth": 1, "frames": 16, "human_weight": 0}
+    config = VQVAEConfig(**settings | {"encoder": "graph"} | changes)
+    model = VQVAE(config, body)
+    motion = torch.randn(6, 16, body.channels * len(config.streams))
+    mask = torch.ones(6, 16, body.channels, dtype=torch.bool)
+    model(motion, mask)
+    with torch.no_grad():
+        assert counted(lambda: model.encode(motion)) == 6 * operations.encoder(config, body)
+        codes = model.tokenize(motion)
+        assert counted(lambda: model.decode(codes)) == 6 * operations.decoder(config, body)
+    step = counted(lambda: model(motion, mask)["loss"].backward())
+    assert step == pytest.approx(operations.vqvae_step(config, body, 6), rel=0.2)
+    convolutions = config.model_copy(update={"encoder": "conv"})
+    model = VQVAE(convolutions, body)
+    with torch.no_grad():
+        assert counted(lambda: model.encode(motion)) == 6 * operations.encoder(convolutions, body)
 
 
 @pytest.fixture(scope="module")

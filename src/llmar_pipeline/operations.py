@@ -13,6 +13,13 @@ from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.packing import CLIPS_A_ROW
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.vqvae.config import VQVAEConfig
+from llmar_pipeline.vqvae.graph_encoder import (
+    DILATIONS,
+    GRAPH_LAYERS,
+    KERNEL,
+    TEMPORAL_BLOCKS,
+    inner_width,
+)
 
 
 class LLMShape(NamedTuple):
@@ -73,15 +80,30 @@ def sentence_length(config: VQVAEConfig, body: Body) -> int:
 
 
 def encoder(config: VQVAEConfig, body: Body) -> int:
-    """Operations that encode one window: of the encoders of all body parts."""
+    """Operations that encode one window: of the encoders of all body parts, or of the graph encoder."""
+    return _graph_encoder(config, body) if config.encoder == "graph" else _conv_encoder(config, body)
+
+
+def _conv_encoder(config: VQVAEConfig, body: Body) -> int:
     parts = len(body.parts(config.body_parts))
     width = config.width if parts == 1 else max(1, config.width // 2)
     frames, total = config.frames, 0
-    total += 3 * body.channels * width * frames  # all parts together read all channels
+    total += 3 * len(config.streams) * body.channels * width * frames  # all parts together read all channels
     for _ in range(config.downsamplings):
         frames //= 2
         total += parts * frames * width**2 * (4 + 4 * config.depth)
     return 2 * (total + parts * 3 * width * config.code_dim * frames)
+
+
+def _graph_encoder(config: VQVAEConfig, body: Body) -> int:
+    nodes, steps = body.persons * len(body.topology.joints), config.frames // config.stride
+    inside, width = inner_width(config), config.width
+    read = len(config.streams) * body.topology.coordinates * config.stride  # numbers of a joint in a step
+    joints = nodes * (read * inside + GRAPH_LAYERS * inside * (nodes + inside))
+    branch = width // (len(DILATIONS) + 1)
+    block = 5 * width**2 + len(DILATIONS) * KERNEL * branch**2
+    pooled = width * (2 * inside + config.code_dim) + TEMPORAL_BLOCKS * block
+    return 2 * steps * (joints + len(body.parts(config.body_parts)) * pooled)
 
 
 def decoder(config: VQVAEConfig, body: Body) -> int:
@@ -101,7 +123,11 @@ def distances(config: VQVAEConfig, body: Body) -> int:
 
 
 def vqvae_step(config: VQVAEConfig, body: Body, batch: int) -> int:
-    """Operations of one training step of stage 1, backward pass included."""
+    """Operations of one training step of stage 1, backward pass included.
+
+    As many as encoder, codebook and decoder take together. With continuous steps this is the most: before
+    the codebook has its place it is not asked, afterwards the encoder has no backward pass.
+    """
     window = encoder(config, body) + decoder(config, body) + distances(config, body)
     biases = 0
     if config.reads_words:

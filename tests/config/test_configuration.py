@@ -47,6 +47,9 @@ CHANGED: dict[str, dict[str, Any]] = {
 AT_SIZE: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("sizes.json").read_text())
 """What `llm_ar` has at each size in place of the paper's values, in all."""
 
+RECIPES = {"best_nwucla": "nwucla", "best_utdmhad": "utdmhad"}
+"""Experiments that change many parameters at once, and the corpus that each is for."""
+
 
 def load(env: str | None = None, **runtime: Any) -> StackedConfigLoader:
     return StackedConfigLoader(str(CONF), env, runtime, **CONFIG_LOADER_ARGS)
@@ -153,8 +156,20 @@ def test_each_value_comes_from_base_environment_size_or_experiment(env):
         assert loaded == expected | chosen, (size, experiment)
 
 
+@pytest.mark.parametrize(("recipe", "env"), RECIPES.items())
+@pytest.mark.parametrize("size", SIZES)
+def test_a_recipe_changes_only_what_its_file_names_at_every_size(recipe, env, size):
+    paper, ours = (flat(load(env, size=size, experiment=name)["parameters"]) for name in ("llm_ar", recipe))
+    named = flat(dict(OmegaConf.to_container(OmegaConf.load(CONF / "experiments" / f"{recipe}.yml"))))
+    assert set(named) <= set(paper)
+    changed = {name for name, value in ours.items() if value != paper[name]} - {"run.experiment"}
+    assert changed <= set(named)
+    assert {name: ours[name] for name in named} == named
+    TypeAdapter(VQVAEConfig).validate_python(load(env, size=size, experiment=recipe)["parameters"]["vqvae"])
+
+
 def test_every_experiment_is_in_the_table_and_departs_from_the_papers_value():
-    assert sorted(CHANGED) == EXPERIMENTS
+    assert sorted([*CHANGED, *RECIPES]) == EXPERIMENTS
     base = flat(base_parameters())
     for name, changes in CHANGED.items():
         assert {key for key, value in changes.items() if base[key] == value} == set(), name

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llmar_pipeline.evaluation.baselines import bag_of_codes, code_counts
+from llmar_pipeline.evaluation.baselines import bag_of_codes, code_counts, head_answers
 
 
 def table(*rows):
@@ -67,3 +67,16 @@ def test_classes_missing_from_training():
     assert bag_of_codes(sentences)["predicted"].tolist() == ["wave", "wave", "sit"]
     assert bag_of_codes(sentences[sentences["action"] != "sit"]).empty  # one class to train on
     assert bag_of_codes(sentences[(sentences["split"] == "train") | (sentences["action"] == "jump")]).empty
+
+
+def test_the_heads_answers_are_those_in_the_sentences():
+    sentences = table(("train", "sit", [0], 2), ("test", "sit", [0], 1), ("test", "wave", [0], 1))
+    assert head_answers(sentences).empty  # no head
+    answers = head_answers(sentences.assign(head=["sit", "wave", "wave", "sit"]))
+    assert answers.to_dict("list") == {
+        "name": ["c2", "c3"],
+        "true": ["sit", "wave"],
+        "predicted": ["wave", "sit"],
+    }
+    untrained = sentences.assign(head="sit")[sentences["split"].eq("train") | sentences["action"].eq("wave")]
+    assert head_answers(untrained).empty  # no answer could be right

@@ -9,6 +9,7 @@ from llmar_pipeline.evaluation.metrics import (
     confusion,
     metrics,
     most_confused,
+    paired_difference,
     per_class,
 )
 
@@ -160,3 +161,54 @@ def test_damaged_tables_are_refused():
         confusion(table().replace({"predicted": {"stand": "jump"}}))
     with pytest.raises(UserError, match="columns name, true"):
         per_class(table().drop(columns="true"))
+
+
+def paired(both: int, only_one: int, only_other: int, neither: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Answers of the one and of the other on clips that both, only the one, ... answer rightly."""
+    right = [(True, True)] * both + [(True, False)] * only_one + [(False, True)] * only_other
+    right += [(False, False)] * neither
+    one, other = (
+        pd.DataFrame(
+            {
+                "name": [f"c{n}" for n in range(len(right))],
+                "true": "sit",
+                "predicted": ["sit" if answers[side] else "wave" for answers in right],
+            }
+        )
+        for side in (0, 1)
+    )
+    return one, other.sample(frac=1, random_state=0)  # clips are matched by name
+
+
+def test_a_paired_difference_by_hand():
+    values = paired_difference(*paired(5, 3, 1, 1), "bag")
+    assert list(values) == ["minus_bag", "minus_bag_low", "minus_bag_high"]
+    assert values["minus_bag"] == pytest.approx((3 - 1) / 10)
+    swapped = paired_difference(*reversed(paired(5, 3, 1, 1)), "bag")
+    assert swapped["minus_bag"] == pytest.approx(-0.2)
+    assert paired_difference(*paired(4, 0, 0, 6), "bag") == dict.fromkeys(values, 0)
+    assert paired_difference(*paired(0, 7, 0, 0), "bag") == dict.fromkeys(values, 1)
+    one, other = paired(1, 1, 1, 1)
+    assert paired_difference(one, other[:0], "bag") == dict.fromkeys(values)
+
+
+@pytest.mark.parametrize("counts", [(60, 12, 4, 24), (30, 1, 6, 3), (900, 40, 40, 20)])
+def test_the_interval_of_a_paired_difference_is_that_of_resampled_clips(counts):
+    """Against clips drawn with replacement one by one."""
+    values = paired_difference(*paired(*counts), "bag", resamples=20_000)
+    _, more, less, _ = counts
+    gaps = np.repeat([1, -1, 0], [more, less, sum(counts) - more - less])
+    rng = np.random.default_rng(1)
+    drawn = [rng.choice(gaps, len(gaps)).mean() for _ in range(20_000)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    step = 1.01 / len(gaps)  # a quantile of so many clips lies on a grid
+    assert values["minus_bag_low"] == pytest.approx(low, abs=step)
+    assert values["minus_bag_high"] == pytest.approx(high, abs=step)
+
+
+def test_pairing_makes_the_interval_shorter_than_that_of_one_accuracy():
+    one, other = paired(50, 3, 3, 44)
+    values = paired_difference(one, other, "bag")
+    spread = 1.96 * np.sqrt(6) / 100  # of the sum of a hundred gaps, of which six are 1 or -1
+    assert values["minus_bag_high"] - values["minus_bag_low"] == pytest.approx(2 * spread, abs=0.021)
+    assert values["minus_bag_high"] < 1.96 * 0.05  # half that of the accuracy, 53 of 100

@@ -5,6 +5,7 @@ from tiny_llm import weights_checksum
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.instructions import encode_answers
+from llmar_pipeline.language.trained_model import load_model, save_model
 
 
 def answers(model, labels):
@@ -172,3 +173,58 @@ def test_a_codebook_of_another_width_is_refused(build, tiny_config):
         ActionLanguageModel(
             model.llm, model.tokenizer, torch.zeros(16, 24), "[tokens].", ["throw"], tiny_config
         )
+
+
+def rebuilt(model, codebook, config, **changes):
+    """The same language model with other action tokens."""
+    return ActionLanguageModel(
+        model.llm, model.tokenizer, codebook, model.instruction, model.class_names, config, **changes
+    ).eval()
+
+
+def test_action_tokens_may_start_half_way_to_what_they_mean(build, clips, codebook, tiny_config, tmp_path):
+    meanings = torch.randn(16, 32, generator=torch.Generator().manual_seed(5))
+    model = rebuilt(build(), codebook, tiny_config, meanings=meanings)
+    torch.testing.assert_close(model.action_embedding.weight, codebook / 2 + meanings / 2)
+    assert not model.action_embedding.weight.requires_grad
+    assert model.codebook_checksum == build().codebook_checksum
+    save_model(model, tmp_path / "saved")
+    loaded = load_model(tmp_path / "saved", tmp_path, codebook=codebook)
+    batch = (*clips, *answers(model, torch.tensor([0, 1, 2, 3])))
+    assert torch.equal(loaded(*batch)["loss"], model(*batch)["loss"])
+
+
+def test_action_tokens_are_zeroed_in_training_alone(build, clips, codebook, tiny_config):
+    plain = build()
+    model = rebuilt(plain, codebook, tiny_config, code_dropout=0.5)
+    batch = (*clips, *answers(plain, torch.tensor([0, 1, 2, 3])))
+    loss = plain(*batch)["loss"]
+    assert torch.equal(model(*batch)["loss"], loss)
+    nothing = rebuilt(plain, 0 * codebook, tiny_config)(*batch)["loss"]
+    for module in (model, plain):
+        module.training = True  # not the adapters below, whose own dropout is not asked about
+    torch.manual_seed(0)
+    assert len({model(*batch)["loss"].item() for _ in range(3)} | {loss.item(), nothing.item()}) == 5
+    model.code_dropout = 1.0
+    torch.testing.assert_close(model(*batch)["loss"], nothing)
+    assert torch.equal(plain(*batch)["loss"], loss)
+
+
+def test_the_share_of_zeroed_action_tokens(build, codebook, tiny_config, monkeypatch):
+    model = rebuilt(build(), codebook, tiny_config, code_dropout=0.3)
+    model.training = True
+    seen = []
+    layers = type(model.decoder).forward
+    monkeypatch.setattr(
+        type(model.decoder),
+        "forward",
+        lambda self, *a, **k: seen.append(k["inputs_embeds"].detach()) or layers(self, *a, **k),
+    )
+    codes, mask = torch.ones(8, 100, dtype=torch.int64), torch.ones(8, 100, dtype=torch.bool)
+    torch.manual_seed(0)
+    model(codes, mask, *answers(model, torch.zeros(8, dtype=torch.int64)))
+    embeddings = torch.cat([x.flatten(0, -2) for x in seen])
+    kept = (embeddings == codebook[1]).all(1).sum()
+    zeroed = (embeddings == 0).all(1).sum()
+    assert kept + zeroed >= 800
+    assert 0.25 < zeroed / (kept + zeroed) < 0.35

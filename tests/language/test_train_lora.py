@@ -20,6 +20,7 @@ from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_prompt
 from llmar_pipeline.language.lora import collate_with_list, train_lora
 from llmar_pipeline.language.trained_model import load_model, save_model
+from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import NumberType
 from llmar_pipeline.training.launch import launch, train_and_save
 
@@ -277,3 +278,31 @@ def test_the_prompt_is_made_once_for_each_class_list(
         score_classes(model, codes, codes >= 0, LabelTrie(names, model.tokenizer), batch_size=2)
     assert prompts() == (0 if lists else 1)
     assert model.prompt(names) == encode_prompt(model.tokenizer, model.instruction, names)
+
+
+def test_what_codes_mean_by_hand(tiny_config, tmp_path):
+    """Code 0: three times in throw, once in drink water; code 1: in the latter alone; code 2: never."""
+    rows = pd.DataFrame(
+        {
+            "action": ["throw", "throw", "drink water"],
+            "codes": [np.array([0, 0]), np.array([0]), np.array([0, 1, 1])],
+        }
+    )
+    names = ["throw", "drink water"]
+    throw, drink = class_texts(word_embeddings(tiny_config, tmp_path), tiny_config, tmp_path, names)
+    meanings = lora._meanings(rows, names, tiny_config, tmp_path, 3)
+    assert meanings.dtype == torch.float32
+    tolerance = {"rtol": 0, "atol": 2e-3 * float((throw - drink).abs().max())}  # a thousandth of a count each
+    torch.testing.assert_close(meanings[0], 0.75 * throw + 0.25 * drink, **tolerance)
+    torch.testing.assert_close(meanings[1], drink, **tolerance)
+    torch.testing.assert_close(meanings[2], (throw + drink) / 2)
+
+
+def test_action_rows_of_classes_are_what_the_model_starts_from(sentences, codebook, tiny_config, tmp_path):
+    adapter = AdapterConfig(rank=4, action_rows="classes", code_dropout=0.2)
+    model, _ = train_lora(
+        sentences, codebook, tiny_config, tmp_path, adapter, whole_batches(max_steps=1), tmp_path / "steps"
+    )
+    meanings = lora._meanings(sentences, list(CLASS_NAMES), tiny_config, tmp_path, 16)
+    torch.testing.assert_close(model.action_embedding.weight, (codebook + meanings) / 2)
+    assert model.code_dropout == 0.2

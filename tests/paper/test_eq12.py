@@ -115,13 +115,13 @@ def test_forward_compares_all_codes_with_the_words():
 
 
 MOVED = {
-    "reconstruction_loss": {"encoders", "feature_scale", "decoder"},
+    "reconstruction_loss": {"encoder", "decoder"},
     "embedding_loss": {"quantizer"},
-    "commitment_loss": {"encoders", "feature_scale"},
-    "zipf_loss": {"encoders", "feature_scale", "quantizer"},
-    "context_loss": {"encoders", "feature_scale", "quantizer"},
+    "commitment_loss": {"encoder"},
+    "zipf_loss": {"encoder", "quantizer"},
+    "context_loss": {"encoder", "quantizer"},
     "mmd_loss": {"quantizer"},
-    "loss": {"encoders", "feature_scale", "quantizer", "decoder"},
+    "loss": {"encoder", "quantizer", "decoder"},
 }
 
 

@@ -135,7 +135,7 @@ def test_numbers_appear():
     text = re.sub(" +", " ", text)
     assert "75.0 % top-1 accuracy" in text
     assert "shuffled action sentences 31.4 %" in text
-    assert "bag of codes, a linear classifier 70.2 %" in text
+    assert "bag of codes: linear, on counts of codes 70.2 %" in text
     assert "free generation, exact match 63.3 %" in text
     assert "the LLM is 4.8 points above it" in text
     # Clips given with 80, 70, 60 and 90 %; the second is wrong: (0.2 + 0.7 + 0.4 + 0.1) / 4.

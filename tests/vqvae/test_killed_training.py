@@ -24,8 +24,26 @@ from llmar_pipeline.vqvae.train import Language, train_vqvae
 NAMES = [f"clip {i}" for i in range(10)]  # two and a half batches: checkpoints lie amid the epochs
 
 
-def train_into(folder):
+CHANGES = {
+    "lineage": {},
+    "graph": {
+        "encoder": "graph",
+        "further_streams": ("bones", "motion"),
+        "dropout": 0.1,
+        "continuous_steps": 60,
+        "initialisation": "kmeans",
+        "codebook_update": "ema",
+        "max_norm": 1.5,
+        "auxiliary": "class",
+        "auxiliary_reads": "both",
+        "auxiliary_dropout": 0.1,
+    },
+}
+
+
+def train_into(folder, changes):
     """Everything random is on: augmentation with noise, Gumbel noise, resets, words drawn for the MMD."""
+    small = {"code_dim": 16, "codes": 32, "width": 16, "frames": 16, "usage_decay": 0.5, "mmd_words": 20}
     train_and_save(
         train_vqvae,
         VQVAE.save,
@@ -33,7 +51,7 @@ def train_into(folder):
         folder.parent / "store",
         NAMES,
         [i % 3 for i in range(10)],
-        VQVAEConfig(code_dim=16, codes=32, width=16, frames=16, usage_decay=0.5, mmd_words=20),
+        VQVAEConfig(**small | CHANGES[changes]),
         AugmentationConfig(min_crop=0.5, rotation=0.3, tilt=0.1, scale=0.1, noise=0.01, mirror=True),
         schedule(max_steps=120, save_every=7, log_every=5),
         folder / "checkpoints",
@@ -42,19 +60,22 @@ def train_into(folder):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(tmp_path):
+@pytest.mark.parametrize("changes", CHANGES)
+def test_killed_at_random_moments(changes, tmp_path):
     rng = np.random.default_rng(0)
     with StoreWriter(tmp_path / "store", 2, NTU25) as writer, writer.shard("all") as shard:
         for name in NAMES:
             steps = rng.normal(0, 0.05, (2, int(rng.integers(8, 40)), 25, 3))
             shard.append(Sequence(name, steps.cumsum(1).astype(np.float32)))
-    train_into(tmp_path / "whole")
+    train_into(tmp_path / "whole", changes)
 
-    command = f"import sys, pathlib, {__name__} as test; test.train_into(pathlib.Path(sys.argv[1]))"
+    command = (
+        f"import sys, pathlib, {__name__} as test; test.train_into(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    )
     dice, kills = random.Random(1), 0
     while True:
         process = subprocess.Popen(
-            [sys.executable, "-c", command, tmp_path / "killed"],
+            [sys.executable, "-c", command, tmp_path / "killed", changes],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

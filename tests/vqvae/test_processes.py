@@ -18,6 +18,8 @@ from llmar_pipeline.vqvae.train import Language, train_vqvae
 pytestmark = pytest.mark.slow  # new processes import torch anew
 
 CLIPS = 10
+SHIFTS = {"encoder.last.0.bias", "encoder.last.1.bias", "encoder.standardize_features.mean"}
+"""Of the graph encoder: what its last standardisation takes away has no gradient but rounding."""
 AUGMENTATION = AugmentationConfig(min_crop=0.7, rotation=0.3, tilt=0.1, scale=0.1, noise=0.0, mirror=False)
 
 
@@ -66,8 +68,18 @@ def settings_of(number_of_processes, config, folder, sequences):
         {"residual_levels": 2, "auxiliary": "class"},
         {"body_parts": True, "codebook_update": "ema", "initialisation": "kmeans", "auxiliary": "text"},
         {"codes_as": "ball", "auxiliary": "class"},
+        {
+            "encoder": "graph",
+            "further_streams": ("bones", "motion"),
+            "auxiliary": "class",
+            "auxiliary_reads": "both",
+            "initialisation": "kmeans",
+            "codebook_update": "ema",
+            "continuous_steps": 4,
+            "max_norm": 1.5,
+        },
     ],
-    ids=["gradient", "ema", "ball"],
+    ids=["gradient", "ema", "ball", "graph"],
 )
 def test_the_same_losses_and_weights(changes, sequences, tmp_path):
     small = {"code_dim": 16, "codes": 8, "width": 16, "frames": 32, "mmd_words": 32}
@@ -89,6 +101,8 @@ def test_the_same_losses_and_weights(changes, sequences, tmp_path):
     expected, found = (model.state_dict() for model in models)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
+        if name in SHIFTS:
+            continue
         # By norm: AdamW turns the rounding of a gradient that should be 0 into a step of its own.
         gap = (found[name].float() - value.float()).norm() / value.float().norm()
         assert gap < 5e-4, name

@@ -69,6 +69,12 @@ def test_motion_is_ten_times_the_step() -> None:
     np.testing.assert_array_equal(to_stream(WALK, STICK, "motion"), expected)
 
 
+def test_local_motion_is_ten_times_the_step_relative_to_the_root() -> None:
+    """Foot and head, once they hang on the hip, step by (-1, 0) and (1, 0); the hip itself by (2, 0)."""
+    expected = [[[[0, -10], [0, 0], [0, 10]], [[-10, 0], [20, 0], [10, 0]]]]
+    np.testing.assert_array_equal(to_stream(WALK, STICK, "local_motion"), expected)
+
+
 def test_motion_after_a_gap_is_the_step_since_the_last_observation() -> None:
     data = np.array([[[[0, 0]], [[np.nan, np.nan]], [[3, 0]]]], np.float32)
     point = Topology("point", ("p",), (-1,), (0,), 0, (0, 0), (0, 0), 2)
@@ -94,7 +100,7 @@ def test_every_stream_comes_back(
     np.testing.assert_allclose(from_stream(values, topology, stream), data, atol=3e-5)
 
 
-@pytest.mark.parametrize("stream", ["local", "bones", "motion"])
+@pytest.mark.parametrize("stream", ["local", "bones", "motion", "local_motion"])
 def test_all_but_the_path_is_blind_to_where_a_person_stands(stream: Stream) -> None:
     moved = to_stream(WALK + 7, STICK, stream) - to_stream(WALK, STICK, stream)
-    assert np.abs(moved[:, 1:] if stream == "motion" else moved[:, :, [0, 2]]).max() < 1e-6
+    assert np.abs(moved[:, 1:] if "motion" in stream else moved[:, :, [0, 2]]).max() < 1e-6

@@ -8,7 +8,7 @@ import torch
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import StoreWriter
+from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
 from llmar_pipeline.skeletons.topology import KINECT20, NTU25, Body
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
@@ -19,6 +19,7 @@ from llmar_pipeline.vqvae.tokenize import (
     reconstruction_error,
     tokenize_clips,
 )
+from llmar_pipeline.vqvae.windows import Clips, pack
 
 NAMES = [f"clip {i}" for i in range(9)]
 SPLITS = pd.DataFrame(
@@ -139,3 +140,35 @@ def test_sequences_of_another_body_are_refused(model_folder, tmp_path):
         sentences(model_folder, tmp_path / "kinect", SPLITS[:1])
     with pytest.raises(UserError, match=r"expects sequences of ntu25 .* but saw those of kinect20 "):
         next(reconstruct_clips(load_vqvae(model_folder), tmp_path / "kinect", ["clip 0"]))
+
+
+@pytest.mark.parametrize("encoder", ["conv", "graph"])
+def test_the_column_head_has_the_models_own_answers(encoder, sequences, tmp_path):
+    """Labels with gaps, as where classes are held out; names that do not sort like their labels."""
+    torch.manual_seed(0)
+    config = VQVAEConfig(code_dim=16, codes=32, width=16, frames=16, auxiliary="class", encoder=encoder)
+    model = VQVAE(config, Body(NTU25, 2), classes=3)
+    store = SequenceStore.open(sequences)
+    clips = Clips.load(store, NAMES[:8], torch.device("cpu"))
+    motion, mask = clips.windows(pack([clips.plain(clip) for clip in range(8)]), 16, "local")
+    with torch.no_grad():
+        for _ in range(30):  # the graph encoder's moving averages come near
+            model(motion, mask)
+    torch.nn.init.zeros_(model.auxiliary[0].linear.bias)  # or all clips got one answer
+    model.save(tmp_path)
+    labels = [2, 5, 9, 5, 2, 5, 9, 2, 2]
+    names = {2: "wave", 5: "sit", 9: "drink"}
+    splits = SPLITS.assign(label=labels, action=[names[label] for label in labels])
+    table = sentences(tmp_path, sequences, splits)
+    assert list(table.columns)[-2:] == ["head", "codes"]
+    model = VQVAE.load(tmp_path).double()
+    answers = model.classify(model.encode(motion.double()), mask)
+    plain = table[table["reading"] == 0].set_index("name")
+    assert [names[(2, 5, 9)[answer]] for answer in answers] == plain["head"][NAMES[:8]].tolist()
+    assert table["head"].nunique() > 1
+    present = mask.view(8, 4, -1).any(-1)[..., None]  # by hand: the mean of the steps that are there
+    mean = (model.encode(motion.double()).squeeze(2) * present).sum(1) / present.sum(1)
+    by_hand = (mean * 4) @ model.auxiliary[0].linear.weight.T + model.auxiliary[0].linear.bias
+    assert torch.equal(by_hand.argmax(1), answers)
+    without = sentences(tmp_path, sequences, splits, batch_size=2)
+    assert without["head"].tolist() == table["head"].tolist()

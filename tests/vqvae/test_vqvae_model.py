@@ -60,7 +60,7 @@ def test_layers_are_the_lineages():
 
     blocks = [c for dilation in (9, 3, 1) for c in ((32, 32, 3, 1, dilation), (32, 32, 1, 1, 1))]
     level = [(32, 32, 4, 2, 1), *blocks]
-    assert convolutions(model.encoders[0]) == [(150, 32, 3, 1, 1), *level, *level, (32, 64, 3, 1, 1)]
+    assert convolutions(model.encoder) == [(150, 32, 3, 1, 1), *level, *level, (32, 64, 3, 1, 1)]
     level = [*blocks, (32, 32, 3, 1, 1)]
     tail = [(32, 32, 3, 1, 1), (32, 150, 3, 1, 1)]
     assert convolutions(model.decoder) == [(64, 32, 3, 1, 1), *level, *level, *tail]

@@ -53,8 +53,8 @@ class AdapterConfig(BaseModel):
             to the words of the classes whose training sentences they occur in, so that they carry what is
             known of labels. Names that training does not see have no part in it.
         code_mixing: Share of a training sentence's codes that come from another clip's, on average. Sentences
-            of training clips tell one class all through, those of other clips are mixtures of several, and only
-            who has seen mixtures weighs one code against another.
+            of training clips tell one class all through, those of other clips are mixtures of several, and
+            only who has seen mixtures weighs one code against another.
         code_dropout: Share of the action tokens that are zeroed in training. The sentences of training clips
             are cleaner than those of other clips, which leaves little to learn from them otherwise.
     """

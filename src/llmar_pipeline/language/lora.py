@@ -173,9 +173,7 @@ def train_lora(
     return model.eval(), history
 
 
-def mixed(
-    sentence: np.ndarray, other: np.ndarray, share: float, rng: np.random.Generator
-) -> np.ndarray:
+def mixed(sentence: np.ndarray, other: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """A sentence some of whose codes are those that another one has at the same places.
 
     What is taken from the other is a random share, uniform from 0 to twice the given one.

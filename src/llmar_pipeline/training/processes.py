@@ -4,6 +4,8 @@ The processes hold parts of one batch and average their gradients (as torch's Di
 does). With these functions a loss, its gradient and the codebook come out as if one process held it all.
 """
 
+from typing import Any, cast
+
 import torch
 from accelerate import PartialState
 from torch import Tensor, distributed
@@ -43,8 +45,8 @@ def total(values: Tensor) -> Tensor:
 def sum_over_processes(values: Tensor) -> Tensor:
     """Sum over the processes, with a gradient.
 
-    Averaging over the processes would divide the gradient of the one sum by their number; here it is
-    multiplied by it before.
+    Every process's loss may read the sum in its own way, so the gradient is summed over them, too; averaging
+    the gradients of the weights over the processes divides it by their number.
 
     Args:
         values: This process's part, any shape.
@@ -54,9 +56,19 @@ def sum_over_processes(values: Tensor) -> Tensor:
 
     Source: ours.
     """
-    if not _running():
-        return values
-    return total(values.detach()) + count() * (values - values.detach())
+    return cast(Tensor, _Sum.apply(values)) if _running() else values
+
+
+class _Sum(torch.autograd.Function):
+    """The sum, whose gradient is the sum of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return total(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return total(gradient.contiguous())
 
 
 def mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -9,9 +9,15 @@ from llmar_pipeline.vqvae.config import FurtherStream, VQVAEConfig
 from llmar_pipeline.vqvae.standardization import Standardization
 
 _RELATIONS = 4  # self, parent, children, all
-_GRAPH_LAYERS = 2
-_TEMPORAL_BLOCKS = 2
-_DILATIONS = (1, 2, 4)
+GRAPH_LAYERS = 2
+TEMPORAL_BLOCKS = 2
+DILATIONS = (1, 2, 4)
+KERNEL = 5
+
+
+def inner_width(config: VQVAEConfig) -> int:
+    """Channels of a joint: about half the width, as many in each group of relations."""
+    return _RELATIONS * max(1, config.width // 2 // _RELATIONS)
 
 
 class GraphEncoder(nn.Module):
@@ -39,7 +45,7 @@ class GraphEncoder(nn.Module):
         self.body, self.stride = body, config.stride
         streams = config.streams
         joints, coordinates = len(body.topology.joints), body.topology.coordinates
-        inside, width = max(_RELATIONS, config.width // 2), config.width
+        inside, width = inner_width(config), config.width
         kept = torch.stack([_kept(body.topology, stream, config.root_path) for stream in streams])
         self.register_buffer("kept", kept.repeat(1, body.persons), False)  # [streams, nodes]
         members = body.members(config.body_parts)
@@ -51,9 +57,9 @@ class GraphEncoder(nn.Module):
         self.standardize_input = Standardization(len(streams) * coordinates)
         self.stem = nn.Linear(len(streams) * coordinates * self.stride, inside)
         self.place = nn.Parameter(0.02 * torch.randn(body.persons * joints, inside))
-        self.graph = nn.ModuleList(_GraphLayer(body, inside, config.dropout) for _ in range(_GRAPH_LAYERS))
+        self.graph = nn.ModuleList(_GraphLayer(body, inside, config.dropout) for _ in range(GRAPH_LAYERS))
         self.pool = nn.Linear(2 * inside, width)
-        self.temporal = nn.ModuleList(_TemporalBlock(width, config.dropout) for _ in range(_TEMPORAL_BLOCKS))
+        self.temporal = nn.ModuleList(_TemporalBlock(width, config.dropout) for _ in range(TEMPORAL_BLOCKS))
         self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.code_dim))
         self.standardize_features = Standardization(config.code_dim)
 
@@ -109,14 +115,15 @@ class _TemporalBlock(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        branch = width // (len(_DILATIONS) + 1)
-        rest = width - branch * len(_DILATIONS)
+        branch = width // (len(DILATIONS) + 1)
+        rest = width - branch * len(DILATIONS)
         self.norm = nn.LayerNorm(width)
         self.into = nn.Linear(width, width)
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(branch, branch, 5, padding=2 * dilation, dilation=dilation) for dilation in _DILATIONS
+            nn.Conv1d(branch, branch, KERNEL, padding=KERNEL // 2 * dilation, dilation=dilation)
+            for dilation in DILATIONS
         )
-        self.sizes = [branch] * len(_DILATIONS) + [rest]
+        self.sizes = [branch] * len(DILATIONS) + [rest]
         self.dropout = nn.Dropout1d(dropout)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)

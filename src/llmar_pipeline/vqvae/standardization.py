@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from llmar_pipeline.training import processes
+from llmar_pipeline.vqvae.ball import at_least_float32
 
 _EPSILON = 1e-5
 
@@ -38,9 +39,9 @@ class Standardization(nn.Module):
             present: True where they count, `[...]`.
 
         Returns:
-            The same shape, zero where absent.
+            The same shape, float32 at least, zero where absent.
         """
-        there = present.unsqueeze(-1)
+        values, there = at_least_float32(values), present.unsqueeze(-1)
         if not self.training:
             return (values - self.mean) * (self.variance + _EPSILON).rsqrt() * there
         flat, counted = values.flatten(0, -2), there.flatten(0, -2)

@@ -73,6 +73,9 @@ def from_stream(values: Tensor, observed: Tensor, topology: Topology, stream: St
     Returns:
         Joint positions, same shape; what it says of a missing joint means nothing.
     """
+    if stream == "local_motion":
+        local = from_stream(values, observed, topology, "motion")
+        return from_stream(local, observed, topology, "local")
     if stream == "local":
         root = slice(topology.root, topology.root + 1)
         held = _held(values[..., root], observed[..., root])

@@ -157,7 +157,8 @@ def train_vqvae(
         wanted = _FEATURES_A_CODE * config.codes // (config.frames // config.stride)
         rng = np.random.default_rng([training.seed, 2])
         drawn = [read(index % len(names), rng) for index in range(max(wanted, len(names)))]
-        batch = prepare(collate(drawn))
+        even = len(drawn) - len(drawn) % processes.count()
+        batch = prepare(collate([drawn[index] for index in processes.own_rows(torch.arange(even)).tolist()]))
         model.place_codes(batch["motion"], batch["mask"])
 
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read)
