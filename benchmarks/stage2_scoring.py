@@ -16,7 +16,7 @@ from llmar_pipeline.language.answer import LabelTrie, score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answer, encode_prompt, load_instruction
 from llmar_pipeline.language.loading import attach_lora, load_llm
-from llmar_pipeline.language.packing import positions
+from llmar_pipeline.language.packing import position_ids
 
 CLIPS = 8  # in one batch
 PASSES = 3  # of one-pass-a-class that are measured; the rest takes as long
@@ -33,7 +33,7 @@ def one_pass(model: ActionLanguageModel, codes: Tensor, classes: Sequence[str], 
     logits = model.base(
         inputs_embeds=torch.cat([prompt, words], dim=1),
         attention_mask=mask,
-        position_ids=positions(mask),
+        position_ids=position_ids(mask),
         use_cache=False,
     ).logits[:, -len(answer) :]
     return logits.float().log_softmax(-1).gather(2, answer.expand(len(codes), -1)[..., None]).sum((1, 2))

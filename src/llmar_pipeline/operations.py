@@ -76,7 +76,7 @@ class Tokens:
 
 def sentence_length(config: VQVAEConfig, body: Body) -> int:
     """Codes of a window."""
-    return config.frames // config.stride * len(body.parts(config.body_parts)) * config.residual_levels
+    return config.frames // config.stride * len(body.members(config.body_parts)) * config.residual_levels
 
 
 def encoder(config: VQVAEConfig, body: Body) -> int:
@@ -85,7 +85,7 @@ def encoder(config: VQVAEConfig, body: Body) -> int:
 
 
 def _conv_encoder(config: VQVAEConfig, body: Body) -> int:
-    parts = len(body.parts(config.body_parts))
+    parts = len(body.members(config.body_parts))
     width = config.width if parts == 1 else max(1, config.width // 2)
     frames, total = config.frames, 0
     total += 3 * len(config.streams) * body.channels * width * frames  # all parts together read all channels
@@ -103,13 +103,13 @@ def _graph_encoder(config: VQVAEConfig, body: Body) -> int:
     branch = width // (len(DILATIONS) + 1)
     block = 5 * width**2 + len(DILATIONS) * KERNEL * branch**2
     pooled = width * (2 * inside + config.code_dim) + TEMPORAL_BLOCKS * block
-    return 2 * steps * (joints + len(body.parts(config.body_parts)) * pooled)
+    return 2 * steps * (joints + len(body.members(config.body_parts)) * pooled)
 
 
 def decoder(config: VQVAEConfig, body: Body) -> int:
     """Operations that decode one window."""
     width, frames = config.width, config.frames // config.stride
-    total = 3 * len(body.parts(config.body_parts)) * config.code_dim * width * frames
+    total = 3 * len(body.members(config.body_parts)) * config.code_dim * width * frames
     for _ in range(config.downsamplings):
         total += frames * width**2 * 4 * config.depth
         frames *= 2
@@ -131,7 +131,7 @@ def vqvae_step(config: VQVAEConfig, body: Body, batch: int) -> int:
     window = encoder(config, body) + decoder(config, body) + distances(config, body)
     biases = 0
     if config.reads_words:
-        books = len(body.parts(config.body_parts)) * config.residual_levels
+        books = len(body.members(config.body_parts)) * config.residual_levels
         biases = 2 * books * config.codes * config.code_dim * (config.codes + config.mmd_words)
     return 3 * (batch * window + biases)
 

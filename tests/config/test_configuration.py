@@ -47,8 +47,8 @@ CHANGED: dict[str, dict[str, Any]] = {
 AT_SIZE: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("sizes.json").read_text())
 """What `llm_ar` has at each size in place of the paper's values, in all."""
 
-RECIPES = {"best_nwucla": "nwucla", "best_utdmhad": "utdmhad"}
-"""Experiments that change many parameters at once, and the corpus that each is for."""
+RECIPES = ("best",)
+"""Experiments that change many parameters at once."""
 
 
 def load(env: str | None = None, **runtime: Any) -> StackedConfigLoader:
@@ -148,7 +148,7 @@ def test_a_report_says_where_the_experiment_is_adapted_to_the_size(size, adapted
 def test_each_value_comes_from_base_environment_size_or_experiment(env):
     """Whichever file it stands in; `sizes.json` has what `llm_ar` sets at each size."""
     paper = flat(base_parameters(env))
-    for size, experiment in product(SIZES, EXPERIMENTS):
+    for size, experiment in product(SIZES, CHANGED):
         loaded = flat(load(env, size=size, experiment=experiment)["parameters"])
         expected = paper | AT_SIZE[size] | CHANGED[experiment]
         chosen = {name: loaded[name] for name, value in expected.items() if str(value).startswith("${")}
@@ -156,11 +156,15 @@ def test_each_value_comes_from_base_environment_size_or_experiment(env):
         assert loaded == expected | chosen, (size, experiment)
 
 
-@pytest.mark.parametrize(("recipe", "env"), RECIPES.items())
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("env", ["nwucla", "custom"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_recipe_changes_only_what_its_file_names_at_every_size(recipe, env, size):
     paper, ours = (flat(load(env, size=size, experiment=name)["parameters"]) for name in ("llm_ar", recipe))
-    named = flat(dict(OmegaConf.to_container(OmegaConf.load(CONF / "experiments" / f"{recipe}.yml"))))
+    own = dict(OmegaConf.to_container(OmegaConf.load(CONF / "experiments" / f"{recipe}.yml")))
+    sections = {key: own.pop(key, {}) for key in ("sizes", "environments")}
+    assert own.pop("from") == "llm_ar"
+    named = flat(own) | flat(sections["sizes"].get(size, {})) | flat(sections["environments"].get(env, {}))
     assert set(named) <= set(paper)
     changed = {name for name, value in ours.items() if value != paper[name]} - {"run.experiment"}
     assert changed <= set(named)

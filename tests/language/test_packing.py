@@ -9,7 +9,7 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
 from llmar_pipeline.language.loading import attach_lora, load_llm
-from llmar_pipeline.language.packing import pack, positions
+from llmar_pipeline.language.packing import pack, position_ids
 
 
 def test_two_clips_a_row():
@@ -33,7 +33,7 @@ def test_two_clips_a_row():
 
 def test_positions_count_real_tokens():
     mask = torch.tensor([[True, False, False, True, True], [True, True, True, False, False]])
-    assert positions(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2]]
+    assert position_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2]]
 
 
 def plain_loss(model, codes, code_mask, answer_ids, answer_mask):
@@ -43,7 +43,7 @@ def plain_loss(model, codes, code_mask, answer_ids, answer_mask):
     hidden = model.decoder(
         inputs_embeds=torch.cat([prompt, model.words(answer_ids[:, :-1])], dim=1),
         attention_mask=mask,
-        position_ids=positions(mask),
+        position_ids=position_ids(mask),
     ).last_hidden_state[:, prompt.shape[1] - 1 :]
     return F.cross_entropy(model.vocabulary_head(hidden[answer_mask]).float(), answer_ids[answer_mask])
 

@@ -62,7 +62,7 @@ def test_history_figure_has_a_panel_for_each_term_and_drops_what_is_not_finite()
             "mmd_loss": [-0.1, 0.1, 0.0],
             "auxiliary_loss": [np.nan] * 3,
             "perplexity": [20.0, 10.0, 30.0],
-            "usage": [0.5, 0.25, 1.0],
+            "codes_in_use": [0.5, 0.25, 1.0],
             "learning_rate": [1e-3] * 3,
         }
     )
@@ -87,7 +87,7 @@ def test_history_figure_has_a_panel_for_each_term_and_drops_what_is_not_finite()
 
 
 def test_history_figure_puts_titles_over_their_panels():
-    columns = ["loss", "a_loss", "b_loss", "usage", "perplexity", "dead_codes", "zipf_js", "error"]
+    columns = ["loss", "a_loss", "b_loss", "codes_in_use", "perplexity", "dead_codes", "zipf_js", "error"]
     figure = history_figure(pd.DataFrame({"step": [1, 2], **{name: [1.0, 2.0] for name in columns}}))
     assert len(figure.data) == len(columns)
     for trace in figure.data:

@@ -74,6 +74,6 @@ def test_a_body_counts_and_names_its_channels() -> None:
     assert body.channels == 150
     assert str(body) == "ntu25 (25 joints of 3 coordinates), 2 persons"
     assert body == Body(replace(NTU25), 2) != Body(NTU25, 1)
-    assert body.parts(by_part=False) == [list(range(150))]
-    assert body.parts()[0] == [3 * joint + 75 * person + axis for person in (0, 1)
+    assert body.part_channels(by_part=False) == [list(range(150))]
+    assert body.part_channels()[0] == [3 * joint + 75 * person + axis for person in (0, 1)
                                for joint in (0, 1, 2, 3, 20) for axis in (0, 1, 2)]  # fmt: skip

@@ -103,7 +103,7 @@ def test_health():
     health = {name: value.item() for name, value in codebook.health().items()}
     # Shares 1/2, 1/4, 1/4: entropy 1.5 ln 2.
     assert health["perplexity"] == pytest.approx(2**1.5)
-    assert (health["usage"], health["dead_codes"]) == (pytest.approx(3 / 8), 5)
+    assert (health["codes_in_use"], health["dead_codes"]) == (pytest.approx(3 / 8), 5)
     law = 1 / (np.arange(1, 9) + 2.7)
     middle = ((share := np.array([0.5, 0.25, 0.25, 0, 0, 0, 0, 0])) + law / law.sum()) / 2
     expected = (scipy.stats.entropy(share, middle) + scipy.stats.entropy(law, middle)) / 2

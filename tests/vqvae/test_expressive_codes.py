@@ -81,7 +81,7 @@ def test_an_absent_part_counts_in_no_usage():
 
 
 def test_part_channels_are_a_partition_of_all_persons_channels():
-    parts = Body(NTU25, 2).parts()
+    parts = Body(NTU25, 2).part_channels()
     assert len(parts) == 5
     assert sorted(channel for part in parts for channel in part) == list(range(150))
     left_elbow = 5  # of both persons, with x, y, z

@@ -9,7 +9,7 @@ from llmar_pipeline.skeletons.topology import COCO17, KINECT20, NTU25, Body, Top
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.graph_encoder import GraphEncoder, _pool, _relations
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.windows import Clips, pack
+from llmar_pipeline.vqvae.windows import Clips, stacked
 
 SKELETONS = [value for value in vars(topologies).values() if isinstance(value, Topology)]
 STREAMS = ("local", "bones", "motion", "local_motion")
@@ -39,7 +39,7 @@ def recordings(body, clips=6, frames=16, seed=0):
 
 def windows(data, body, config):
     clips = Clips.from_arrays(list(data.numpy()), body)
-    readings = pack([clips.plain(clip) for clip in range(len(data))])
+    readings = stacked([clips.plain(clip) for clip in range(len(data))])
     return clips.windows(readings, config.frames, *config.streams)
 
 

@@ -19,7 +19,7 @@ from llmar_pipeline.vqvae.tokenize import (
     reconstruction_error,
     tokenize_clips,
 )
-from llmar_pipeline.vqvae.windows import Clips, pack
+from llmar_pipeline.vqvae.windows import Clips, stacked
 
 NAMES = [f"clip {i}" for i in range(9)]
 SPLITS = pd.DataFrame(
@@ -150,7 +150,7 @@ def test_the_column_head_has_the_models_own_answers(encoder, sequences, tmp_path
     model = VQVAE(config, Body(NTU25, 2), classes=3)
     store = SequenceStore.open(sequences)
     clips = Clips.load(store, NAMES[:8], torch.device("cpu"))
-    motion, mask = clips.windows(pack([clips.plain(clip) for clip in range(8)]), 16, "local")
+    motion, mask = clips.windows(stacked([clips.plain(clip) for clip in range(8)]), 16, "local")
     with torch.no_grad():
         for _ in range(30):  # the graph encoder's moving averages come near
             model(motion, mask)

@@ -49,7 +49,7 @@ def test_the_history_has_every_term_and_the_health_of_the_codes(sequences, tmp_p
     terms = [
         f"{name}_loss" for name in ("reconstruction", "embedding", "commitment", "zipf", "context", "mmd")
     ]
-    health = ["auxiliary_loss", "usage", "perplexity", "dead_codes", "zipf_js", "error"]
+    health = ["auxiliary_loss", "codes_in_use", "perplexity", "dead_codes", "zipf_js", "error"]
     assert [record["step"] for record in history] == [3, 6]
     assert all(np.isfinite(record[name]) for record in history for name in [*terms, *health])
 

@@ -11,7 +11,7 @@ from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.topology import COCO17, NTU25, Body, Topology
 from llmar_pipeline.vqvae import variation
 from llmar_pipeline.vqvae.variation import frame_positions
-from llmar_pipeline.vqvae.windows import Clips, Reading, pack
+from llmar_pipeline.vqvae.windows import Clips, Reading, stacked
 
 OFF = AugmentationConfig(min_crop=1, rotation=0, tilt=0, scale=0, noise=0, mirror=False)
 EACH: list[dict[str, Any]] = [
@@ -45,7 +45,7 @@ def readings(clips: Clips, config: dict[str, Any], count: int = 32) -> list[Read
 
 def bodies(clips: Clips, given: list[Reading]) -> tuple[Tensor, Tensor]:
     """Windows and masks as `[B, frame, person, joint, coordinate]`."""
-    motion, mask = clips.windows(pack(given), FRAMES, "joints")
+    motion, mask = clips.windows(stacked(given), FRAMES, "joints")
     shape = (clips.body.persons, len(clips.body.topology.joints), clips.body.topology.coordinates)
     return motion.unflatten(2, shape), mask.unflatten(2, shape)
 
@@ -58,11 +58,11 @@ def clips(request: pytest.FixtureRequest) -> Clips:
 @pytest.mark.parametrize("config", [*EACH, EVERYTHING], ids=lambda config: "-".join(config))
 def test_a_reading_depends_on_itself_alone(clips: Clips, config: dict[str, Any]) -> None:
     given = [*readings(clips, config, 12), clips.plain(3)]
-    together = clips.windows(pack(given), FRAMES, "local", "box")
+    together = clips.windows(stacked(given), FRAMES, "local", "box")
     assert torch.isfinite(together[0]).all()
     assert not together[0][..., : clips.body.channels][~together[1]].any()
     for number, reading in enumerate(given):
-        alone = clips.windows(pack([reading]), FRAMES, "local", "box")
+        alone = clips.windows(stacked([reading]), FRAMES, "local", "box")
         assert all(torch.equal(one[0], all_[number]) for one, all_ in zip(alone, together, strict=True))
 
 
@@ -74,7 +74,7 @@ def test_with_the_later_changes_off_windows_are_what_they_were_before_these() ->
     config = AugmentationConfig(min_crop=0.5, rotation=0.4, tilt=0.2, scale=0.1, noise=0.01, mirror=True)
     rng = np.random.default_rng(2)
     given = [*(clips.random(0, config, rng) for _ in range(2)), clips.plain(0)]
-    motion, _ = clips.windows(pack(given), 8, "local")
+    motion, _ = clips.windows(stacked(given), 8, "local")
     before = [
         [-0.009375706315040588, 0.0020067542791366577, 0.0150068998336792],
         [0.013458728790283203, 0.0047858357429504395, 0.012499064207077026],
@@ -90,7 +90,7 @@ def test_each_changes_readings_and_none_is_needed_to_pack_the_others(
     clips: Clips, config: dict[str, Any]
 ) -> None:
     plain = readings(clips, {})
-    assert set(pack(plain)) == {"clip", "start", "length", "matrix"}
+    assert set(stacked(plain)) == {"clip", "start", "length", "matrix"}
     assert not torch.equal(bodies(clips, readings(clips, config))[0], bodies(clips, plain)[0])
 
 
@@ -122,7 +122,7 @@ def test_a_dropped_axis_is_zero_and_stays_observed_even_under_noise(clips: Clips
 def test_speed_sways_within_its_bounds_from_the_first_frame_to_the_last() -> None:
     clips = Clips.from_arrays([np.zeros((1, 101, 25, 3), np.float32)], Body(NTU25, 1))
     frames = 401
-    position = frame_positions(pack(readings(clips, {"speed": 0.6}, 200)), frames)
+    position = frame_positions(stacked(readings(clips, {"speed": 0.6}, 200)), frames)
     steps = position.diff(dim=1) * (frames - 1) / 100  # 1: as in the recording
     assert torch.equal(position[:, 0], torch.zeros(200, dtype=torch.float64))
     assert torch.equal(position[:, -1], torch.full((200,), 100.0, dtype=torch.float64))
@@ -139,7 +139,7 @@ def test_speed_by_hand() -> None:
 
 def test_random_frames_lie_anywhere_in_their_order() -> None:
     clips = Clips.from_arrays([np.zeros((1, 101, 25, 3), np.float32)], Body(NTU25, 1))
-    position = frame_positions(pack(readings(clips, {"sampling": "random"}, 500)), 16)
+    position = frame_positions(stacked(readings(clips, {"sampling": "random"}, 500)), 16)
     assert (position.diff(dim=1) >= 0).all()
     assert 0 <= position.min() < 1
     assert 99 < position.max() <= 100
@@ -150,7 +150,7 @@ def test_random_frames_lie_anywhere_in_their_order() -> None:
 @pytest.mark.parametrize("frames", [1, 2, 16])
 def test_frames_lie_in_the_crop_however_they_are_drawn(frames: int) -> None:
     clips = clips_of(NTU25)
-    packed = pack(readings(clips, EVERYTHING | {"min_crop": 0.1}, 400))
+    packed = stacked(readings(clips, EVERYTHING | {"min_crop": 0.1}, 400))
     position = frame_positions(packed, frames)
     assert (position >= 0).all()
     assert (position <= packed["length"][:, None] - 1).all()
@@ -176,7 +176,7 @@ def test_persons_who_are_there_take_turns_to_come_first(clips: Clips) -> None:
 def test_the_box_holds_all_that_a_window_shows_however_large_it_is(clips: Clips) -> None:
     given = [reading for reading in readings(clips, {"joint_dropout": 0.3}) if reading[0] not in (0, 7)]
     channels = clips.body.channels
-    motion, mask = clips.windows(pack(given), FRAMES, "joints", "box", "box_bones", "box_motion")
+    motion, mask = clips.windows(stacked(given), FRAMES, "joints", "box", "box_bones", "box_motion")
     joints, box = motion[..., :channels], motion[..., channels : 2 * channels]
     for number in range(len(given)):
         for axis in range(clips.body.topology.coordinates):
@@ -191,7 +191,7 @@ def test_the_box_holds_all_that_a_window_shows_however_large_it_is(clips: Clips)
         (clip, reading.__class__(**{**vars(reading), "matrix": 3 * reading.matrix}))
         for clip, reading in given
     ]
-    scaled, _ = clips.windows(pack(larger), FRAMES, "joints", "box", "box_bones", "box_motion")
+    scaled, _ = clips.windows(stacked(larger), FRAMES, "joints", "box", "box_bones", "box_motion")
     torch.testing.assert_close(scaled[..., channels:], motion[..., channels:], atol=1e-4, rtol=0)
 
 
@@ -203,7 +203,7 @@ def test_along_a_flat_axis_the_box_is_zero() -> None:
         ],
         Body(NTU25, 1),
     )
-    motion, _ = clips.windows(pack([clips.plain(0), clips.plain(1)]), 2, "box")
+    motion, _ = clips.windows(stacked([clips.plain(0), clips.plain(1)]), 2, "box")
     assert not motion[0].any()
     torch.testing.assert_close(motion[1, 0].unflatten(0, (25, 3))[:, 0], torch.linspace(-1, 1, 25))
     assert not motion[1, 0].unflatten(0, (25, 3))[:, 1:].any()

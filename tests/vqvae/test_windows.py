@@ -17,7 +17,7 @@ from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, LCRNET13, NTU25, Body, Topology
 from llmar_pipeline.vqvae import windows as windows_module
 from llmar_pipeline.vqvae.config import Stream
-from llmar_pipeline.vqvae.windows import Clips, pack, positions
+from llmar_pipeline.vqvae.windows import Clips, joint_positions, stacked
 
 NAN = np.float32(np.nan)
 CONFIG = AugmentationConfig(min_crop=0.3, rotation=0.6, tilt=0.4, scale=0.2, noise=0, mirror=True)
@@ -73,7 +73,7 @@ def test_plain_readings_are_what_numpy_makes(topology: Topology, stream: Stream,
     arrays = recordings(topology)
     clips = Clips.from_arrays(arrays, Body(topology, 3))
     order = [5, 0, 0, 8, 1, 2, 3, 4, 6, 7]
-    motion, mask = clips.windows(pack([clips.plain(clip) for clip in order]), frames, stream)
+    motion, mask = clips.windows(stacked([clips.plain(clip) for clip in order]), frames, stream)
     assert motion.shape == (len(order), frames, clips.body.channels)
     values = [expected(padded(arrays[clip], 3), topology, frames, stream) for clip in order]
     assert_same(motion, mask, values, stream)
@@ -96,7 +96,7 @@ def test_random_readings_are_what_numpy_makes(topology: Topology, stream: Stream
             data = transforms.rotate(data, (0.4 * (2 * x - 1), 0.6 * (2 * y - 1), 0.4 * (2 * z - 1)))
         data = mirrored(data, topology) if reading.mirror else data
         values.append(expected(transforms.scale(data, 0.8 + 0.4 * size), topology, 32, stream))
-    assert_same(*clips.windows(pack(readings), 32, stream), values, stream)
+    assert_same(*clips.windows(stacked(readings), 32, stream), values, stream)
 
 
 @pytest.mark.parametrize("frames", [2, 50, 64, 99])
@@ -106,7 +106,7 @@ def test_every_length_is_resampled_as_numpy_does_it_to_its_very_last_frame(frame
     for data in arrays:
         data[:, rng.random(data.shape[1]) < 0.3] = NAN
     clips = Clips.from_arrays(arrays, Body(POINT, 1))
-    motion, mask = clips.windows(pack([clips.plain(clip) for clip in range(300)]), frames, "joints")
+    motion, mask = clips.windows(stacked([clips.plain(clip) for clip in range(300)]), frames, "joints")
     assert_same(motion, mask, [expected(data, POINT, frames, "joints") for data in arrays], "joints")
 
 
@@ -115,18 +115,18 @@ def test_numbers_by_hand() -> None:
     first, second = [[0, 0], [1, 2], [NAN, NAN], [5, 8]], [[NAN, NAN]] * 3 + [[7, 7]]
     data = np.float32([first, second])[:, :, None]
     clips = Clips.from_arrays([data], Body(POINT, 2))
-    motion, mask = clips.windows(pack([clips.plain(0)]), 7, "joints")  # at 0, 0.5, 1, 1.5, 2, 2.5, 3
+    motion, mask = clips.windows(stacked([clips.plain(0)]), 7, "joints")  # at 0, 0.5, 1, 1.5, 2, 2.5, 3
     assert motion[0, :, :2].tolist() == [[0, 0], [0.5, 1], [1, 2], [1, 2], [0, 0], [5, 8], [5, 8]]
     assert motion[0, :, 2].tolist() == [0, 0, 0, 0, 0, 7, 7]
     assert mask[0, :, 0].tolist() == [True, True, True, True, False, True, True]
     assert mask[0, :, 3].tolist() == [False] * 5 + [True] * 2
-    steps, _ = clips.windows(pack([clips.plain(0)]), 4, "motion")
+    steps, _ = clips.windows(stacked([clips.plain(0)]), 4, "motion")
     assert steps[0].tolist() == [[0, 0, 0, 0], [10, 20, 0, 0], [0, 0, 0, 0], [40, 60, 70, 70]]
 
 
 def test_a_joint_that_lacks_a_coordinate_is_missing() -> None:
     clips = Clips.from_arrays([np.float32([[[[1, 2]], [[3, NAN]]]])], Body(POINT, 1))
-    motion, mask = clips.windows(pack([clips.plain(0)]), 2, "joints")
+    motion, mask = clips.windows(stacked([clips.plain(0)]), 2, "joints")
     assert motion[0].tolist() == [[1, 2], [0, 0]]
     assert mask[0].tolist() == [[True, True], [False, False]]
     assert clips.seen[0].tolist() == [True, False]
@@ -138,9 +138,9 @@ def test_a_window_does_not_depend_on_its_batch(stream: Stream) -> None:
     noisy = CONFIG.model_copy(update={"noise": 0.05})
     readings = [clips.random(clip, noisy, np.random.default_rng(clip)) for clip in range(6)]
     readings.insert(2, clips.plain(7))
-    together = clips.windows(pack(readings), 37, stream)
+    together = clips.windows(stacked(readings), 37, stream)
     for number, reading in enumerate(readings):
-        for alone, window in zip(clips.windows(pack([reading]), 37, stream), together, strict=True):
+        for alone, window in zip(clips.windows(stacked([reading]), 37, stream), together, strict=True):
             assert torch.equal(alone[0], window[number])
 
 
@@ -148,9 +148,9 @@ def test_noise_has_its_standard_deviation_and_leaves_the_mask() -> None:
     clips = Clips.from_arrays(recordings(NTU25), Body(NTU25, 3))
     still = AugmentationConfig(min_crop=1, rotation=0, tilt=0, scale=0, noise=0, mirror=False)
     noisy = still.model_copy(update={"noise": 0.2})
-    plain, mask = clips.windows(pack([clips.plain(8)] * 4), 64, "joints")
+    plain, mask = clips.windows(stacked([clips.plain(8)] * 4), 64, "joints")
     readings = [clips.random(8, noisy, np.random.default_rng(seed)) for seed in (0, 1, 2, 2)]
-    changed, its_mask = clips.windows(pack(readings), 64, "joints")
+    changed, its_mask = clips.windows(stacked(readings), 64, "joints")
     noise = changed - plain
     assert torch.equal(mask, its_mask)
     assert not noise[~mask].any()
@@ -165,10 +165,10 @@ def test_noise_has_its_standard_deviation_and_leaves_the_mask() -> None:
 @pytest.mark.parametrize("topology", [NTU25, COCO17], ids=lambda t: t.name)
 def test_positions_are_what_numpy_makes(topology: Topology, stream: Stream) -> None:
     clips = Clips.from_arrays(recordings(topology), Body(topology, 3))
-    readings = pack([clips.plain(clip) for clip in range(9)])
+    readings = stacked([clips.plain(clip) for clip in range(9)])
     motion, mask = clips.windows(readings, 20, stream)
     joints, seen = clips.windows(readings, 20, "joints")
-    found = positions(motion, mask, topology, stream)
+    found = joint_positions(motion, mask, topology, stream)
     assert found.shape == (9, 3, 20, len(topology.joints), topology.coordinates)
     back = found.movedim(1, 2).flatten(2)
     assert torch.equal(back.isnan(), ~seen)
@@ -176,7 +176,7 @@ def test_positions_are_what_numpy_makes(topology: Topology, stream: Stream) -> N
     # A reconstruction is no stream of anything: everything must be undone as numpy undoes it.
     output = torch.randn(motion.shape, generator=torch.Generator().manual_seed(0))
     for ours, values in zip(
-        positions(output, mask, topology, stream), np.where(mask, output, NAN), strict=True
+        joint_positions(output, mask, topology, stream), np.where(mask, output, NAN), strict=True
     ):
         values = values.reshape(20, 3, len(topology.joints), -1).transpose(1, 0, 2, 3)
         np.testing.assert_allclose(ours, streams.from_stream(values, topology, stream), atol=1e-5)
@@ -189,7 +189,7 @@ def test_positions_have_gradients_where_observed_and_none_elsewhere(stream: Stre
     mask = (torch.rand(2, 5, 2 * 13, generator=generator) < 0.7).repeat_interleave(3, -1)
 
     def error(motion: torch.Tensor) -> torch.Tensor:
-        return positions(motion, mask, LCRNET13, stream).norm(dim=-1).nanmean()
+        return joint_positions(motion, mask, LCRNET13, stream).norm(dim=-1).nanmean()
 
     assert torch.autograd.gradcheck(error, (motion,))
     error(motion).backward()
@@ -205,7 +205,7 @@ def test_any_random_reading_is_finite_and_shows_somebody_if_the_clip_does(seed, 
     clips = Clips.from_arrays(recordings(LCRNET13, seed), Body(LCRNET13, 3))
     noisy = CONFIG.model_copy(update={"noise": 0.1})
     readings = [clips.random(clip, noisy, np.random.default_rng([seed, clip])) for clip in range(9)]
-    motion, mask = clips.windows(pack(readings), frames, stream)
+    motion, mask = clips.windows(stacked(readings), frames, stream)
     assert torch.isfinite(motion).all()
     assert not motion[~mask].any()
     if frames >= 50:  # no frame of a clip is passed over
@@ -228,7 +228,7 @@ def test_clips_of_a_store_come_in_the_order_of_their_names(
     clips = Clips.load(store, [f"clip {i}" for i in order])
     assert (len(clips), clips.body.channels, clips.device.type) == (5, 4 * 20 * 3, "cpu")
     assert [len(seen) for seen in clips.seen] == [arrays[i].shape[1] for i in order]
-    motion, mask = clips.windows(pack([clips.plain(clip) for clip in range(5)]), 24, "local")
+    motion, mask = clips.windows(stacked([clips.plain(clip) for clip in range(5)]), 24, "local")
     values = [expected(padded(arrays[i], 4), KINECT20, 24, "local") for i in order]
     assert_same(motion, mask, values, "local")
     assert len(Clips.load(store, [])) == 0
@@ -252,9 +252,9 @@ def test_arrays_of_another_shape_are_refused() -> None:
 def test_readings_travel_through_a_data_loader() -> None:
     clips = Clips.from_arrays(recordings(NTU25), Body(NTU25, 3))
     readings = [clips.random(clip, CONFIG, np.random.default_rng(clip)) for clip in range(6)]
-    loader: DataLoader = DataLoader(readings, batch_size=4, collate_fn=pack, num_workers=1)
+    loader: DataLoader = DataLoader(readings, batch_size=4, collate_fn=stacked, num_workers=1)
     motion = torch.cat([clips.windows(batch, 8, "joints")[0] for batch in loader])
-    assert torch.equal(motion, clips.windows(pack(readings), 8, "joints")[0])
+    assert torch.equal(motion, clips.windows(stacked(readings), 8, "joints")[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -269,7 +269,7 @@ def test_on_the_gpu_windows_are_the_same_wherever_the_clips_lie(tmp_path: Path, 
     there = Clips.load(store, store.names, "cuda", memory_share)
     later = {"joint_dropout": 0.2, "axis_dropout": 0.5, "speed": 0.5, "swap_persons": True}
     noisy = CONFIG.model_copy(update={"noise": 0.1, **later})
-    readings = pack([here.random(clip, noisy, np.random.default_rng(clip)) for clip in range(9)])
+    readings = stacked([here.random(clip, noisy, np.random.default_rng(clip)) for clip in range(9)])
     on_gpu = {name: tensor.cuda() for name, tensor in readings.items()}
     for stream in STREAMS:
         motion, mask = here.windows(readings, 64, stream)
@@ -279,7 +279,7 @@ def test_on_the_gpu_windows_are_the_same_wherever_the_clips_lie(tmp_path: Path, 
             assert torch.equal(its_mask.cpu(), mask)
             torch.testing.assert_close(its_motion.cpu(), motion, atol=1e-5, rtol=0)
         torch.testing.assert_close(
-            positions(its_motion, its_mask, NTU25, stream).cpu(),
-            positions(motion, mask, NTU25, stream),
+            joint_positions(its_motion, its_mask, NTU25, stream).cpu(),
+            joint_positions(motion, mask, NTU25, stream),
             atol=1e-4, rtol=0, equal_nan=True,
         )  # fmt: skip

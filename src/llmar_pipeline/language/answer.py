@@ -11,7 +11,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.instructions import encode_answer
-from llmar_pipeline.language.packing import additive, pad_sentences, positions
+from llmar_pipeline.language.packing import additive, pad_sentences, position_ids
 
 
 class LabelTrie:
@@ -165,7 +165,7 @@ def _score_batch(
     hidden = model.decoder(
         inputs_embeds=torch.cat([prompt, nodes], dim=1)[:, known:],
         attention_mask=additive(visible[:, None, known:], prompt.dtype),
-        position_ids=torch.cat([positions(prompt_mask), depths], dim=1)[:, known:],
+        position_ids=torch.cat([position_ids(prompt_mask), depths], dim=1)[:, known:],
         past_key_values=_for_clips(shared, rows),
         use_cache=True,
     ).last_hidden_state[:, length - 1 - known :]

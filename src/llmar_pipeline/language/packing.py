@@ -111,7 +111,7 @@ def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
     )
 
 
-def positions(mask: Tensor) -> Tensor:
+def position_ids(mask: Tensor) -> Tensor:
     """Position of every token among the real tokens of its row.
 
     Args:

@@ -15,7 +15,7 @@ PALETTE = [BLUE, VERMILLION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK]
 
 # The history's columns that say how the codebook is used and what it keeps, with their titles.
 HEALTH = {
-    "usage": "codes in use (%)",
+    "codes_in_use": "codes in use (%)",
     "perplexity": "perplexity of the codes",
     "dead_codes": "dead codes",
     "zipf_js": "divergence from Zipf's law (nats)",
@@ -205,7 +205,7 @@ def history_figure(history: pd.DataFrame) -> go.Figure:
     )
     for name, (row, column) in places.items():
         line = table[["step", name]].dropna().sort_values("step")
-        factor = 100 if name == "usage" else 1
+        factor = 100 if name == "codes_in_use" else 1
         figure.add_scatter(
             x=line["step"],
             y=factor * line[name],

@@ -92,7 +92,7 @@ class Body:
         """Numbers a frame: persons x joints x coordinates (NTU RGB+D: 2 x 25 x 3 = 150)."""
         return self.persons * len(self.topology.joints) * self.topology.coordinates
 
-    def parts(self, by_part: bool = True) -> list[list[int]]:
+    def part_channels(self, by_part: bool = True) -> list[list[int]]:
         """The channels of each body part, those of all persons together.
 
         Args:

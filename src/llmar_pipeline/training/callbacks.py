@@ -17,7 +17,7 @@ LogFunction = Callable[[dict[str, float], int], None]
 
 _BESIDE_THE_LOSS = {
     "error": "{:.3f}",
-    "usage": "{:.0%}",
+    "codes_in_use": "{:.0%}",
     "perplexity": "{:.0f}",
     "dead_codes": "{:.0f}",
     "zipf_js": "{:.3f}",

@@ -196,7 +196,7 @@ class Codebook(nn.Module):
         """How the codes are used of late.
 
         Returns:
-            `usage`: share of codes that are not dead; `perplexity`: how many codes are in use, the
+            `codes_in_use`: share of codes that are not dead; `perplexity`: how many codes are in use, the
             exponential of the entropy, 1 to U; `dead_codes`: their number; `zipf_js`: divergence of the usage
             to Zipf's law (Eq. 4), nats. Each `[]`.
 
@@ -205,7 +205,7 @@ class Codebook(nn.Module):
         dead = self.share < self.dead_below
         share = self.share / self.share.sum()
         return {
-            "usage": 1 - dead.float().mean(),
+            "codes_in_use": 1 - dead.float().mean(),
             "perplexity": torch.exp(torch.special.entr(share).sum()),
             "dead_codes": dead.float().sum(),
             "zipf_js": zipf_loss(self.share),

@@ -38,7 +38,7 @@ class ConvEncoder(nn.ModuleList):
     def __init__(self, body: Body, config: VQVAEConfig) -> None:
         self.parts = [
             [stream * body.channels + channel for stream in range(len(config.streams)) for channel in part]
-            for part in body.parts(config.body_parts)
+            for part in body.part_channels(config.body_parts)
         ]
         width = config.width if len(self.parts) == 1 else max(1, config.width // 2)
         shape = (config.downsamplings, config.depth, config.dilation_growth)

@@ -40,7 +40,7 @@ class VQVAEOutput(ModelOutput):
     context_loss: Tensor | None = None  # [] Eq. 5
     mmd_loss: Tensor | None = None  # [] Eq. 7
     auxiliary_loss: Tensor | None = None  # [] ours
-    usage: Tensor | None = None  # [] `Codebook.health`, as the next three, averaged over the codebooks
+    codes_in_use: Tensor | None = None  # [] `Codebook.health`, as the next three, averaged over the codebooks
     perplexity: Tensor | None = None  # []
     dead_codes: Tensor | None = None  # []
     zipf_js: Tensor | None = None  # []
@@ -75,7 +75,7 @@ class VQVAE(nn.Module):
         super().__init__()
         self.settings = config
         self.body = body
-        self.parts = body.parts(config.body_parts)
+        self.parts = body.part_channels(config.body_parts)
         self.classes = classes
         kind = GraphEncoder if config.encoder == "graph" else layers.ConvEncoder
         self.encoder = kind(body, config)

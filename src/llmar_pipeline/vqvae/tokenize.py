@@ -22,7 +22,7 @@ from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.vqvae.config import TokenizationConfig
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.windows import Clips, Reading, pack, positions
+from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, stacked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +149,7 @@ def encode_readings(model: VQVAE, clips: Clips, readings: SequenceOf[Reading]) -
     Returns:
         `[B, W, P, du]`, what `VQVAE.nearest_codes` takes; where motion was observed, `[B, V, channels]`.
     """
-    motion, mask = clips.windows(pack(readings), model.settings.frames, *model.settings.streams)
+    motion, mask = clips.windows(stacked(readings), model.settings.frames, *model.settings.streams)
     return model.encode(motion.double()), mask
 
 
@@ -212,12 +212,12 @@ def reconstruct_clips(
     with Progress(total=len(names), title="reconstructing") as progress:
         for start in range(0, len(names), batch_size):
             clips = Clips.load(store, names[start : start + batch_size], processes.device())
-            readings = pack([clips.plain(clip) for clip in range(len(clips))])
+            readings = stacked([clips.plain(clip) for clip in range(len(clips))])
             motion, mask = clips.windows(readings, model.settings.frames, *model.settings.streams)
             with torch.no_grad():
                 decoded = model.decode(model.tokenize(motion.double()))
             before, after = (
-                positions(values.float(), mask, store.body.topology, stream).cpu().numpy()
+                joint_positions(values.float(), mask, store.body.topology, stream).cpu().numpy()
                 for values in (motion[..., : store.body.channels], decoded)
             )
             yield from zip(before, after, strict=True)

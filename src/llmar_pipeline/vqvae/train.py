@@ -22,7 +22,7 @@ from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.windows import Clips, Reading, pack, positions
+from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, stacked
 
 
 class Language(NamedTuple):
@@ -138,7 +138,10 @@ def train_vqvae(
         return clips.random(index, augmentation, rng), labels[index]
 
     def collate(samples: list[tuple[Reading, int]]) -> dict[str, Any]:
-        return {"readings": pack([r for r, _ in samples]), "labels": torch.tensor([x for _, x in samples])}
+        return {
+            "readings": stacked([r for r, _ in samples]),
+            "labels": torch.tensor([x for _, x in samples]),
+        }
 
     def prepare(batch: dict[str, Any]) -> dict[str, Tensor]:
         motion, mask = clips.windows(batch["readings"], config.frames, *config.streams)
@@ -147,7 +150,7 @@ def train_vqvae(
     def measure(batch: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Tensor]:
         with torch.no_grad():
             before, after = (
-                positions(motion.float(), batch["mask"], body.topology, config.stream)
+                joint_positions(motion.float(), batch["mask"], body.topology, config.stream)
                 for motion in (batch["motion"][..., : body.channels], outputs["reconstruction"])
             )
             gap = (before - after).norm(dim=-1)

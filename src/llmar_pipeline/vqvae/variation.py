@@ -14,7 +14,7 @@ def frame_positions(readings: dict[str, Tensor], frames: int) -> Tensor:
     """Where in their crops frames are taken.
 
     Args:
-        readings: what `windows.pack` gives, all on one device.
+        readings: what `windows.stacked` gives, all on one device.
         frames: V.
 
     Returns:
@@ -51,7 +51,7 @@ def vary(
     Args:
         points: positions, [B, frame, coordinate, person, joint].
         observed: [B, frame, person, joint] bool.
-        readings: what `windows.pack` gives, on the same device.
+        readings: what `windows.stacked` gives, on the same device.
         partners: the joint that takes each one's place in the mirror, [joint] int64.
         root: the joint that is never dropped.
         persons: how many persons each clip has, without the absent ones at the end, [clip] int64.

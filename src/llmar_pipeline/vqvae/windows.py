@@ -22,7 +22,7 @@ _CLIPS_AT_ONCE = 1000
 _IN_TIME = {"clip", "start", "length", "seed", "scattered", "sway"}  # of a reading, what finds its frames
 
 
-def pack(readings: Sequence[Reading]) -> dict[str, Tensor]:
+def stacked(readings: Sequence[Reading]) -> dict[str, Tensor]:
     """Readings as tensors; a data loader's `collate_fn`.
 
     Args:
@@ -170,7 +170,7 @@ class Clips:
         coordinate counts as missing.
 
         Args:
-            readings: what `pack` gives, on any device.
+            readings: what `stacked` gives, on any device.
             frames: V.
             streams: what the channels are.
 
@@ -206,7 +206,7 @@ class Clips:
         return points.unflatten(0, batch), (seen_before + seen_after > 0).unflatten(0, batch)
 
 
-def positions(motion: Tensor, mask: Tensor, topology: Topology, stream: Stream) -> Tensor:
+def joint_positions(motion: Tensor, mask: Tensor, topology: Topology, stream: Stream) -> Tensor:
     """Joint positions of windows: the inverse of `Clips.windows`, but for the reading. Differentiable.
 
     Args:

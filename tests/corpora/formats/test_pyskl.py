@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmar_pipeline.corpora.formats.pyskl import forget, load_clip, parts, read_pyskl
+from llmar_pipeline.corpora.formats.pyskl import forget, load_clip, protocols_of, read_pyskl
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import COCO17, NTU25
@@ -150,7 +150,7 @@ def test_parts_become_protocols() -> None:
         **{"train1": ["g"], "test1": ["h"], "train2": ["i"], "test2": ["j"]},
         **{"whatever": ["k"], "1_train": ["l"], "1_test": ["m"]},
     }
-    assert parts(split) == {
+    assert protocols_of(split) == {
         "xsub": {"train": ["a"], "test": ["b"]},
         "split": {"train": ["d"], "val": ["e"], "test": ["f"]},
         "split1": {"train": ["g"], "test": ["h"]},

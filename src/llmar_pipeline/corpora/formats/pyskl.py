@@ -70,7 +70,7 @@ def _name(annotation: Any) -> str:
     return name if isinstance(name, str) and name.isprintable() else ""  # half a surrogate cannot be stored
 
 
-def parts(split: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+def protocols_of(split: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
     """Protocols of a file: `xsub_train` and `xsub_val` are `xsub`, `train1` and `test1` are `split1`.
 
     Returns:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmar_pipeline.corpora.corpus import Source, in_order
 from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, SUFFIXES, read_rows
-from llmar_pipeline.corpora.formats.pyskl import parts, read_pyskl
+from llmar_pipeline.corpora.formats.pyskl import protocols_of, read_pyskl
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 
@@ -163,7 +163,7 @@ def read_clip_pickle(path: Path, classes: SequenceOf[str]) -> ClipTable:
     """
     pickled = read_pyskl(path)
     sources = [Source(name, path, str(position)) for position, name in enumerate(pickled.names)]
-    protocols = parts(pickled.split)
+    protocols = protocols_of(pickled.split)
     columns = {name: "split" if name == "split" else f"split_{name}" for name in protocols}
     members = {
         columns[name]: {clip: SPLITS[part] for part, clips in protocol.items() for clip in clips}
