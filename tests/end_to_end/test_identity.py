@@ -88,7 +88,7 @@ def whole_run(workplace, kedro, project, tiny_llm_folder, tmp_path_factory):
 def comment_and_wording(place):
     file = place.package / "vqvae" / "losses.py"
     file.write_text(f"# A comment.\n{file.read_text()}")
-    place.edit(place.package / "vqvae" / "model.py", "the VQ-VAE expects motion", "the VQ-VAE wants motion")
+    place.edit(place.package / "vqvae" / "model.py", "expected motion", "wanted motion")
 
 
 def loss(place):

@@ -219,7 +219,7 @@ def test_features_are_answered_and_kept_like_codes(recognizer_of_features, tmp_p
 
 
 def test_a_recogniser_of_features_misses_them(recognizer_of_features, tmp_path):
-    with pytest.raises(UserError, match="Expected features"):
+    with pytest.raises(UserError, match="expected features"):
         ask(recognizer_of_features, tmp_path)
 
 

@@ -27,7 +27,7 @@ def test_too_much_damage_is_numbered_and_the_first_named() -> None:
     with pytest.raises(
         UserError,
         match=r"^1 of 10 recordings in raw cannot be read, more than the share of 0.09 allowed "
-        r"\(ingestion.max_quarantined_share\); the first: a/x.txt, line 3: expected a number, seen 'y'",
+        r"\(ingestion.max_quarantined_share\); the first: a/x.txt, line 3: expected a number, saw 'y'",
     ):
         accepted(quarantine=ONE, share=0.09)
 

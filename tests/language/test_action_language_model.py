@@ -118,7 +118,7 @@ def test_features_train_the_adapters_alone(build, clips, codebook):
 def test_features_and_codes_are_not_confused(build, clips, codebook, input, seen):
     model, (codes, code_mask) = build(input=input), clips
     given = codebook[codes] if seen == "features" else codes
-    with pytest.raises(UserError, match=f"Expected {input} .*, saw {seen}"):
+    with pytest.raises(UserError, match=f"expected {input} .*, saw {seen}"):
         model(given, code_mask, *answers(model, torch.tensor([0, 1, 2, 3])))
 
 

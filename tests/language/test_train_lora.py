@@ -200,7 +200,7 @@ def test_other_features_start_over(sentences, codebook, tiny_config, tmp_path):
 
 def test_features_that_were_not_made_are_missed(sentences, codebook, tiny_config, tmp_path):
     adapter = AdapterConfig(input="features")
-    with pytest.raises(UserError, match=r"Expected features .*lora.input=features.*stage2"):
+    with pytest.raises(UserError, match=r"expected features .*lora.input=features.*stage2"):
         train_lora(sentences, codebook, tiny_config, tmp_path, adapter, whole_batches(), tmp_path / "steps")
 
 

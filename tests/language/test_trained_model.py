@@ -64,7 +64,7 @@ def test_a_folder_without_manifest_is_incomplete(build, tmp_path):
 
 def test_another_codebook_is_refused(build, tmp_path, codebook):
     save_model(build(), tmp_path / "saved")
-    with pytest.raises(UserError, match="Expected codebook"):
+    with pytest.raises(UserError, match="expected codebook"):
         load_model(tmp_path / "saved", tmp_path, codebook=codebook + 1e-6)
 
 
@@ -73,5 +73,5 @@ def test_another_language_model_is_refused(build, tmp_path, key, what):
     save_model(build(), tmp_path / "saved")
     path = tmp_path / "saved" / "language_model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: 0}))
-    with pytest.raises(UserError, match=f"Expected {what} 0"):
+    with pytest.raises(UserError, match=f"expected {what} 0"):
         load_model(tmp_path / "saved", tmp_path)

@@ -31,5 +31,5 @@ def test_another_name_of_the_weights_is_a_clear_error(config, tiny_llm_folder, t
         (tmp_path / file.name).write_bytes(file.read_bytes())
     file = next(tmp_path.glob("*.safetensors"))
     save_file({name.replace("embed_tokens", "other"): t for name, t in load_file(file).items()}, file)
-    with pytest.raises(UserError, match="Expected word embeddings named"):
+    with pytest.raises(UserError, match="expected word embeddings named"):
         word_embeddings(LLMConfig(model=str(tmp_path), precision="float32"), tmp_path)

@@ -136,9 +136,9 @@ def test_codebook_facts(model_folder):
 def test_sequences_of_another_body_are_refused(model_folder, tmp_path):
     with StoreWriter(tmp_path / "kinect", 2, KINECT20) as store, store.shard("all") as shard:
         shard.append(Sequence("clip 0", np.ones((2, 20, 20, 3), np.float32)))
-    with pytest.raises(UserError, match=r"expects sequences of ntu25 .* but saw those of kinect20 "):
+    with pytest.raises(UserError, match=r"expected sequences of ntu25 .* saw those of kinect20 "):
         sentences(model_folder, tmp_path / "kinect", SPLITS[:1])
-    with pytest.raises(UserError, match=r"expects sequences of ntu25 .* but saw those of kinect20 "):
+    with pytest.raises(UserError, match=r"expected sequences of ntu25 .* saw those of kinect20 "):
         next(reconstruct_clips(load_vqvae(model_folder), tmp_path / "kinect", ["clip 0"]))
 
 

@@ -158,7 +158,7 @@ def test_bfloat16_autocast_trains_with_float32_features(model):
 
 def test_refuses_motion_of_another_shape(model):
     for shape in ((2, 32, 29), (2, 30, 30), (32, 30)):
-        with pytest.raises(UserError, match="expects motion"):
+        with pytest.raises(UserError, match="expected motion"):
             model.encode(torch.zeros(shape))
 
 
@@ -232,7 +232,7 @@ def test_a_model_saved_without_its_body_is_refused(model, tmp_path):
 
 def test_a_body_is_refused_by_name(model):
     model.check_body(chain(10), "here")
-    with pytest.raises(UserError, match=r"expects sequences of chain10 .* ntu25 .*2 persons in here: load"):
+    with pytest.raises(UserError, match=r"expected sequences of chain10 .* ntu25 .*2 persons in here; load"):
         model.check_body(Body(NTU25, 2), "here")
     other = replace(BODY.topology, parents=(-1, *(0,) * 9))
     with pytest.raises(UserError, match=r"chain10 .* with other bones in here"):

@@ -70,7 +70,7 @@ class DemoConfig(BaseModel):
     def _known(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         known = {"cameras": list(TOWARD), "actions": list(ACTIONS)}.get(info.field_name or "", range(1, 1000))
         if not value or not set(value) <= set(known):
-            raise ValueError(f"expected one or more of {known}, seen {list(value)}")
+            raise ValueError(f"expected one or more of {known}, saw {list(value)}")
         return value
 
     @model_validator(mode="after")

@@ -76,7 +76,7 @@ def answer_clips(
     model = load_model(recognizer, llm_cache, dtype="float32", llm=llm)
     if sentences.attrs.get("codebook", model.codebook_checksum) != model.codebook_checksum:
         raise UserError(
-            f"Expected action sentences of the codebook that {recognizer} was trained for, saw those of "
+            f"expected action sentences of the codebook that {recognizer} was trained for, saw those of "
             "another; run `kedro run --pipelines=stage2` with the same parameters."
         )
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")

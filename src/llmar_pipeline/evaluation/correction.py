@@ -34,7 +34,7 @@ def content_free_sentences(
     """
     if not len(sentences):
         raise UserError(
-            "Expected training sentences for evaluation.prior_correction, saw none; set it to none."
+            "expected training sentences for evaluation.prior_correction, saw none; set it to none."
         )
     rng = np.random.default_rng(seed)
     drawn = []

@@ -40,15 +40,15 @@ def build_predictions(
     if scores.shape != (len(names), len(class_names)) or len(true) != len(names):
         raise ValueError(
             f"expected {len(names)} true names and log-likelihoods [{len(names)}, {len(class_names)}],"
-            f" seen {len(true)} and {list(scores.shape)}"
+            f" saw {len(true)} and {list(scores.shape)}"
         )
     if scores.size == 0:
-        raise UserError("Expected at least one test clip and one class, seen none: check the split.")
+        raise UserError("expected at least one test clip and one class, saw none; check the split.")
     best = scores.max(axis=1)
     if not np.isfinite(best).all():
         clip = names[int(np.flatnonzero(~np.isfinite(best))[0])]
         raise UserError(
-            f"Expected finite log-likelihoods, seen NaN or infinity for clip {clip!r}:"
+            f"expected finite log-likelihoods, saw NaN or infinity for clip {clip!r}:"
             " stage 2 has diverged, train it with a lower learning rate."
         )
     table = pd.DataFrame(
@@ -74,26 +74,26 @@ def class_list(predictions: pd.DataFrame) -> list[str]:
     """
     if predictions.empty:
         raise UserError(
-            "Expected at least one test clip in the predictions, seen none: check the protocol's test split."
+            "expected at least one test clip in the predictions, saw none; check the protocol's test split."
         )
     missing = {"name", "true", "predicted"} - set(predictions.columns)
     columns = [c for c in predictions.columns if c.startswith(PROBABILITY)]
     if missing or not columns:
         raise UserError(
-            f"Expected predictions with the columns name, true, predicted and p:<class name>,"
-            f" seen {list(predictions.columns)[:6]}: run the evaluation again."
+            f"expected predictions with the columns name, true, predicted and p:<class name>,"
+            f" saw {list(predictions.columns)[:6]}: run the evaluation again."
         )
     invalid = predictions[columns].isna().any(axis=1)
     if invalid.any():
         raise UserError(
-            f"Expected a probability for every class, seen NaN in {int(invalid.sum())} of {len(predictions)}"
+            f"expected a probability for every class, saw NaN in {int(invalid.sum())} of {len(predictions)}"
             f" clips, first {predictions['name'][invalid].iloc[0]!r}: run the evaluation again."
         )
     classes = [c.removeprefix(PROBABILITY) for c in columns]
     unknown = set(predictions["predicted"]) - set(classes)
     if unknown:
         raise UserError(
-            f"Expected predicted names from the {len(classes)} classes, seen {sorted(unknown)[0]!r}:"
+            f"expected predicted names from the {len(classes)} classes, saw {sorted(unknown)[0]!r}:"
             " use the class list of this dataset."
         )
     return classes

@@ -27,11 +27,11 @@ def code_usage(sentences: Sentences, n_codes: int) -> np.ndarray:
     """
     codes = np.concatenate([np.empty(0, dtype=np.int64), *_rows(sentences)])
     if codes.size == 0:
-        raise UserError("Expected action sentences with at least one code, seen none: run stage 1 again.")
+        raise UserError("expected action sentences with at least one code, saw none; run stage 1 again.")
     if codes.min() < 0 or codes.max() >= n_codes:
         seen = codes.min() if codes.min() < 0 else codes.max()
         raise UserError(
-            f"Expected codes from 0 to {n_codes - 1}, seen {seen} in the action sentences:"
+            f"expected codes from 0 to {n_codes - 1}, saw {seen} in the action sentences:"
             " they come from another codebook, run stage 1 again."
         )
     return np.bincount(codes, minlength=n_codes)

@@ -47,7 +47,7 @@ def accept(
         raise UserError(
             f"{len(quarantine)} of {total} recordings in {raw} cannot be read, more than the share of "
             f"{max_quarantined_share} allowed (ingestion.max_quarantined_share); "
-            f"the first: {first['file']}{line}: expected {first['expected']}, seen {first['seen']}"
+            f"the first: {first['file']}{line}: expected {first['expected']}, saw {first['seen']}"
         )
     if gaps and not allow_incomplete:
         raise UserError(

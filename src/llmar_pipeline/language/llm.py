@@ -111,7 +111,7 @@ def hidden_size(config: LLMConfig, cache: Path) -> int:
         raise unavailable(config.model, error) from error
     if not isinstance(size, int):
         raise UserError(
-            f"Expected an integer hidden_size, saw {size!r} in {path}; choose a decoder-only text model as "
+            f"expected an integer hidden_size, saw {size!r} in {path}; choose a decoder-only text model as "
             "llm.model."
         )
     return size
@@ -138,7 +138,7 @@ def check_llm(
     width = hidden_size(config, cache)
     if code_dim is not None and code_dim != width:
         raise UserError(
-            f"Expected vqvae.code_dim={width} (hidden size of llm.model={config.model}), saw {code_dim}; set "
+            f"expected vqvae.code_dim={width} (hidden size of llm.model={config.model}), saw {code_dim}; set "
             f"vqvae.code_dim={width}, or choose another llm.model."
         )
 
@@ -181,7 +181,7 @@ def without_hub(config: LLMConfig, cache: Path) -> Path | None:
     folder = convert_bundled_llm(cache) if config.model == _BUNDLED else _local_folder(config.model)
     if folder is not None and config.revision is not None:
         raise UserError(
-            f"Expected llm.revision for a hub id only, saw {config.revision} for llm.model={config.model}; "
+            f"expected llm.revision for a hub id only, saw {config.revision} for llm.model={config.model}; "
             "leave llm.revision out, or name a hub id."
         )
     return folder
@@ -192,12 +192,12 @@ def _local_folder(model: str) -> Path | None:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(
-                f"Expected config.json in the model folder, saw none in {folder}; {_WHAT_RUNS_HERE}."
+                f"expected config.json in the model folder, saw none in {folder}; {_WHAT_RUNS_HERE}."
             )
         return folder
     if model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model:
         raise UserError(
-            f"Expected the folder of a Hugging Face model, saw nothing at {folder}; {_WHAT_RUNS_HERE}."
+            f"expected the folder of a Hugging Face model, saw nothing at {folder}; {_WHAT_RUNS_HERE}."
         )
     return None
 
@@ -220,5 +220,5 @@ def unavailable(model: str, error: Exception) -> UserError:
     else:
         seen = next(iter(str(error).splitlines()), type(error).__name__)[:160]
     return UserError(
-        f"Expected a language model to load at llm.model={model}, saw: {seen}; {_WHAT_RUNS_HERE}."
+        f"expected a language model to load at llm.model={model}, saw: {seen}; {_WHAT_RUNS_HERE}."
     )

@@ -153,6 +153,6 @@ def attach_lora(llm: PreTrainedModel, config: AdapterConfig, revision: str | Non
             {name.split(".")[-1] for name, module in llm.named_modules() if isinstance(module, nn.Linear)}
         )
         raise UserError(
-            f"Expected lora.target_modules out of {', '.join(linear)}, saw "
+            f"expected lora.target_modules out of {', '.join(linear)}, saw "
             f"{', '.join(config.target_modules)} for {llm.name_or_path}; correct lora.target_modules."
         ) from error

@@ -78,7 +78,7 @@ def train_lora(
     check_quantization(llm_config, adapter)
     if sentences.attrs.get("codebook", seen := tensor_checksum(codebook.float())) != seen:
         raise UserError(
-            "Expected action sentences of the VQ-VAE that lies there, saw those of an earlier one; run "
+            "expected action sentences of the VQ-VAE that lies there, saw those of an earlier one; run "
             "`kedro run --pipelines=stage2` with the same parameters."
         )
     rows = sentences[sentences["split"] == "train"]

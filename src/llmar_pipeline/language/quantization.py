@@ -29,12 +29,12 @@ def check_quantization(config: LLMConfig, adapter: AdapterConfig | None = None) 
         return
     if adapter is not None and adapter.method == "full":
         raise UserError(
-            f"Expected lora.method=lora with llm.quantization={config.quantization}, saw full: weights of 4 "
+            f"expected lora.method=lora with llm.quantization={config.quantization}, saw full: weights of 4 "
             "bits cannot be trained; set llm.quantization=none, or lora.method=lora."
         )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError(
-            f"Expected the package bitsandbytes for llm.quantization={config.quantization}, which is not "
+            f"expected the package bitsandbytes for llm.quantization={config.quantization}, which is not "
             "installed; run `pip install --editable '.[qlora]'`, or set llm.quantization=none."
         )
 
@@ -78,7 +78,7 @@ def fix_nf4(llm: PreTrainedModel, dtype: torch.dtype) -> None:
             if module.in_features % _BLOCK:
                 # On a CPU, bitsandbytes would read such rows with the scales of other blocks.
                 raise UserError(
-                    f"Expected layers of width a multiple of {_BLOCK} for llm.quantization=nf4, saw "
+                    f"expected layers of width a multiple of {_BLOCK} for llm.quantization=nf4, saw "
                     f"{module.in_features} in {llm.name_or_path}; set llm.quantization=none."
                 )
             # On some CPUs it would repack its weights at the first evaluation, with scales in bfloat16.

@@ -45,7 +45,7 @@ def shuffle_across_clips(codes: Sequence[np.ndarray], seed: int) -> list[np.ndar
     """
     if len(codes) < 2:
         raise UserError(
-            f"Expected at least 2 clips to shuffle action sentences across, saw {len(codes)}; use a larger "
+            f"expected at least 2 clips to shuffle action sentences across, saw {len(codes)}; use a larger "
             "split."
         )
     cycle = np.random.default_rng(seed).permutation(len(codes))
@@ -72,7 +72,7 @@ def read_clips(sentences: pd.DataFrame, column: str) -> list[np.ndarray]:
     """
     if column not in sentences:
         raise UserError(
-            f"Expected {column} beside the action sentences, since lora.input={column}, saw none; run "
+            f"expected {column} beside the action sentences, since lora.input={column}, saw none; run "
             "`kedro run --pipelines=stage2` with the same parameters."
         )
     return list(sentences[column])

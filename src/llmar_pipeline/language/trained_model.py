@@ -81,7 +81,7 @@ def load_model(
     """
     if not (folder / _MANIFEST).is_file():
         raise UserError(
-            f"Expected a trained model with {_MANIFEST}, saw none in {folder}; run "
+            f"expected a trained model with {_MANIFEST}, saw none in {folder}; run "
             "`kedro run --pipelines=stage2`."
         )
     manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ def load_model(
     def check(what: str, expected: object, seen: object) -> None:
         if seen != expected:
             raise UserError(
-                f"Expected {what} {expected}, saw {seen} (llm.model={config.model}) for the model in "
+                f"expected {what} {expected}, saw {seen} (llm.model={config.model}) for the model in "
                 f"{folder}; restore what it was trained with, or run `kedro run --pipelines=stage2`."
             )
 
@@ -155,6 +155,6 @@ def _find_llm(
     if missing is not None and not others:
         raise missing
     raise UserError(
-        f"Expected the language model that {folder} was trained with, saw other weights (another checksum) "
+        f"expected the language model that {folder} was trained with, saw other weights (another checksum) "
         f"at llm.model={others[-1]}; restore them, or run `kedro run --pipelines=stage2`."
     )

@@ -39,7 +39,7 @@ def word_embeddings(config: LLMConfig, cache: Path) -> Tensor:
                     words: Tensor = weights.get_tensor(name)
                     return words.float()
     raise UserError(
-        f"Expected word embeddings named {' or '.join(_NAMES)} in the safetensors files of {folder}, "
+        f"expected word embeddings named {' or '.join(_NAMES)} in the safetensors files of {folder}, "
         "saw none; choose another llm.model, or switch vqvae.mmd_weight off."
     )
 

@@ -30,7 +30,7 @@ def seen_from_front(original: np.ndarray, reconstruction: np.ndarray) -> tuple[n
     Source: ours.
     """
     if original.shape != reconstruction.shape:
-        raise ValueError(f"expected equal shapes, seen {original.shape} and {reconstruction.shape}")
+        raise ValueError(f"expected equal shapes, saw {original.shape} and {reconstruction.shape}")
     return original[..., :2], np.where(np.isnan(original), np.nan, reconstruction)[..., :2]
 
 

@@ -202,7 +202,10 @@ class SequenceStore:
         self._index = {name: i for i, name in enumerate(self.names)}
         self._first = list(accumulate(manifest["clips"], initial=0))  # number of each shard's first clip
         if len(self.names) != len(self._shapes) or len(self.names) != self._first[-1]:
-            raise UserError(f"{folder / _MANIFEST}: expected as many shapes as names; write the store again.")
+            raise UserError(
+                f"{folder / _MANIFEST}: expected as many shapes as names, saw {len(self._shapes)} and "
+                f"{len(self.names)}; write the store again."
+            )
         for number, shard in enumerate(manifest["shards"]):
             _check_size(self._path(number), shard["bytes"])
         self._mapped: dict[int, np.ndarray] = {}

@@ -166,8 +166,8 @@ def train(
     micro_batch = min(config.micro_batch_size, config.batch_size)
     if config.batch_size % (micro_batch * config.processes):
         raise UserError(
-            "batch_size must be a multiple of micro_batch_size x processes, "
-            f"seen {config.batch_size}, {micro_batch} and {config.processes}"
+            "expected batch_size as a multiple of micro_batch_size x processes, saw "
+            f"{config.batch_size}, {micro_batch} and {config.processes}; change one of them"
         )
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -200,7 +200,7 @@ def train(
     if arguments.world_size != config.processes:
         raise UserError(
             f"expected {config.processes} processes (the training's `processes`), "
-            f"but {arguments.world_size} run; start them through training/launch.py, as the pipelines do"
+            f"saw {arguments.world_size}; start them through training/launch.py, as the pipelines do"
         )
     with arguments.main_process_first(local=False):
         whole = {**fingerprint, "training": config.identity()}

@@ -99,8 +99,8 @@ class VQVAE(nn.Module):
         if body != self.body:
             seen = f"{body} with other bones" if str(body) == str(self.body) else str(body)
             raise UserError(
-                f"the VQ-VAE expects sequences of {self.body}, but saw those of {seen} in {where}: load the "
-                "model that was trained on them, or run `kedro run --pipelines=stage1` for them"
+                f"expected sequences of {self.body}, as the VQ-VAE was trained on, saw those of {seen} in "
+                f"{where}; load the model that was trained on them, or run `kedro run --pipelines=stage1` for them"
             )
 
     @property
@@ -134,8 +134,8 @@ class VQVAE(nn.Module):
         channels = self.body.channels * len(self.settings.streams)
         if motion.ndim != 3 or motion.shape[2] != channels or motion.shape[1] % self.settings.stride:
             raise UserError(
-                f"the VQ-VAE expects motion [batch, a multiple of {self.settings.stride} frames, "
-                f"{channels} channels], but got {list(motion.shape)}: "
+                f"expected motion [batch, a multiple of {self.settings.stride} frames, {channels} channels] "
+                f"for the VQ-VAE, saw {list(motion.shape)}; "
                 "resample the clips, or load the model that was trained on this corpus"
             )
         features = at_least_float32(self.encoder(motion))
@@ -343,13 +343,13 @@ class VQVAE(nn.Module):
         """
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
-                raise UserError(f"expected a trained VQ-VAE in {folder}, but {name} is missing: run stage 1")
+                raise UserError(f"expected a trained VQ-VAE in {folder}, saw no {name}; run stage 1")
         try:
             settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             if "body" not in settings and "channels" in settings:
                 raise UserError(
                     f"expected the body that the VQ-VAE works on in {folder / 'config.json'}, saw a model "
-                    "that was saved before models kept it: run `kedro run --pipelines=stage1` again"
+                    "that was saved before models kept it; run `kedro run --pipelines=stage1` again"
                 )
             config = VQVAEConfig(**settings["config"])
             body = TypeAdapter(Body).validate_python(settings["body"])
@@ -358,8 +358,8 @@ class VQVAE(nn.Module):
         except (ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"expected config.json and model.safetensors of one VQ-VAE in {folder}, but reading them "
-                f"failed ({reason}): run stage 1 again"
+                f"expected config.json and model.safetensors of one VQ-VAE in {folder}, saw that reading "
+                f"fails ({reason}); run stage 1 again"
             ) from error
         return model.eval()
 
