@@ -139,6 +139,8 @@ def test_the_first_training_subjects_where_no_fold_is_named(loading, tmp_path):
     assert folds.subject_folds(loader, 2) == named[:2]
     with pytest.raises(UserError, match="runs every fold"):
         folds.run_folds(Path(), None, {"fold": "subject:1"}, 5, loading("custom"), print)
+    with pytest.raises(UserError, match="--k=1: expected at least 2"):
+        folds.run_folds(Path(), None, {"protocol": "k_fold"}, 1, loading("custom"), print)
 
 
 def test_the_command_for_the_final_run():

@@ -17,7 +17,6 @@ from llmar_pipeline.estimate.reading import made_up_clips
 from llmar_pipeline.ingestion.survey import survey
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 
-PROTOCOLS = ("leave_one_subject_out", "k_fold")
 SECONDS = "processor seconds"
 """Of a run as it was now: what it found finished costs nothing."""
 
@@ -40,7 +39,7 @@ def run_folds(
     Args:
         conf_source: the configuration folder.
         env: the dataset.
-        params: what `--params` holds, `protocol` among it: one of PROTOCOLS.
+        params: what `--params` holds, `protocol` among it: leave_one_subject_out or k_fold.
         parts: how many folds `k_fold` has; the other has one a subject.
         load: a run's parameters -> its configuration.
         tell: takes a line for the terminal.
@@ -49,12 +48,14 @@ def run_folds(
         As `run_planned`, and the metric that counts.
 
     Raises:
-        UserError: the corpus has no such protocol, or a fold was named.
+        UserError: the corpus has no such protocol, a fold was named, or there are not two.
 
     Source: ours.
     """
     if "fold" in params:
         raise UserError("`kedro folds` runs every fold: use `kedro run` for one of them")
+    if parts < 2:
+        raise UserError(f"--k={parts}: expected at least 2")
     loader = load(dict(params))
     selection, protocol = loader["globals"], params["protocol"]
     if protocol == "k_fold":
