@@ -163,14 +163,10 @@ def ablations(
     quiet_other_bars()
     with one_line_errors():
         names = experiments.split(",") if experiments else TABLES_4_TO_6
-        params = _of_one_size(params, _loading(env, conf_source), experiment=names[0])
-        try:
-            numbers = [int(seed) for seed in seeds.split(",")]
-        except ValueError as error:
-            raise UserError(f"--seeds={seeds}: expected whole numbers such as 0,1,2") from error
-
+        load = _loading(env, conf_source)
+        params = _of_one_size(params, load, experiment=names[0])
         table, file = run_ablations(
-            Path(conf_source), env, params, names, numbers, pipelines, _loading(env, conf_source), click.echo
+            Path(conf_source), env, params, names, _numbers(seeds), pipelines, load, click.echo
         )
     click.echo(f"\n{as_markdown(table)}\n\nEvery run: {file}")
 
@@ -227,6 +223,95 @@ def unseen(
             click.echo,
         )
     click.echo(f"\n{as_markdown(table, loader)}\n\nEvery run: {file}")
+
+
+@cli.command()
+@click.option("--env", "-e", help="The dataset, as in `kedro run`.")
+@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--experiment", default="best", show_default=True, help="Whose candidates, of conf/tune.")
+@click.option("--folds", help="Such as camera:1,camera:2 or 1of3,2of3,3of3 (default: those of the file).")
+@click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
+@click.option("--pipelines", default="full", show_default=True, help="As in `kedro run`.")
+@click.option("--final", is_flag=True, help="Also make the run of the best candidate, with its test.")
+@click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
+def tune(
+    env: str | None,
+    params: dict[str, Any],
+    experiment: str,
+    folds: str | None,
+    seeds: str,
+    pipelines: str,
+    final: bool,
+    conf_source: str,
+) -> None:
+    """Compare candidates on folds of the training clips and print the command for the best of them."""
+    from llmar_pipeline.commands.folds import metric_of, percent
+    from llmar_pipeline.commands.nested_runs import kedro_run, written_numbers
+    from llmar_pipeline.commands.tune import as_markdown, final_command, pick
+    from llmar_pipeline.commands.tune import tune as compare
+
+    quiet_other_bars()
+    with one_line_errors():
+        load = _loading(env, conf_source)
+        params = _of_one_size(params, load, experiment=experiment)
+        chosen = folds.split(",") if folds else []
+        table, file, best = compare(
+            *(
+                Path(conf_source),
+                env,
+                params,
+                experiment,
+                chosen,
+                _numbers(seeds),
+                pipelines,
+                load,
+                click.echo,
+            )
+        )
+        loader = load(best)
+        metric, command = metric_of(loader), final_command(conf_source, env, best)
+        steps = " and ".join(
+            f"{loader['parameters'][stage]['max_steps']:,}" for stage in ("vqvae_training", "lora_training")
+        )
+        click.echo(f"\n{as_markdown(table, metric)}\n\nEvery run: {file}\n")
+        click.echo(
+            f"The best is {pick(table, metric)}. On all training clips, for {steps} steps:\n\n{command}"
+        )
+        if final:
+            kedro_run(Path(conf_source), env, best, "full", parent="")
+            result = percent(written_numbers(loader, "metrics")[metric])
+            click.echo(f"\n{metric.replace('_', ' ')} {result} %: {loader.place('report')}")
+
+
+@cli.command()
+@click.option("--env", "-e", help="The dataset, as in `kedro run`.")
+@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["leave_one_subject_out", "k_fold"]),
+    default="leave_one_subject_out",
+    show_default=True,
+    help="Each subject tests once; or each of --k parts.",
+)
+@click.option("--k", default=5, show_default=True, help="How many folds k_fold has.")
+@click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
+def folds(env: str | None, params: dict[str, Any], protocol: str, k: int, conf_source: str) -> None:
+    """Train and test on every fold of your own recordings, and print the mean."""
+    from llmar_pipeline.commands.folds import as_markdown, run_folds
+
+    quiet_other_bars()
+    with one_line_errors():
+        load = _loading(env, conf_source)
+        params = _of_one_size({**params, "protocol": protocol}, load)
+        table, file, metric = run_folds(Path(conf_source), env, params, k, load, click.echo)
+    click.echo(f"\n{as_markdown(table, metric)}\n\nEvery run: {file}")
+
+
+def _numbers(seeds: str) -> list[int]:
+    try:
+        return [int(seed) for seed in seeds.split(",")]
+    except ValueError as error:
+        raise UserError(f"--seeds={seeds}: expected whole numbers such as 0,1,2") from error
 
 
 def _of_one_size(

@@ -75,7 +75,8 @@ class TrackingHook:
         """Open the MLflow run."""
         self._catalog = catalog
         g = self._globals
-        tags = {key: str(g[key]) for key in ("dataset", "protocol", "experiment", "size", "unseen", "run")}
+        names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "run")
+        tags = {key: str(g[key]) for key in names}
         pipelines = ",".join(run_params["pipeline_names"] or ["full"])
         tags |= {
             "pipeline": pipelines,

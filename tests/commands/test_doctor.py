@@ -36,6 +36,7 @@ PARAMETERS = {
     "demo_recordings": None,
     "ingestion": {"max_quarantined_share": 0.1},
     "val_share": 0.1,
+    "fold": "none",
     "unseen": {"classes": "none", "seed": 0},
     "llm": {"model": "/no/such/folder", "precision": "float32"},
     "lora": {"method": "lora"},
@@ -103,6 +104,9 @@ def test_no_clip_validates_where_none_is_asked_for(selection: dict[str, Any]) ->
     found = examined(selection, val_share=0)
     assert found["recordings"][1].endswith("xview: 2 train, 0 val, 1 test")
     assert found["validation"] == ("note", "no clip validates: val_share is 0")
+    found = examined(selection, fold="camera:2")
+    assert found["recordings"][1].endswith("xview: 1 train, 0 val, 1 test")
+    assert found["validation"] == ("note", "no clip validates: fold camera:2 tests training clips")
 
 
 def test_unseen_classes_are_drawn_and_counted_as_the_run_would(selection: dict[str, Any]) -> None:

@@ -1,20 +1,15 @@
 """`kedro ablations` over the whole of conf/experiments: the table, and what each experiment changes."""
 
 import json
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file
 
-from llmar_pipeline.cli import cli
-from llmar_pipeline.commands import nested_runs
 from llmar_pipeline.io.run_names import leaves
 
 pytestmark = pytest.mark.slow
@@ -26,19 +21,8 @@ STEPS = 16  # W: a quarter of 64 frames
 
 
 @pytest.fixture(scope="module")
-def ablations(kedro):
-    """The command, its runs in this process too: sparing their imports makes a quarter of the time of it."""
-
-    def run(command, env, **_):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LLMAR_PARENT_RUN", env["LLMAR_PARENT_RUN"])
-            result = CliRunner().invoke(cli, command[command.index("llmar_pipeline") + 1 :])
-        return subprocess.CompletedProcess(command, result.exit_code, result.output)
-
-    with pytest.MonkeyPatch.context() as patch:
-        here = SimpleNamespace(run=run, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
-        patch.setattr(nested_runs, "subprocess", here)
-        yield lambda *options: kedro(*options, command="ablations")
+def ablations(many_runs):
+    return lambda *options: many_runs(*options, command="ablations")
 
 
 @pytest.fixture(scope="module")

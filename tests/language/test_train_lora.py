@@ -23,6 +23,7 @@ from llmar_pipeline.language.trained_model import load_model, save_model
 from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import NumberType
 from llmar_pipeline.training.launch import launch, train_and_save
+from llmar_pipeline.training.stream import SampleStream
 
 whole_batches = partial(schedule, batch_size=12, micro_batch_size=12)
 
@@ -82,6 +83,25 @@ def stop_after(monkeypatch, passes):
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(ActionLanguageModel, "forward", failing)
+
+
+@pytest.mark.parametrize("balance", ["none", "classes"])
+def test_the_stream_knows_the_classes_where_they_are_balanced(
+    balance, sentences, codebook, tiny_config, tmp_path, monkeypatch
+):
+    given = []
+
+    def stream(*arguments):
+        given.append(arguments[4])
+        return SampleStream(*arguments)
+
+    monkeypatch.setattr(lora, "SampleStream", stream)
+    training = schedule(balance=balance, max_steps=1)
+    train_lora(
+        sentences, codebook, tiny_config, tmp_path, AdapterConfig(rank=4), training, tmp_path / "steps"
+    )
+    labels = [clip % len(CLASS_NAMES) for clip in range(12)]
+    assert given == [labels if balance == "classes" else None]
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

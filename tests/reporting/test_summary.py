@@ -9,12 +9,12 @@ from llmar_pipeline.reporting.summary import run_summary
 RUN = RunInfo(dataset="smarthome", protocol="xsub", experiment="llm_ar", size="laptop", synthetic=False)
 
 
-def lines(**values):
+def lines(run=RUN, **values):
     # Class a: 2 of 3 right; class b: the only clip right.
     scores = np.log([[0.8, 0.2], [0.7, 0.3], [0.4, 0.6], [0.1, 0.9]])
     predictions = build_predictions(list("pqrs"), ["a", "a", "a", "b"], ["a", "b"], scores)
     known = {**metrics(predictions, "a"), "n_val": 0, **values}
-    text = run_summary(RUN, known, predictions, 3, Path("report.html"), 4)
+    text = run_summary(run, known, predictions, 3, Path("report.html"), 4)
     return [line for line in text.split("\n") if "%" in line and "true" not in line][4:], text
 
 
@@ -58,6 +58,11 @@ def test_accuracy_is_the_headline_otherwise():
     assert text.endswith("Report: report.html")
     assert "There are no validation clips." in text
     assert "no validation clips" not in lines(n_val=3)[1]
+
+
+def test_a_fold_stands_beside_the_protocol():
+    assert "smarthome xsub\n" in lines()[1]
+    assert "smarthome xsub, fold camera:1\n" in lines(run=RUN.model_copy(update={"fold": "camera:1"}))[1]
 
 
 def test_unseen_classes_are_named():

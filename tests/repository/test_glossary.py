@@ -144,6 +144,7 @@ def test_options_that_no_result_uses_have_a_line_and_their_default(project, para
         *("vqvae.curvature", "vqvae.reset_dead_codes", "augmentation.mirror", "lora.code_dropout"),
         *("augmentation.joint_dropout", "augmentation.axis_dropout", "augmentation.speed"),
         *("augmentation.sampling", "augmentation.swap_persons"),
+        *("vqvae_training.balance", "lora_training.balance"),
         *("evaluation.length_correction", "evaluation.generate"),
     }
     for name, (default, _) in options.items():

@@ -229,6 +229,27 @@ def test_the_stream_reads_every_item_once_an_epoch_and_depends_on_position_alone
     assert len({r for _, r in forwards}) == 20
 
 
+def test_a_balanced_stream_draws_every_class_equally_often_and_depends_on_position_alone():
+    labels = [7, 7, 7, 7, 7, 2, 2, 4]
+    items = SampleStream(8, 60, 7, lambda index, rng: (index, rng.random()), labels)
+    forwards = [items[i] for i in range(60)]
+    for start in range(0, 60, 15):  # an epoch: three classes, five of each
+        counts = np.bincount([index for index, _ in forwards[start : start + 15]], minlength=8)
+        assert counts[:5].tolist() == [1] * 5
+        assert sorted(counts[5:7]) == [2, 3]
+        assert counts[7] == 5
+    assert [items[i] for i in reversed(range(60))] == forwards[::-1]
+    assert len({r for _, r in forwards}) == 60
+    orders = {tuple(index for index, _ in forwards[start : start + 15]) for start in range(0, 60, 15)}
+    assert len(orders) == 4
+
+
+def test_a_stream_without_classes_is_what_it_was():
+    items = SampleStream(5, 20, 7, lambda index, rng: index)
+    epochs = [np.random.default_rng([7, 0, epoch]).permutation(5).tolist() for epoch in range(4)]
+    assert [items[i] for i in range(20)] == [index for epoch in epochs for index in epoch]
+
+
 def test_processes_that_nobody_started_are_refused(tmp_path):
     settings = schedule(processes=2, micro_batch_size=1)
     with pytest.raises(UserError, match=r"expected 2 processes.*but 1 run"):

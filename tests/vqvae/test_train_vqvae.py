@@ -1,5 +1,6 @@
 """Stage 1 as a whole on a few made-up clips."""
 
+import json
 import shutil
 
 import numpy as np
@@ -12,6 +13,8 @@ from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
+from llmar_pipeline.training.stream import SampleStream
+from llmar_pipeline.vqvae import train as train_module
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.train import Language, train_vqvae
 
@@ -72,6 +75,23 @@ def test_other_words_start_over(sequences, tmp_path, caplog):
     run(sequences, tmp_path)
     run(sequences, tmp_path, Language(words=WORDS + 1))
     assert "language.words changed" in caplog.text
+
+
+@pytest.mark.parametrize(("balance", "expected"), [("none", None), ("classes", [0, 1, 2, 0, 1, 2])])
+def test_the_stream_knows_the_classes_where_they_are_balanced(
+    balance, expected, sequences, tmp_path, monkeypatch
+):
+    given = []
+
+    def stream(*arguments):
+        given.append(arguments[4])
+        return SampleStream(*arguments)
+
+    monkeypatch.setattr(train_module, "SampleStream", stream)
+    run(sequences, tmp_path, training={"balance": balance, "max_steps": 1})
+    assert given == [expected]
+    labels = json.loads((tmp_path / "fingerprint.json").read_text())["labels"]
+    assert labels == (expected or [])
 
 
 def test_mixed_precision_stays_near_float32(sequences, tmp_path):

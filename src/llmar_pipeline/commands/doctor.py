@@ -10,6 +10,7 @@ import pandas as pd
 
 from llmar_pipeline import machine
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.folds import NONE
 from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
 from llmar_pipeline.demo.recordings import DemoConfig, demo_corpus
@@ -79,7 +80,7 @@ def _recordings(
             protocol,
             found.facts.protocols,
         )
-        splits = split_clips(found.clips, found.facts, protocol, parameters["val_share"])
+        splits = split_clips(found.clips, found.facts, protocol, parameters["val_share"], parameters["fold"])
         splits, classes = hold_out(splits, found.facts, protocol, UnseenConfig(**parameters["unseen"]))
         split = splits["split"].value_counts()
         parts = ", ".join(f"{split.get(part, 0):,} {part}" for part in ("train", "val", "test"))
@@ -88,8 +89,11 @@ def _recordings(
             seen = f"{len(classes.seen)} others train and validate"
             yield Finding("note", "unseen classes", f"{', '.join(classes.unseen)}: tested alone; {seen}")
         if not split.get("val", 0):
-            spared = "with one training subject, none can be spared"
-            why = spared if parameters["val_share"] else "val_share is 0"
+            why = "with one training subject, none can be spared"
+            if parameters["fold"] != NONE:
+                why = f"fold {parameters['fold']} tests training clips"
+            elif not parameters["val_share"]:
+                why = "val_share is 0"
             yield Finding("note", "validation", f"no clip validates: {why}")
     except UserError as error:
         yield Finding("missing", "recordings", f"{text}: {error.message}")

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.io.run_names import leaves
@@ -43,12 +45,12 @@ def kedro_run(
         env: the dataset.
         params: what `--params` holds.
         pipelines: what `--pipelines` gets.
-        parent: id of the MLflow run around it.
+        parent: id of the MLflow run around it; empty for a run of its own.
 
     Raises:
-        UserError: the run failed; its last lines are shown.
+        UserError: the run failed, and its last lines are shown; or `--params` cannot hold a value.
     """
-    joined = ",".join(f"{key}={value}" for key, value in leaves(params).items())
+    joined = as_params(params)
     command = [*(sys.executable, "-m", "llmar_pipeline", "run"), f"--conf-source={conf_source}"]
     command += [f"--pipelines={pipelines}", f"--params={joined}", *([f"--env={env}"] if env else [])]
     done = subprocess.run(
@@ -62,6 +64,29 @@ def kedro_run(
     if done.returncode:
         last = "\n".join(done.stdout.strip().splitlines()[-5:])
         raise UserError(f"`kedro run --params={joined}` ended with exit code {done.returncode}:\n{last}")
+
+
+def as_params(params: Mapping[str, Any]) -> str:
+    """What follows `--params=`.
+
+    Args:
+        params: nested or dotted.
+
+    Raises:
+        UserError: a value that cannot stand there.
+    """
+    spelled = {key: "null" if value is None else str(value) for key, value in leaves(params).items()}
+    for key, value in spelled.items():
+        if "," in value:
+            raise UserError(
+                f"{key}={value}: a list cannot stand in --params: write it into a file of conf/experiments"
+            )
+    return ",".join(f"{key}={value}" for key, value in spelled.items())
+
+
+def from_params(text: str) -> dict[str, Any]:
+    """What `kedro run` makes of it, so that values are of the same kind, and hashes the same."""
+    return dict(OmegaConf.to_container(OmegaConf.from_dotlist(text.split(","))))  # type: ignore[arg-type]
 
 
 def written_numbers(loader: StackedConfigLoader, *datasets: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pandas as pd
 from llmar_pipeline.commands import published
 from llmar_pipeline.commands.nested_runs import kedro_run, parent_run, written_numbers
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.folds import needs_fold
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 
@@ -23,14 +24,19 @@ def protocol_loaders(params: Mapping[str, Any], load: Load) -> dict[str, Stacked
         load: a run's parameters -> its configuration.
 
     Raises:
-        UserError: `params` names one protocol or unseen classes, or the corpus cannot be read.
+        UserError: `params` names one protocol, unseen classes or a fold, or the corpus cannot be read.
     """
-    for name, instead in (("protocol", "`kedro run` for one of them"), ("unseen", "`kedro unseen`")):
+    for name, instead in (
+        ("protocol", "`kedro run` for one of them"),
+        ("unseen", "`kedro unseen`"),
+        ("fold", "`kedro run`"),
+    ):
         if name in params:
-            raise UserError(f"`kedro protocols` runs all protocols with all classes: use {instead}")
+            raise UserError(f"`kedro protocols` runs all protocols with all classes and clips: use {instead}")
     selection = load(dict(params))["globals"]
     corpus = CORPORA[selection["corpus"]].open(Path(selection["raw_dir"]))
-    return {name: load({**params, "protocol": name}) for name in corpus.protocols}
+    whole = [name for name, rule in corpus.protocols.items() if not needs_fold(rule)]
+    return {name: load({**params, "protocol": name}) for name in whole}
 
 
 def run_protocols(

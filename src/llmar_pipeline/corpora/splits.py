@@ -5,6 +5,7 @@ import logging
 import pandas as pd
 
 from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.folds import NONE, needs_fold, take_fold
 from llmar_pipeline.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -13,7 +14,7 @@ SPLITS = ("train", "val", "test", "unused")
 
 
 def split_clips(
-    index: pd.DataFrame, corpus: CorpusFacts, protocol: str, val_share: float = 0.1
+    index: pd.DataFrame, corpus: CorpusFacts, protocol: str, val_share: float = 0.1, fold: str = NONE
 ) -> pd.DataFrame:
     """Assign every clip of an index to a split.
 
@@ -22,13 +23,14 @@ def split_clips(
         corpus: whose protocols and class names are meant.
         protocol: key of `corpus.protocols`.
         val_share: share of the training subjects that validate, as `Protocol` takes it.
+        fold: which training clips test in place of the test clips, as `take_fold` takes it.
 
     Returns:
         Columns name, split, label (0-based class index of the protocol, -1 for a class that takes no part),
         action (class name), in the index's order.
 
     Raises:
-        UserError: no such protocol, or no clip left to train on or to test.
+        UserError: no such protocol or fold, or no clip left to train on or to test.
     """
     if protocol not in corpus.protocols:
         raise UserError(
@@ -39,11 +41,16 @@ def split_clips(
     splits = pd.DataFrame(
         {
             "name": index["name"],
-            "split": rule(index, val_share),
+            "split": take_fold(index, rule(index, val_share), fold),
             "label": rule.labels(index["action"]),
             "action": [corpus.class_names[action] for action in index["action"]],
         }
     )
+    if needs_fold(rule) and fold == NONE:
+        raise UserError(
+            f"protocol {protocol} has no test clips of its own: run all its folds by `kedro folds "
+            f"--protocol={protocol}`, or one of them by --params=fold= (subject:<number>, 1of5)"
+        )
     counts = {split: int((splits["split"] == split).sum()) for split in SPLITS}
     logger.info("%s %s: %s", corpus.name, protocol, ", ".join(f"{n} {split}" for split, n in counts.items()))
     for needed in ("train", "test"):

@@ -73,12 +73,8 @@ def look(
         return Recordings(splits, float(frames.mean()), A_READ_CLIP, 0, f"{len(splits):,} clips of {split}")
     corpus = CORPORA[selection["corpus"]]
     if parameters["demo_recordings"] is not None:
-        names = DemoConfig(**parameters["demo_recordings"]).names
-        facts, clips = (
-            CorpusFacts.of(corpus),
-            pd.DataFrame([{"name": n, **corpus.parse_name(n)} for n in names]),
-        )
-        frames, read, made_up = FRAMES, A_READ_CLIP, len(names)
+        clips = made_up_clips(corpus.name, parameters["demo_recordings"])
+        facts, frames, read, made_up = CorpusFacts.of(corpus), FRAMES, A_READ_CLIP, len(clips)
         known = f"{made_up:,} clips to be made up"
     else:
         try:
@@ -92,11 +88,17 @@ def look(
     quiet = logging.getLogger("llmar_pipeline.corpora.splits")
     quiet.disabled = True  # the split that the run makes is told by the run
     try:
-        splits = split_clips(clips, facts, protocol, parameters["val_share"])
+        splits = split_clips(clips, facts, protocol, parameters["val_share"], parameters["fold"])
         splits, _ = hold_out(splits, facts, protocol, unseen)
     finally:
         quiet.disabled = False
     return Recordings(splits, frames, read, made_up, known)
+
+
+def made_up_clips(corpus: str, demo: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a clip that the generator will make: name, and what it says."""
+    parse_name = CORPORA[corpus].parse_name
+    return pd.DataFrame([{"name": name, **parse_name(name)} for name in DemoConfig(**demo).names])
 
 
 def _official(corpus: Corpus) -> Recordings:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora import CORPORA, folds
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io import size as sizes
@@ -21,13 +21,13 @@ from llmar_pipeline.language.llm_cache import llm_cache
 
 SELECTORS = (
     *("protocol", "size", "experiment", "raw_dir", "data_dir", "allow_incomplete"),
-    *("unseen", "unseen_seed"),
+    *("unseen", "unseen_seed", "fold"),
 )
 """What `--params` may choose besides single parameters; their defaults stand in globals.yml."""
 
 LOCAL = "local"
 """The folder of what holds on this machine or for this user alone; git knows nothing of it."""
-NOT_ENVIRONMENTS = {"base", LOCAL, "sizes", "experiments"}
+NOT_ENVIRONMENTS = {"base", LOCAL, "sizes", "experiments", "tune"}
 
 
 class StackedConfigLoader(OmegaConfigLoader):
@@ -43,11 +43,11 @@ class StackedConfigLoader(OmegaConfigLoader):
     every path:
 
     - `run_folder`: `<dataset>/<protocol>/<run>`, where `run` is `<experiment>-<size>`, the unseen classes
-      where there are any, and a short hash of single overrides;
+      or the fold where there are any, and a short hash of single overrides;
     - `recordings_folder`: `<dataset>/recordings`, and a short hash where ingestion or normalization are not
       as the dataset has them, wherever that was said: what does not depend on the protocol is shared;
     - `split_folder`: the same under the protocol, the share that validates where it is another than usual,
-      and the unseen classes where there are any, as in `run`.
+      and the unseen classes or the fold, as in `run`.
 
     `adapted` says whether the experiment has values of its own for the size.
 
@@ -108,7 +108,7 @@ class StackedConfigLoader(OmegaConfigLoader):
             check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
         chosen["raw_dir"] = chosen["raw_dir"] or _usual_raw_dir(chosen)
         chosen["llm_cache"] = str(llm_cache(chosen["data_dir"]))
-        single = _unseen(chosen) + short_hash({**self.runtime_params, **_own(chosen)})
+        single = _part(chosen) + short_hash({**self.runtime_params, **_own(chosen)})
         self.size_note = ""
         if chosen["size"] == sizes.AUTO:
             chosen["size"], self.size_note = sizes.choose(
@@ -130,7 +130,7 @@ class StackedConfigLoader(OmegaConfigLoader):
         return {
             "adapted": self._overlays.adapted(chosen["size"], chosen["experiment"]),
             "recordings_folder": f"{chosen['dataset']}/{recordings}",
-            "split_folder": f"{protocol}/{recordings}{_val_share(self._layers)}{_unseen(chosen)}",
+            "split_folder": f"{protocol}/{recordings}{_val_share(self._layers)}{_part(chosen)}",
             "run_folder": f"{protocol}/{chosen['run']}",
         }
 
@@ -186,6 +186,17 @@ def _own(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """A user's own corpus is whatever lies in the folder: another folder, another corpus."""
     elsewhere = chosen["corpus"] == "custom" and place(chosen["raw_dir"]) != place(_usual_raw_dir(chosen))
     return {"raw_dir": chosen["raw_dir"]} if elsewhere else {}
+
+
+def _part(chosen: Mapping[str, Any]) -> str:
+    """What of the protocol's clips is read in another way than it says."""
+    unseen, fold = _unseen(chosen), folds.suffix(chosen["fold"])
+    if unseen and fold:
+        raise UserError(
+            f"expected unseen classes or a fold, saw unseen={chosen['unseen']} and fold={chosen['fold']}: "
+            "leave one of them out"
+        )
+    return unseen + fold
 
 
 def _unseen(chosen: Mapping[str, Any]) -> str:

@@ -163,7 +163,10 @@ def train_lora(
             }
         return sample
 
-    stream = SampleStream(len(readings), training.max_steps * training.batch_size, training.seed, read)
+    classes = [label for _, label in readings] if training.balance == "classes" else None
+    stream = SampleStream(
+        len(readings), training.max_steps * training.batch_size, training.seed, read, classes
+    )
     model.llm_checksum = base_checksum
     collate = collate_with_list if from_list else None
     made_from = fingerprint(llm_config.precision)

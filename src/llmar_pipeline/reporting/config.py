@@ -7,6 +7,7 @@ class RunInfo(BaseModel):
     """Which run a report is about.
 
     Attributes:
+        fold: Training clips that test in place of the test clips; "none" as a rule.
         adapted: The experiment has values of its own for the size.
         synthetic: The recordings are made up.
         revision: Of the code, as git calls it; empty where it is not known.
@@ -20,9 +21,15 @@ class RunInfo(BaseModel):
     experiment: str
     size: str
     synthetic: bool
+    fold: str = "none"
     adapted: bool = False
     revision: str = ""
     date: str = ""
+
+    @property
+    def tested(self) -> str:
+        """The protocol, and the fold where the protocol's test clips were not read."""
+        return self.protocol if self.fold == "none" else f"{self.protocol}, fold {self.fold}"
 
     @property
     def method(self) -> str:

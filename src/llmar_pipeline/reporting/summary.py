@@ -76,7 +76,7 @@ def run_summary(
     ]
     table = text_table(
         [(name, f"{100 * value:.1f} %", note) for name, value, note in results if value is not None],
-        ["", f"{run.dataset} {run.protocol}", ""],
+        ["", f"{run.dataset} {run.tested}", ""],
         cell_width=80,
     )
     notes = ["The recordings are synthetic: made up by a generator."] if run.synthetic else []

@@ -28,6 +28,7 @@ class TrainingConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: mixed
     compile: bool = False
     processes: int = Field(default=1, gt=0)  # which share each batch
+    balance: Literal["none", "classes"] = "none"  # classes: each is drawn equally often
 
     def identity(self) -> dict[str, Any]:
         """What the trained weights depend on, JSON-able.

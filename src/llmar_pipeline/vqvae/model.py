@@ -100,8 +100,7 @@ class VQVAE(nn.Module):
             seen = f"{body} with other bones" if str(body) == str(self.body) else str(body)
             raise UserError(
                 f"expected sequences of {self.body}, as the VQ-VAE was trained on, saw those of {seen} in "
-                f"{where}; load the model that was trained on them, or run `kedro run --pipelines=stage1` for "
-                "them"
+                f"{where}; load the model that was trained on them, or run `kedro run --pipelines=stage1`"
             )
 
     @property

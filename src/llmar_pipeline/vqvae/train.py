@@ -83,7 +83,7 @@ def train_vqvae(
     Args:
         sequences: folder of the normalised store.
         names: clips of the train split.
-        labels: the class of each clip, read by the auxiliary heads alone.
+        labels: the class of each clip, read by the auxiliary heads, and where classes are balanced.
         config: the model.
         augmentation: strength of the random readings.
         training: the schedule.
@@ -164,7 +164,8 @@ def train_vqvae(
         batch = prepare(collate([drawn[index] for index in processes.own_rows(torch.arange(even)).tolist()]))
         model.place_codes(batch["motion"], batch["mask"])
 
-    stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read)
+    classes = labels if training.balance == "classes" else None
+    stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read, classes)
     fingerprint = {
         "data": store.digest,
         "body": asdict(body),
@@ -174,7 +175,7 @@ def train_vqvae(
             name: None if tensor is None else tensor_checksum(tensor)
             for name, tensor in language._asdict().items()
         },
-        "labels": labels if config.auxiliary != "none" else [],
+        "labels": labels if config.auxiliary != "none" or classes else [],
         "augmentation": augmentation.model_dump(),
         CODE: code_of(__name__),
     }

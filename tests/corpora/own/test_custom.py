@@ -81,8 +81,10 @@ def test_protocols_of_the_table_and_of_the_users_own(folder: Path) -> None:
         "split": ["test", "train", "val"],
         "xsub": ["train", "train", "test"],
         "xview": ["test", "train", "test"],
+        "leave_one_subject_out": ["train"] * 3,
+        "k_fold": ["train"] * 3,
     }
-    assert list(corpus.protocols) == ["split", "xsub", "xview"]
+    assert list(corpus.protocols) == ["split", "xsub", "xview", "leave_one_subject_out", "k_fold"]
 
 
 def test_an_opened_corpus_travels_to_other_processes(folder: Path) -> None:
@@ -134,9 +136,22 @@ def test_without_subjects_clips_of_each_class_are_drawn(tmp_path: Path, subjects
 def test_a_protocol_of_ones_own_is_not_joined_by_a_drawn_one(tmp_path: Path) -> None:
     own = {"xsub": {"by": "subject", "train": ["p0"], "val": ["p1"]}}
     corpus = CUSTOM.open(write(tmp_path, grid(tmp_path, subjects=3, clips=1), protocols=own))
-    assert list(corpus.protocols) == ["xsub"]
+    assert list(corpus.protocols) == ["xsub", "leave_one_subject_out", "k_fold"]
     split = corpus.protocols["xsub"](index_of(corpus, tmp_path))
     assert split.value_counts().to_dict() == {"train": 2, "val": 2, "test": 2}
+
+
+@pytest.mark.parametrize("subjects", [0, 1])
+def test_leaving_a_subject_out_needs_two(tmp_path: Path, subjects: int) -> None:
+    corpus = CUSTOM.open(write(tmp_path, grid(tmp_path, subjects, clips=2)))
+    assert list(corpus.protocols) == ["split", "k_fold"]
+
+
+def test_a_protocol_of_ones_own_may_be_called_so(tmp_path: Path) -> None:
+    own = {"k_fold": {"by": "subject", "train": ["p0"]}}
+    corpus = CUSTOM.open(write(tmp_path, grid(tmp_path, subjects=3, clips=1), protocols=own))
+    assert list(corpus.protocols) == ["k_fold", "leave_one_subject_out"]
+    assert corpus.protocols["k_fold"].by == "subject"
 
 
 def test_3d_keypoints_with_y_down_make_a_half_turn(tmp_path: Path) -> None:
@@ -297,7 +312,7 @@ def test_a_pickle(tmp_path: Path) -> None:
     (tmp_path / "all.pkl").write_bytes(pickle.dumps({"split": split, "annotations": clips}))
     forget()
     corpus = CUSTOM.open(write(tmp_path, pickle="all.pkl", classes=["sit", "stand"]))
-    assert list(corpus.protocols) == ["xsub"]
+    assert list(corpus.protocols) == ["xsub", "k_fold"]
     index = pd.DataFrame([{"name": name, **corpus.parse_name(name)} for name in ("v1", "v2", "v3")])
     assert list(index["action"]) == [0, 1, 1]
     assert list(corpus.protocols["xsub"](index, val_share=0)) == ["train", "test", "train"]

@@ -68,6 +68,7 @@ class CustomCorpus(Corpus):
         rows = table.rows
         protocols = _own_protocols(facts, table, file) or _seeded_protocol(rows)
         one_subject = len(set(table.numbers.get("subject", {}).values())) < 2
+        protocols = {**protocols, **_folded_protocols(rows, one_subject), **protocols}  # own ones win
         if one_subject and all(protocol.by != "subject" for protocol in protocols.values()):
             # A validation part is whole subjects: where that cannot be, each clip stands for its own.
             rows = {name: row | {"subject": number} for number, (name, row) in enumerate(rows.items())}
@@ -160,6 +161,15 @@ def _seeded_protocol(rows: dict[str, dict[str, int]]) -> dict[str, Protocol]:
     logger.warning("no split column and no protocols: a fifth of the %s is drawn as the test part", whose)
     train, test_part = frozenset({SPLITS["train"]}), frozenset({SPLITS["test"]})
     return {"split": Protocol("split", by="split", train=train, test=test_part)}
+
+
+def _folded_protocols(rows: dict[str, dict[str, int]], one_subject: bool) -> dict[str, Protocol]:
+    """All clips train: which of them test, a fold says (see `corpora.folds`)."""
+    labels = frozenset(row["action"] for row in rows.values())
+    names = ["k_fold"] if one_subject else ["leave_one_subject_out", "k_fold"]
+    return {
+        name: Protocol(name, by="action", train=labels, test=frozenset(), val=frozenset()) for name in names
+    }
 
 
 def _draw(items: list[Any], rng: np.random.Generator) -> set[Any]:

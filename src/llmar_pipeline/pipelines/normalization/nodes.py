@@ -19,10 +19,15 @@ def normalize(recordings: Path, normalization: NormalizationConfig) -> Callable[
 
 
 def split(
-    index: pd.DataFrame, corpus: dict[str, Any], protocol: str, val_share: float, unseen: UnseenConfig
+    index: pd.DataFrame,
+    corpus: dict[str, Any],
+    protocol: str,
+    val_share: float,
+    fold: str,
+    unseen: UnseenConfig,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Assign every clip to train, val, test or unused; list the classes that train, and the unseen ones."""
     facts = CorpusFacts.model_validate(corpus)
-    splits = split_clips(index, facts, protocol, val_share)
+    splits = split_clips(index, facts, protocol, val_share, fold)
     splits, class_lists = hold_out(splits, facts, protocol, unseen)
     return splits, class_lists.model_dump(mode="json")

@@ -17,7 +17,14 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.split,
-                inputs=["index", "corpus", "params:protocol", "params:val_share", "params:unseen"],
+                inputs=[
+                    "index",
+                    "corpus",
+                    "params:protocol",
+                    "params:val_share",
+                    "params:fold",
+                    "params:unseen",
+                ],
                 outputs=["splits", "class_lists"],
                 name="split",
             ),

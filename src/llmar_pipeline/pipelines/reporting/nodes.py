@@ -47,7 +47,7 @@ def write_report(
     return render_report(
         ReportContext(
             dataset=run.dataset,
-            protocol=run.protocol,
+            protocol=run.tested,
             experiment=run.method,
             size=run.size,
             number_type=trained_precision(recognizer_model),

@@ -46,3 +46,26 @@ def test_unseen_classes_give_a_run_folders_of_its_own(load):
 def test_what_cannot_be_chosen_is_refused(load, chosen, expected):
     with pytest.raises(UserError, match=expected):
         load("ntu60", **chosen)
+
+
+def test_a_fold_reaches_the_split_and_gives_a_run_folders_of_its_own(load):
+    plain, camera, part = (load("nwucla", size="laptop", fold=fold) for fold in ("none", "camera:1", "1of5"))
+    assert camera["parameters"]["fold"] == camera["parameters"]["run"]["fold"] == "camera:1"
+    assert camera["globals"]["run"] == "llm_ar-laptop-fold-camera1"
+    assert part["globals"]["split_folder"] == "nwucla/xview/recordings-fold-1of5"
+    for folder in ("run_folder", "split_folder"):
+        assert len({loader["globals"][folder] for loader in (plain, camera, part)}) == 3
+    assert len({loader["globals"]["recordings_folder"] for loader in (plain, camera, part)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"fold": "camera"}, "fold=camera: expected none, a column and a value"),
+        ({"fold": 5}, "fold=5: expected none"),
+        ({"fold": "camera:1", "unseen": 3}, "saw unseen=3 and fold=camera:1: leave one of them out"),
+    ],
+)
+def test_what_is_no_fold_is_refused(load, chosen, expected):
+    with pytest.raises(UserError, match=expected):
+        load("nwucla", **chosen)
