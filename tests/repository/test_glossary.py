@@ -141,7 +141,7 @@ def unused_options(project: Path) -> dict[str, tuple[str, str]]:
 def test_options_that_no_result_uses_have_a_line_and_their_default(project, parameters):
     options = unused_options(project)
     assert set(options) == {
-        *("vqvae.curvature", "vqvae.reset_dead_codes", "augmentation.mirror", "lora.code_dropout"),
+        *("vqvae.curvature", "vqvae.reset_dead_codes", "augmentation.mirror"),
         *("augmentation.joint_dropout", "augmentation.axis_dropout", "augmentation.speed"),
         *("augmentation.sampling", "augmentation.swap_persons"),
         *("vqvae_training.balance", "lora_training.balance"),

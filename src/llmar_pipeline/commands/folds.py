@@ -177,8 +177,8 @@ def subject_folds(loader: StackedConfigLoader, most: int | None = None) -> list[
     subjects = training_values(clips[split.isin(["train", "val"])]).get("subject", [])
     if not subjects:
         raise UserError(
-            f"expected two training subjects in {protocol} of {facts.name} at least; name folds: --folds="
-            "camera:1,camera:2 or --folds=1of5,2of5"
+            f"expected two training subjects at least in {protocol} of {facts.name}, saw fewer; name folds: "
+            "--folds=camera:1,camera:2 or --folds=1of5,2of5"
         )
     return [f"subject:{subject}" for subject in subjects[:most]]
 
