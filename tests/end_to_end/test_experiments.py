@@ -9,6 +9,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file
+from workplaces import BEST
 
 from llmar_pipeline.io.run_names import leaves
 
@@ -68,8 +69,10 @@ def test_each_runs_with_what_its_file_says(workplace, table):
     for file in FILES:
         own = yaml.safe_load(file.read_text())
         assert file.stem == "llm_ar" or own.pop("from") == "llm_ar"
-        own.pop("sizes", None)  # of which none is called tiny
-        asked = {name: str(value) for name, value in leaves(own).items()}
+        for section in ("sizes", "environments"):  # of which none is called tiny or demo
+            own.pop(section, None)
+        tiny = leaves(yaml.safe_load(BEST)["sizes"]["tiny"]) if file.stem == "best" else {}
+        asked = {name: str(value) for name, value in (leaves(own) | tiny).items()}
         assert asked.items() <= params[file.stem].items(), file.stem
 
 
@@ -101,6 +104,19 @@ def test_each_ends_with_answers_of_its_own(written, experiment):
 def test_the_terms_of_the_loss(written, experiment, left_out):
     history = pd.read_parquet(written(experiment, "06_models", "vqvae_history.parquet"))
     assert set(history.filter(regex="_loss$").columns.str.removesuffix("_loss")) == TERMS - left_out
+
+
+def test_best_reads_out_on_both_sides_of_the_codebook(written):
+    history = pd.read_parquet(written("best", "06_models", "vqvae_history.parquet"))
+    assert (
+        history["commitment_loss"].isna().tolist() == [True] * 4 + [False] * 2
+    )  # 8 of 12 steps, every second
+    sentences = pd.read_parquet(written("best", "04_feature", "action_sentences.parquet"))
+    assert set(sentences["head"]) <= set(sentences["action"])
+    metrics = json.loads(written("best", "08_reporting", "metrics.json").read_text())
+    for name in ("head", "code_transformer", "bag_of_codes"):
+        assert 0 <= metrics[f"{name}_accuracy"] <= 1
+        assert metrics[f"minus_{name}_low"] <= metrics[f"minus_{name}"] <= metrics[f"minus_{name}_high"]
 
 
 @pytest.mark.parametrize("experiment", ["supervised", "text_aligned"])

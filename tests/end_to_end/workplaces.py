@@ -18,6 +18,13 @@ lora_training: {{max_steps: 12, batch_size: 4, micro_batch_size: 4, learning_rat
   warmup_steps: 2, schedule: cosine, save_every: 1, log_every: 2}}
 ingestion: {{workers: {workers}}}
 """
+BEST = """
+sizes:
+  tiny:
+    vqvae: {continuous_steps: 8}
+    vqvae_training: {max_steps: 12, batch_size: 8, micro_batch_size: 8, warmup_steps: 2, save_every: 1}
+    lora_training: {max_steps: 12, batch_size: 4, micro_batch_size: 4, warmup_steps: 2, save_every: 1}
+"""
 DEMO = """\
 demo_recordings: {subjects: [1, 2, 4, 5, 3, 6], cameras: [1, 2], setups: [2, 1], actions: [8, 9, 23, 27]}
 """
@@ -27,6 +34,8 @@ def make_tiny(conf: Path, llm: Path) -> None:
     """Add sizes of seconds, which read files in one process or in two, and make the demo as small."""
     for size, workers in (("tiny", 1), ("tiny_raw", 2)):
         (conf / "sizes" / f"{size}.yml").write_text(TINY.format(llm=llm, workers=workers))
+    best = conf / "experiments" / "best.yml"  # which has a schedule of its own
+    best.write_text(best.read_text() + BEST)
     (conf / "demo" / "parameters.yml").write_text(DEMO)
     base = conf / "base" / "parameters" / "ingestion.yml"  # four damaged files are many here
     base.write_text(base.read_text().replace("max_quarantined_share: 0.1 ", "max_quarantined_share: 0.5 "))
