@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from llmar_pipeline.evaluation import code_transformer
+
 pytestmark = pytest.mark.slow
 
 TUNE = """\
@@ -20,6 +22,14 @@ candidates:
 environments:
   demo: {folds: ["subject:1", "subject:4"]}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """Of a control that no test here looks at, and that takes most of a tiny run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code_transformer, "STEPS", 5)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +84,12 @@ def test_the_runs_are_nested_in_one_and_not_repeated(workplace, tuned, many_runs
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent]
     assert {run.data.tags["fold"] for run in children} == {"subject:1", "subject:4"}
     assert sum(run.data.tags.get("fold") == "none" for run in runs) == 1
-    checkpoint = workplace.folder / "data/06_models/demo/xsub/llm_ar-tiny-fold-subject1/vqvae"
-    before = checkpoint.stat().st_mtime_ns
+    steps = workplace.folder / "data/06_models/demo/xsub/llm_ar-tiny-fold-subject1"
+    last = [steps / f"{stage}_checkpoints/checkpoint-12/complete.json" for stage in ("vqvae", "lora")]
+    before = [file.stat().st_mtime_ns for file in last]
     code, output = many_runs("--experiment=llm_ar", "--folds=subject:1", command="tune")
     assert code == 0, output
-    assert checkpoint.stat().st_mtime_ns == before
+    assert [file.stat().st_mtime_ns for file in last] == before
     assert "subject:4" not in output
 
 
