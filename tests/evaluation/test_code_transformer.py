@@ -32,7 +32,8 @@ def accuracy(answers):
 
 
 def test_order_alone_tells_the_classes_apart(monkeypatch):
-    monkeypatch.setattr(module, "STEPS", 300)
+    monkeypatch.setattr(module, "STEPS", 200)
+    monkeypatch.setattr(module, "PASSES", 200)
     table = pd.concat([sentences(120, "train", 0), sentences(40, "test", 1)], ignore_index=True)
     answers = code_transformer(table, seed=0)
     assert answers["name"].tolist() == table["name"][120:].tolist()

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTH, HEADS, LAYERS, STEPS, BATCH = 64, 4, 2, 600, 64
+WIDTH, HEADS, LAYERS, BATCH = 64, 4, 2, 64
+STEPS, PASSES = 400, 40  # as many steps, but of few clips no more than so many passes
 RATE, DECAY = 2e-3, 0.05
 DROPOUT, CODE_DROPOUT, SMOOTHING = 0.1, 0.2, 0.1
 """Fixed beforehand, so that nothing is chosen on any clip."""
@@ -18,7 +19,7 @@ class _CodeTransformer(nn.Module):
     def __init__(self, codes: int, places: int, classes: int) -> None:
         super().__init__()
         self.codes = nn.Embedding(codes, WIDTH)
-        self.places = nn.Parameter(0.02 * torch.randn(places, WIDTH))
+        self.places = nn.Parameter(torch.randn(places, WIDTH))  # as long as codes: order is learnt soon
         layer = nn.TransformerEncoderLayer(
             WIDTH, HEADS, 2 * WIDTH, DROPOUT, F.gelu, batch_first=True, norm_first=True
         )
@@ -54,12 +55,13 @@ def code_transformer(sentences: pd.DataFrame, seed: int) -> pd.DataFrame:
         return pd.DataFrame({"name": [], "true": [], "predicted": []}, dtype=str)
     read, asked = (torch.from_numpy(np.stack(part["codes"])).long() for part in (train, test))
     labels = torch.tensor(train["action"].map({name: n for n, name in enumerate(classes)}).tolist())
+    steps = min(STEPS, -(-PASSES * len(read) // BATCH))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _CodeTransformer(1 + int(max(read.max(), asked.max())), read.shape[1], len(classes))
         optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
-        for _ in range(STEPS):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
+        for _ in range(steps):
             drawn = torch.randint(len(read), (BATCH,))
             loss = F.cross_entropy(model(read[drawn]), labels[drawn], label_smoothing=SMOOTHING)
             optimizer.zero_grad()
