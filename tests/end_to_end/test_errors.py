@@ -73,7 +73,7 @@ def test_own_recordings_without_a_description(kedro, workplace):
 
 def test_too_many_damaged_files(kedro):
     code, output = kedro("--pipelines=ingestion", data="damaged", ingestion__max_quarantined_share=0)
-    check_one_line(code, output, "4 of 48", "ingestion.max_quarantined_share", "expected", "seen")
+    check_one_line(code, output, "4 of 48", "ingestion.max_quarantined_share", "expected", "saw")
 
 
 @pytest.mark.parametrize("under", ["/proc/nowhere", "file/data"])

@@ -44,7 +44,7 @@ def test_build_predictions_refuses_what_is_no_number(scores):
 
 
 def test_build_predictions_refuses_wrong_shapes():
-    with pytest.raises(ValueError, match=r"seen 1 and \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"saw 1 and \[1, 2\]"):
         build_predictions(["a"], ["sit"], CLASSES, np.zeros((1, 2)))
 
 

@@ -22,7 +22,7 @@ def test_code_usage_of_ragged_sentences_and_of_an_array():
 
 
 @pytest.mark.parametrize(
-    ("sentences", "seen"), [([[0, 5]], "seen 5"), ([[-1, 2]], "seen -1"), ([], "seen none")]
+    ("sentences", "seen"), [([[0, 5]], "saw 5"), ([[-1, 2]], "saw -1"), ([], "saw none")]
 )
 def test_codes_outside_the_codebook_are_refused(sentences, seen):
     with pytest.raises(UserError, match=seen):

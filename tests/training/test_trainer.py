@@ -252,7 +252,7 @@ def test_a_stream_without_classes_is_what_it_was():
 
 def test_processes_that_nobody_started_are_refused(tmp_path):
     settings = schedule(processes=2, micro_batch_size=1)
-    with pytest.raises(UserError, match=r"expected 2 processes.*but 1 run"):
+    with pytest.raises(UserError, match=r"expected 2 processes.*saw 1;"):
         train(Regression(), stream(settings), settings, tmp_path, {})
 
 

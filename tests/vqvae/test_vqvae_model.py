@@ -216,7 +216,7 @@ def test_an_interrupted_save_leaves_no_complete_folder(model, tmp_path, monkeypa
     monkeypatch.setattr("llmar_pipeline.vqvae.model.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.save(tmp_path)
-    with pytest.raises(UserError, match=r"config\.json is missing"):
+    with pytest.raises(UserError, match=r"saw no config\.json"):
         VQVAE.load(tmp_path)
 
 
