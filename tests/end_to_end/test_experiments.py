@@ -109,9 +109,7 @@ def test_the_terms_of_the_loss(written, experiment, left_out):
 
 def test_best_reads_out_on_both_sides_of_the_codebook(written):
     history = pd.read_parquet(written("best", "06_models", "vqvae_history.parquet"))
-    assert (
-        history["commitment_loss"].isna().tolist() == [True] * 8 + [False] * 4  # continuous steps
-    )  # 8 of 12 steps, every second
+    assert history["commitment_loss"].isna().tolist() == [True] * 8 + [False] * 4  # continuous steps first
     sentences = pd.read_parquet(written("best", "04_feature", "action_sentences.parquet"))
     assert set(sentences["head"]) <= set(sentences["action"])
     metrics = json.loads(written("best", "08_reporting", "metrics.json").read_text())
