@@ -255,18 +255,9 @@ def tune(
         load = _loading(env, conf_source)
         params = _of_one_size(params, load, experiment=experiment)
         chosen = folds.split(",") if folds else []
+        source, numbers = Path(conf_source), _numbers(seeds)
         table, file, best = compare(
-            *(
-                Path(conf_source),
-                env,
-                params,
-                experiment,
-                chosen,
-                _numbers(seeds),
-                pipelines,
-                load,
-                click.echo,
-            )
+            source, env, params, experiment, chosen, numbers, pipelines, load, click.echo
         )
         loader = load(best)
         metric, command = metric_of(loader), final_command(conf_source, env, best)

@@ -1,13 +1,12 @@
 """`kedro ablations`: experiments, each with several seeds, and the table of what came out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from llmar_pipeline.commands.nested_runs import kedro_run, parent_run, written_numbers
+from llmar_pipeline.commands.nested_runs import kedro_run, parent_run, with_seed, written_numbers
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 
 TABLES_4_TO_6 = (
@@ -66,7 +65,7 @@ def run_ablations(
         UserError: an unknown name, or a run that failed; its last lines are shown.
     """
     planned = [
-        (experiment, seed, _parameters(params, experiment, seed))
+        (experiment, seed, with_seed({**params, "experiment": experiment}, seed))
         for experiment in experiments
         for seed in seeds
     ]
@@ -105,15 +104,6 @@ def as_markdown(table: pd.DataFrame) -> str:
             cells.append(f"{values.mean():,.{digits}f}{spread}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _parameters(params: Mapping[str, Any], experiment: str, seed: int) -> dict[str, Any]:
-    """Seed 0 is the default, so its runs share their folders with runs made by hand."""
-    chosen = deepcopy(dict(params)) | {"experiment": experiment}
-    if seed:
-        for stage in ("vqvae_training", "lora_training"):
-            chosen.setdefault(stage, {})["seed"] = seed
-    return chosen
 
 
 def _results(loader: StackedConfigLoader) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ def kedro_run(
     if done.returncode:
         last = "\n".join(done.stdout.strip().splitlines()[-5:])
         raise UserError(f"`kedro run --params={joined}` ended with exit code {done.returncode}:\n{last}")
+
+
+def with_seed(params: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Parameters of a run with one seed for both trainings.
+
+    Seed 0 is the default and is not named, so its runs share their folders with runs made by hand.
+    """
+    chosen = deepcopy(dict(params))
+    if seed:
+        for stage in ("vqvae_training", "lora_training"):
+            chosen.setdefault(stage, {})["seed"] = seed
+    return chosen
 
 
 def as_params(params: Mapping[str, Any]) -> str:

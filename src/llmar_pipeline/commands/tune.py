@@ -18,7 +18,7 @@ from llmar_pipeline.commands.folds import (
     spread,
     subject_folds,
 )
-from llmar_pipeline.commands.nested_runs import as_params, from_params
+from llmar_pipeline.commands.nested_runs import as_params, from_params, with_seed
 from llmar_pipeline.corpora.own.yaml_file import read_yaml
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.conf_folder import conf_folder
@@ -110,7 +110,7 @@ def tune(
     planned = [
         Planned(
             {"candidate": name, "fold": fold, "seed": seed},
-            from_params(as_params({**values, "fold": fold, **_seeded(seed)})),
+            from_params(as_params(with_seed({**values, "fold": fold}, seed))),
         )
         for fold in folds or usual or subject_folds(start, MOST_FOLDS)
         for seed in seeds
@@ -202,8 +202,3 @@ def as_markdown(table: pd.DataFrame, metric: str) -> str:
         cells = [str(name), mean, *map(percent, by_fold), f"{runs[SECONDS].sum():,.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _seeded(seed: int) -> dict[str, int]:
-    """Seed 0 is the default, so its runs share their folders with runs made by hand."""
-    return {f"{stage}_training.seed": seed for stage in ("vqvae", "lora")} if seed else {}

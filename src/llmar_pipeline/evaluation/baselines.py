@@ -30,9 +30,8 @@ def bag_of_codes(sentences: pd.DataFrame) -> pd.DataFrame:
     Source: ours.
     """
     train, val, test = (sentences[sentences["split"] == split] for split in ("train", "val", "test"))
-    classes = set(train["action"])
-    if len(classes) < 2 or not classes & set(test["action"]):
-        return pd.DataFrame({"name": [], "true": [], "predicted": []}, dtype=str)
+    if not answerable(train, test):
+        return answer_table(test[:0], [])
     n_codes = 1 + int(max(codes.max(initial=0) for codes in sentences["codes"]))
     counted = code_counts(train["codes"].tolist(), n_codes)
 
@@ -47,9 +46,19 @@ def bag_of_codes(sentences: pd.DataFrame) -> pd.DataFrame:
     else:
         model = fit(FIXED_STRENGTH)
     answers = model.predict(code_counts(test["codes"].tolist(), n_codes))
-    return pd.DataFrame(
-        {"name": test["name"].tolist(), "true": test["action"].tolist(), "predicted": list(answers)}
-    )
+    return answer_table(test, list(answers))
+
+
+def answerable(train: pd.DataFrame, test: pd.DataFrame) -> bool:
+    """Whether there are two classes to train on, and a test clip of one that trains. Source: ours."""
+    classes = set(train["action"])
+    return len(classes) > 1 and bool(classes & set(test["action"]))
+
+
+def answer_table(test: pd.DataFrame, predicted: Sequence[str]) -> pd.DataFrame:
+    """What was answered to test clips: columns `name`, `true`, `predicted`. Source: ours."""
+    columns = {"name": test["name"].tolist(), "true": test["action"].tolist(), "predicted": predicted}
+    return pd.DataFrame(columns, dtype=str)
 
 
 def head_answers(sentences: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Several processes, one a GPU (or one a few cores), that train one model together."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from llmar_pipeline import machine
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import write_json
 from llmar_pipeline.training import processes
-
-_HISTORY = "history.json"
+from llmar_pipeline.training.history import write_history
 
 
 def train_and_save(
@@ -38,14 +35,8 @@ def train_and_save(
     """
     model, history = train(*arguments, **settings, model_folder=folder)
     if processes.first():
-        write_json(folder / _HISTORY, history)
+        write_history(folder, history)
         save(model, folder)
-    return history
-
-
-def history_of(folder: Path) -> list[dict[str, float]]:
-    """The log history of the model that `train_and_save` wrote into a folder."""
-    history: list[dict[str, float]] = json.loads((folder / _HISTORY).read_text(encoding="utf-8"))
     return history
 
 

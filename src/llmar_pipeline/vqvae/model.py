@@ -239,7 +239,8 @@ class VQVAE(nn.Module):
                 told = [head(x, present, labels) for head, x in zip(self.auxiliary, read, strict=True)]
                 terms["auxiliary_loss"] = torch.stack(told).mean()
                 loss = loss + self.settings.auxiliary_weight * torch.stack(told).sum()
-            if idle := self.encoder if self.frozen else None if made else self.quantizer:
+            idle = self.encoder if self.frozen else self.quantizer if self.continuous else None
+            if idle is not None:
                 # every parameter takes part, as training over several processes wants
                 loss = loss + 0 * sum(parameter.sum() for parameter in idle.parameters())
             health = [codebook.health() for codebook in self.quantizer.books]

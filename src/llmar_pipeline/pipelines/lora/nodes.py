@@ -54,10 +54,3 @@ def train(
             run.tag("number_type", trained_precision(folder))
 
     return write
-
-
-def read_history(recognizer_model: Path) -> pd.DataFrame:
-    """The loss at each logged step of its training."""
-    from llmar_pipeline.training.launch import history_of
-
-    return pd.DataFrame(history_of(recognizer_model))

@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from llmar_pipeline.pipelines.lora import nodes
+from llmar_pipeline.training.history import read_history
 
 
 def create_pipeline() -> Pipeline:
@@ -27,7 +28,7 @@ def create_pipeline() -> Pipeline:
                 name="train_lora",
             ),
             Node(
-                nodes.read_history,
+                read_history,
                 inputs="recognizer_model",
                 outputs="lora_history",
                 name="read_lora_history",

@@ -56,10 +56,3 @@ def train(
         language=language,
         on_log=log_live("vqvae"),
     )
-
-
-def read_history(vqvae_model: Path) -> pd.DataFrame:
-    """Its loss terms at each logged step."""
-    from llmar_pipeline.training.launch import history_of
-
-    return pd.DataFrame(history_of(vqvae_model))

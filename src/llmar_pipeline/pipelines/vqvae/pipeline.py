@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from llmar_pipeline.pipelines.vqvae import nodes
+from llmar_pipeline.training.history import read_history
 
 
 def create_pipeline() -> Pipeline:
@@ -25,7 +26,7 @@ def create_pipeline() -> Pipeline:
                 name="train_vqvae",
             ),
             Node(
-                nodes.read_history,
+                read_history,
                 inputs="vqvae_model",
                 outputs="vqvae_history",
                 name="read_vqvae_history",
