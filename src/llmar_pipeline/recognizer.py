@@ -32,7 +32,13 @@ from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training import processes
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import codebook_of, encode_readings, feature_rows, load_vqvae
+from llmar_pipeline.vqvae.tokenize import (
+    codebook_of,
+    encode_readings,
+    feature_rows,
+    load_vqvae,
+    readings_to_recognize,
+)
 from llmar_pipeline.vqvae.windows import Clips
 
 _CUSTOM = "custom"
@@ -46,7 +52,7 @@ class Answer:
         clip: The recording's name.
         names: Class names, the likeliest first; of all classes at most `top_k`.
         probabilities: Of each of them, over the whole class list.
-        codes: The recording's action sentence, 0-based indices into the codebook.
+        codes: The action sentence of the whole recording, 0-based indices into the codebook.
     """
 
     clip: str
@@ -145,10 +151,12 @@ class Recognizer:
         sequence = self._read(recording)
         data = normalize(without_absent(sequence.data), self.body.topology, self._facts.normalization)
         clips = Clips.from_arrays([data], self.body, processes.device())
-        features, _ = encode_readings(self._vqvae, clips, [clips.plain(0)])
-        codes = self._vqvae.nearest_codes(features)[0].cpu().numpy()
-        clip = feature_rows(features)[0] if self._model.input == "features" else codes
-        chances = probabilities(score_sentences(self._model, [clip], 1, names)[0])
+        readings = readings_to_recognize(clips, 0, self._facts.test_readings)
+        features, _ = encode_readings(self._vqvae, clips, readings)
+        codes = self._vqvae.nearest_codes(features).cpu().numpy()
+        asked = feature_rows(features) if self._model.input == "features" else codes
+        scores = score_sentences(self._model, list(asked), len(asked), names)
+        chances = probabilities(scores.mean(axis=0, dtype=np.float64))
         if not np.isfinite(chances).all():
             raise UserError(
                 f"expected finite scores, saw NaN for {sequence.name!r}: stage 2 has diverged, train it with "
@@ -159,7 +167,7 @@ class Recognizer:
             sequence.name,
             tuple(names[index] for index in best),
             tuple(float(chances[index]) for index in best),
-            tuple(codes.tolist()),
+            tuple(codes[0].tolist()),
         )
 
     def _read(self, recording: str | Path | Sequence | np.ndarray) -> Sequence:

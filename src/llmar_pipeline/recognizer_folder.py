@@ -32,6 +32,7 @@ class RecognizerFacts(BaseModel):
         units: Of the coordinates in the recordings.
         vertical: Where y points in keypoint files; what is read has y up.
         normalization: Which steps are taken.
+        test_readings: How often a clip is read.
         files: SHA-256 of every file that recognising reads, by its path in the folder. What is added to a
             model later lies in files of its own beside these, and is none of them.
     """
@@ -43,11 +44,16 @@ class RecognizerFacts(BaseModel):
     units: Literal["metres", "pixels"]
     vertical: Literal["up", "down"]
     normalization: NormalizationConfig
+    test_readings: int = 1
     files: dict[str, str]
 
 
 def complete_recognizer(
-    folder: Path, vqvae: Path, normalization: NormalizationConfig, corpus: CorpusFacts
+    folder: Path,
+    vqvae: Path,
+    normalization: NormalizationConfig,
+    corpus: CorpusFacts,
+    test_readings: int = 1,
 ) -> Path:
     """Make the folder of a trained language model that of a whole recogniser.
 
@@ -58,6 +64,7 @@ def complete_recognizer(
         vqvae: Folder of the trained VQ-VAE that made its action sentences.
         normalization: Which steps made the sequences.
         corpus: Whose recordings they are.
+        test_readings: How often a clip is read that is to be recognised.
 
     Returns:
         `folder`.
@@ -74,6 +81,7 @@ def complete_recognizer(
         units=corpus.units,
         vertical=corpus.vertical,
         normalization=normalization,
+        test_readings=test_readings,
         files={file.relative_to(folder).as_posix(): file_checksum(file) for file in members},
     )
     content = facts.model_dump(mode="json")

@@ -111,7 +111,9 @@ def test_best_reads_out_on_both_sides_of_the_codebook(written):
     history = pd.read_parquet(written("best", "06_models", "vqvae_history.parquet"))
     assert history["commitment_loss"].isna().tolist() == [True] * 8 + [False] * 4  # continuous steps first
     sentences = pd.read_parquet(written("best", "04_feature", "action_sentences.parquet"))
-    assert set(sentences["head"]) <= set(sentences["action"])
+    assert set(map(len, sentences["head"])) == {sentences["action"].nunique()}
+    asked = sentences[sentences["split"] == "test"]
+    assert asked.groupby("name")["reading"].count().eq(3).all()
     metrics = json.loads(written("best", "08_reporting", "metrics.json").read_text())
     for name in ("head", "code_transformer", "bag_of_codes"):
         assert 0 <= metrics[f"{name}_accuracy"] <= 1

@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llmar_pipeline.evaluation.baselines import bag_of_codes, code_counts, head_answers
+from llmar_pipeline.evaluation.baselines import bag_of_codes, code_counts, head_answers, likeliest
+from llmar_pipeline.evaluation.code_transformer import code_transformer
+from llmar_pipeline.evaluation.readings import mean_by_clip
 
 
 def table(*rows):
@@ -10,7 +12,7 @@ def table(*rows):
     clips = [(split, action, np.array(codes)) for split, action, codes, n in rows for _ in range(n)]
     return pd.DataFrame(
         [
-            {"name": f"c{i}", "split": split, "action": action, "reading": 0, "codes": codes}
+            {"name": f"c{i}", "split": split, "label": ord(action[0]), "action": action, "codes": codes}
             for i, (split, action, codes) in enumerate(clips)
         ]
     )
@@ -70,13 +72,39 @@ def test_classes_missing_from_training():
 
 
 def test_the_heads_answers_are_those_in_the_sentences():
-    sentences = table(("train", "sit", [0], 2), ("test", "sit", [0], 1), ("test", "wave", [0], 1))
+    sentences = table(
+        ("train", "sit", [0], 1), ("train", "wave", [0], 1), ("test", "sit", [0], 1), ("test", "wave", [0], 1)
+    )
     assert head_answers(sentences).empty  # no head
-    answers = head_answers(sentences.assign(head=["sit", "wave", "wave", "sit"]))
+    told = np.log([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])  # of "sit" and "wave"
+    answers = head_answers(sentences.assign(head=list(told)))
     assert answers.to_dict("list") == {
         "name": ["c2", "c3"],
         "true": ["sit", "wave"],
         "predicted": ["wave", "sit"],
     }
-    untrained = sentences.assign(head="sit")[sentences["split"].eq("train") | sentences["action"].eq("wave")]
+    trained = sentences["split"].eq("train")
+    untrained = sentences.assign(head=list(told))[trained ^ sentences["action"].eq("wave")]
     assert head_answers(untrained).empty  # no answer could be right
+
+
+def test_several_readings_of_a_clip_are_answered_once():
+    readings = pd.DataFrame({"name": ["b", "b", "a", "a"], "reading": [0, 1, 0, 1], "action": list("xxyy")})
+    chances = np.log([[0.8, 0.2], [0.1, 0.9], [0.3, 0.7], [0.6, 0.4]])
+    clips, means = mean_by_clip(readings, chances)
+    assert clips.to_dict("list") == {"name": ["b", "a"], "reading": [0, 0], "action": ["x", "y"]}
+    np.testing.assert_allclose(np.exp(2 * means), [[0.08, 0.18], [0.18, 0.28]])
+    assert likeliest(readings, ["x", "y"], chances).to_dict("list") == {
+        "name": ["b", "a"],
+        "true": ["x", "y"],
+        "predicted": ["y", "y"],
+    }
+
+
+def test_codes_of_all_readings_are_counted():
+    sentences = table(("train", "sit", [0, 0], 5), ("train", "wave", [1, 1], 5), ("test", "sit", [1, 0], 3))
+    sentences.loc[10:, "name"] = "asked"  # three readings of one clip
+    for row in (11, 12):
+        sentences.at[row, "codes"] = np.array([0, 0])
+    for answers in (bag_of_codes(sentences), code_transformer(sentences, 0)):
+        assert answers.to_dict("list") == {"name": ["asked"], "true": ["sit"], "predicted": ["sit"]}

@@ -17,7 +17,8 @@ from llmar_pipeline.language import lora
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import LabelTrie, score_classes
 from llmar_pipeline.language.config import AdapterConfig
-from llmar_pipeline.language.instructions import encode_prompt
+from llmar_pipeline.language.instructions import encode_answers, encode_prompt
+from llmar_pipeline.language.loading import load_tokenizer
 from llmar_pipeline.language.lora import collate_with_list, train_lora
 from llmar_pipeline.language.trained_model import load_model, save_model
 from llmar_pipeline.language.words import class_texts, word_embeddings
@@ -326,3 +327,65 @@ def test_action_rows_of_classes_are_what_the_model_starts_from(sentences, codebo
     meanings = lora._meanings(sentences, list(CLASS_NAMES), tiny_config, tmp_path, 16)
     torch.testing.assert_close(model.action_embedding.weight, (codebook + meanings) / 2)
     assert model.code_dropout == 0.2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
+def test_a_mixture_takes_so_much_of_the_other_on_average(share):
+    rng = np.random.default_rng(0)
+    one, other = np.zeros(16, np.int32), np.ones(24, np.int32)
+    taken = np.array([lora.mixed(one, other, share, rng).mean() for _ in range(4000)])
+    assert taken.mean() == pytest.approx(share, abs=0.02)
+    assert taken.max() <= (0 if share == 0 else 1)
+    assert not one.any()  # what training reads again stays as it is
+    assert len(lora.mixed(other, one, share, rng)) == 24
+
+
+@pytest.mark.parametrize("answers", ["labels", "head"])
+def test_what_is_learnt_to_be_answered(sentences, codebook, tiny_config, tmp_path, monkeypatch, answers):
+    """By votes that say "class c of code c, of any other code none", a mixture's answer is its commonest."""
+    captured = []
+
+    class Capturing(SampleStream):
+        def __init__(self, *arguments):
+            captured.append(arguments[3])
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(lora, "SampleStream", Capturing)
+    votes = torch.zeros(16, len(CLASS_NAMES))
+    votes[range(len(CLASS_NAMES)), range(len(CLASS_NAMES))] = 1
+    rng = np.random.default_rng(1)
+    some = sentences.assign(
+        codes=[rng.integers(0, len(CLASS_NAMES), 9).astype(np.int32) for _ in sentences.index]
+    )
+    adapter = AdapterConfig(rank=4, code_mixing=0.4, answers=answers)
+    arguments = (
+        some,
+        codebook,
+        tiny_config,
+        tmp_path,
+        adapter,
+        whole_batches(max_steps=1),
+        tmp_path / "steps",
+    )
+    train_lora(*arguments, votes=votes if answers == "head" else None)
+    (read,) = captured
+    answer_ids, _ = encode_answers(load_tokenizer(tiny_config, tmp_path), CLASS_NAMES)
+    labels = some.drop_duplicates("name")["label"].tolist()
+    of_the_clip = []
+    for index in range(12):
+        for seed in range(5):
+            sample = read(index, np.random.default_rng(seed))
+            codes = sample["codes"][sample["code_mask"]].tolist()
+            commonest = max(range(len(CLASS_NAMES)), key=lambda name: (codes.count(name), -name))
+            expected = commonest if answers == "head" else labels[index]
+            assert sample["answer_ids"].tolist() == answer_ids[expected].tolist()
+            of_the_clip.append(commonest == labels[index])
+    assert not all(of_the_clip)  # or the two would not differ
+
+
+@pytest.mark.parametrize(("votes", "reads"), [(None, "codes"), (torch.zeros(16, 3), "features")])
+def test_answers_of_a_head_that_is_not_there(sentences, codebook, tiny_config, tmp_path, votes, reads):
+    adapter = AdapterConfig(rank=4, answers="head", input=reads)
+    arguments = (with_features(sentences, codebook), codebook, tiny_config, tmp_path, adapter)
+    with pytest.raises(UserError, match=r"lora.answers=head: .*saw.*lora.answers=labels"):
+        train_lora(*arguments, whole_batches(max_steps=1), tmp_path / "steps", votes=votes)

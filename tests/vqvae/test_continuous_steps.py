@@ -12,7 +12,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import StoreWriter
-from llmar_pipeline.skeletons.topology import COCO17
+from llmar_pipeline.skeletons.topology import COCO17, NTU25, Body
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.train import train_vqvae
@@ -129,7 +129,25 @@ def test_both_heads_read_their_own_side_of_the_codebook():
     torch.testing.assert_close(output.auxiliary_loss, sum(told) / 2)
     rest = output.reconstruction_loss + 0.25 * output.commitment_loss
     torch.testing.assert_close(output.loss, rest + sum(told))
-    assert torch.equal(model.classify(features, mask), model.auxiliary[0].logits(features, present).argmax(1))
+    said = model.auxiliary[0].logits(features, present)
+    torch.testing.assert_close(model.classify(features, mask), said.log_softmax(1))
+    votes = model.eval().code_votes()[output.codes].mean(1)  # the head is linear
+    torch.testing.assert_close(votes, model.auxiliary[1].logits(sides[1], present))
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("body_parts", [False, True])
+def test_the_votes_of_the_codes_are_what_the_head_reads(levels, body_parts):
+    torch.manual_seed(0)
+    kind = {"residual_levels": levels, "body_parts": body_parts, "initialisation": "random"}
+    model = VQVAE(VQVAEConfig(**SMALL, auxiliary="class", **kind), Body(NTU25, 2), classes=3).eval()
+    sentences = torch.randint(8, (4, 4 * model.tokens_a_step))
+    sentences += 8 * torch.arange(model.tokens_a_step).repeat(4)  # of each its own codebook's codes
+    summed = model.quantizer.lookup(sentences)
+    everywhere = torch.ones(summed.shape[:3], dtype=torch.bool)
+    expected = model.auxiliary[0].logits(summed, everywhere)
+    torch.testing.assert_close(model.code_votes()[sentences].mean(1), expected)
+    assert VQVAE(VQVAEConfig(**SMALL), BODY).code_votes() is None
 
 
 NAMES = [f"clip {i}" for i in range(10)]  # two and a half batches: checkpoints lie amid the epochs

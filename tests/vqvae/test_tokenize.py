@@ -15,6 +15,7 @@ from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.tokenize import (
     codebook_facts,
     load_vqvae,
+    readings_to_recognize,
     reconstruct_clips,
     reconstruction_error,
     tokenize_clips,
@@ -55,8 +56,8 @@ def model_folder(request, tmp_path):
     return tmp_path
 
 
-def sentences(model_folder, sequences, splits=SPLITS, batch_size=100, readings=2):
-    config = TokenizationConfig(readings=readings, batch_size=batch_size, seed=0)
+def sentences(model_folder, sequences, splits=SPLITS, batch_size=100, readings=2, test_readings=1):
+    config = TokenizationConfig(readings=readings, batch_size=batch_size, seed=0, test_readings=test_readings)
     return tokenize_clips(model_folder, sequences, splits, config, AUGMENTATION)
 
 
@@ -164,11 +165,43 @@ def test_the_column_head_has_the_models_own_answers(encoder, sequences, tmp_path
     model = VQVAE.load(tmp_path).double()
     answers = model.classify(model.encode(motion.double()), mask)
     plain = table[table["reading"] == 0].set_index("name")
-    assert [names[(2, 5, 9)[answer]] for answer in answers] == plain["head"][NAMES[:8]].tolist()
-    assert table["head"].nunique() > 1
+    told = np.stack(plain["head"][NAMES[:8]])
+    np.testing.assert_allclose(told, answers, atol=1e-6)
+    assert len(set(told.argmax(1))) > 1
     present = mask.view(8, 4, -1).any(-1)[..., None]  # by hand: the mean of the steps that are there
     mean = (model.encode(motion.double()).squeeze(2) * present).sum(1) / present.sum(1)
     by_hand = (mean * 4) @ model.auxiliary[0].linear.weight.T + model.auxiliary[0].linear.bias
-    assert torch.equal(by_hand.argmax(1), answers)
+    torch.testing.assert_close(by_hand.log_softmax(1), answers)
     without = sentences(tmp_path, sequences, splits, batch_size=2)
-    assert without["head"].tolist() == table["head"].tolist()
+    np.testing.assert_allclose(np.stack(without["head"]), np.stack(table["head"]), atol=1e-6)
+
+
+def test_clips_to_recognise_are_read_as_they_are_and_without_an_end(sequences, tmp_path):
+    torch.manual_seed(0)
+    VQVAE(VQVAEConfig(code_dim=16, codes=32, width=16, frames=16), Body(NTU25, 2)).save(tmp_path)
+    one, several = (sentences(tmp_path, sequences, SPLITS, test_readings=count) for count in (1, 3))
+    assert one[one["split"] != "train"]["reading"].eq(0).all()
+    asked = several[several["split"] != "train"]
+    assert asked.groupby("name")["reading"].apply(list).tolist() == [[0, 1, 2]] * 4
+    same = several[(several["split"] == "train") | (several["reading"] == 0)]
+    for column in ("name", "split", "reading"):  # what was there stays what it was
+        assert same[column].tolist() == one[column].tolist()
+    np.testing.assert_array_equal(np.stack(same["codes"]), np.stack(one["codes"]))
+
+
+def test_readings_of_a_clip_to_recognise():
+    clip = np.full((1, 20, 25, 3), np.nan, np.float32)
+    clip[:, 3:] = 1  # nobody in the first three of its twenty frames
+    lone = np.full((1, 20, 25, 3), np.nan, np.float32)
+    lone[:, 0] = 1  # somebody in the first one alone
+    clips = Clips.from_arrays([clip, lone], Body(NTU25, 1))
+
+    def read(number: int, count: int) -> list[tuple[int, int]]:
+        return [(a.start, a.length) for _, a in readings_to_recognize(clips, number, count)]
+
+    assert read(0, 1) == [(0, 20)]
+    assert read(0, 2) == [(0, 20), (0, 18)]
+    assert read(0, 3) == [(0, 20), (0, 18), (2, 18)]
+    assert read(0, 4) == [(0, 20), (0, 18), (1, 18), (2, 18)]
+    assert read(1, 3) == [(0, 20), (0, 18), (0, 20)]  # a crop that would show nobody is the whole clip
+    assert all(np.array_equal(a.matrix, np.eye(3)) for _, a in readings_to_recognize(clips, 0, 3))

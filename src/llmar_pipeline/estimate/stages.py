@@ -113,8 +113,9 @@ class _Work:
         self.pace = GPU if self.on_gpu else CPU
         self.llm_cache = llm_cache
         self.vqvae_config = VQVAEConfig(**parameters["vqvae"])
-        self.readings = TokenizationConfig(**parameters["tokenization"]).readings
+        self.tokens = TokenizationConfig(**parameters["tokenization"])
         self.train, self.val, self.test = (recordings.count(split) for split in ("train", "val", "test"))
+        self.asked = self.tokens.test_readings * (self.val + self.test)
         corpus = CORPORA[selection["corpus"]]
         if selection["corpus"] == "custom":
             corpus = corpus.open(Path(selection["raw_dir"]))
@@ -140,7 +141,7 @@ class _Work:
         )
 
     def tokenization(self) -> tuple[float, str]:
-        windows = (1 + self.readings) * self.train + self.val + self.test
+        windows = (1 + self.tokens.readings) * self.train + self.asked
         pictures = min(500, self.train) + self.test
         one = operations.tokenization(self.vqvae_config, self.body)
         needed = windows * one + pictures * (one + operations.decoder(self.vqvae_config, self.body))
@@ -157,16 +158,16 @@ class _Work:
         return self._training("lora", training, needed, precision, self.pace.lora[precision], least)
 
     def evaluation(self) -> tuple[float, str]:
-        config, clips = EvaluationConfig(**self.parameters["evaluation"]), self.test + self.val
+        config, clips = EvaluationConfig(**self.parameters["evaluation"]), self.asked
         shape, tokens = self._language()
         scored = clips * operations.scoring(shape, tokens) / (self.pace.score * self.speeds["float32"])
         beside = math.ceil(clips / config.batch_size) * shape.layers * self.pace.score_layer
         if config.generate:  # a token at a time, in batches
             beside += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
         classes = len(self.recordings.classes("train"))
-        counted = (1 + self.readings) * self.train * tokens.sentence * classes * A_COUNTED_CODE
+        counted = (1 + self.tokens.readings) * self.train * tokens.sentence * classes * A_COUNTED_CODE
         seconds = START["evaluation"] + scored + beside + counted
-        return seconds, f"{clips:,} clips scored in float32, a tree of {tokens.nodes:,} tokens"
+        return seconds, f"{clips:,} sentences scored in float32, a tree of {tokens.nodes:,} tokens"
 
     def reporting(self) -> tuple[float, str]:
         return START["reporting"], "the same for every run"

@@ -15,6 +15,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.evaluation.correction import content_free_sentences, correct_scores
 from llmar_pipeline.evaluation.metrics import build_predictions
+from llmar_pipeline.evaluation.readings import mean_by_clip
 from llmar_pipeline.files import file_checksum
 from llmar_pipeline.kept_batches import in_kept_batches
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
@@ -53,9 +54,10 @@ def answer_clips(
 ) -> Answers:
     """Score the class list for every test and validation clip, and for the shuffled control.
 
-    The control gives every test clip the sentence of another one: where the model reads the sentences, its
-    accuracy falls to chance. A score depends on the sentence alone, so the control's are those of the test
-    clips in another order.
+    Where a clip is read several times, its scores are the mean over its readings; free answers are given to
+    the first one. The control gives every test clip the sentences of another one: where the model reads
+    them, its accuracy falls to chance. A score depends on the sentence alone, so the control's are those of
+    the test clips in another order.
 
     Args:
         recognizer: Folder of the trained `ActionLanguageModel`.
@@ -86,17 +88,21 @@ def answer_clips(
     trained = LabelTrie(model.class_names, model.tokenizer)
     asked = trained if class_names is None else LabelTrie(class_names, model.tokenizer)
 
-    clips = read_clips(test, model.input)
-    scores = asking.corrected_scores("test", clips, asked)
+    def answered(title: str, readings: pd.DataFrame, classes: LabelTrie) -> tuple[pd.DataFrame, np.ndarray]:
+        scores = asking.corrected_scores(title, read_clips(readings, model.input), classes)
+        return mean_by_clip(readings, scores)
+
+    test, scores = answered("test", test, asked)
     predictions = _table(test, asked, scores)
     shuffled = _table(test, asked, np.stack(shuffle_across_clips(list(scores), config.seed)))
     if config.generate:
-        predictions.insert(3, "generated", asking.generated("test_generated", clips, asked))
+        predictions.insert(
+            3, "generated", asking.generated("test_generated", read_clips(test, model.input), asked)
+        )
+    predictions_val = predictions[:0]
     if len(val):
-        scores = asking.corrected_scores("val", read_clips(val, model.input), trained)
+        val, scores = answered("val", val, trained)
         predictions_val = _table(val, trained, scores)
-    else:
-        predictions_val = predictions[:0]
     return Answers(predictions, predictions_val, shuffled)
 
 

@@ -7,6 +7,8 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
+from llmar_pipeline.evaluation.readings import mean_by_clip
+
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """scikit-learn's C, the inverse of the weight of the L2 penalty, from the strongest penalty on."""
 FIXED_STRENGTH = 0.1
@@ -38,21 +40,43 @@ def bag_of_codes(sentences: pd.DataFrame) -> pd.DataFrame:
     def fit(strength: float) -> LogisticRegression:
         return LogisticRegression(C=strength, max_iter=1000).fit(counted, train["action"])
 
+    def ask(model: LogisticRegression, readings: pd.DataFrame) -> pd.DataFrame:
+        scores = model.predict_log_proba(code_counts(readings["codes"].tolist(), n_codes))
+        return likeliest(readings, model.classes_, scores)
+
     if len(val):
-        counted_val = code_counts(val["codes"].tolist(), n_codes)
         models = [fit(strength) for strength in STRENGTHS]
-        right = [float(np.mean(model.predict(counted_val) == val["action"])) for model in models]
+        right = [float((told["true"] == told["predicted"]).mean()) for told in (ask(m, val) for m in models)]
         model = models[int(np.argmax(right))]
     else:
         model = fit(FIXED_STRENGTH)
-    answers = model.predict(code_counts(test["codes"].tolist(), n_codes))
-    return answer_table(test, list(answers))
+    return ask(model, test)
 
 
 def answerable(train: pd.DataFrame, test: pd.DataFrame) -> bool:
     """Whether there are two classes to train on, and a test clip of one that trains. Source: ours."""
     classes = set(train["action"])
     return len(classes) > 1 and bool(classes & set(test["action"]))
+
+
+def likeliest(
+    readings: pd.DataFrame, classes: Sequence[str] | np.ndarray, scores: np.ndarray
+) -> pd.DataFrame:
+    """What is answered to clips, from the mean of their readings' scores.
+
+    Args:
+        readings: Columns name, action, a row a reading.
+        classes: Their names.
+        scores: Log-probabilities, `[readings, classes]`.
+
+    Returns:
+        `name`, `true`, `predicted`, one row a clip.
+
+    Source: ours.
+    """
+    clips, means = mean_by_clip(readings, scores)
+    predicted = np.asarray(classes)[means.argmax(axis=1)]
+    return answer_table(clips, predicted.tolist())
 
 
 def answer_table(test: pd.DataFrame, predicted: Sequence[str]) -> pd.DataFrame:
@@ -65,7 +89,8 @@ def head_answers(sentences: pd.DataFrame) -> pd.DataFrame:
     """What the class head of stage 1 answers to test clips, from features before the codebook.
 
     Args:
-        sentences: Columns name, split, action; `head` where stage 1 has such a head.
+        sentences: Columns name, split, label, action; `head`, as `tokenize_clips` makes it, where stage 1 has
+            such a head.
 
     Returns:
         `name`, `true`, `predicted`, one row a test clip; no row where there is no head.
@@ -73,10 +98,10 @@ def head_answers(sentences: pd.DataFrame) -> pd.DataFrame:
     Source: ours.
     """
     test = sentences[sentences["split"] == "test"]
-    trained = set(sentences["action"][sentences["split"] == "train"])
-    if "head" not in test or not trained & set(test["action"]):
-        test = test[:0].assign(head=[])
-    return test[["name", "action", "head"]].rename(columns={"action": "true", "head": "predicted"})
+    train = sentences[sentences["split"] == "train"].drop_duplicates("label").sort_values("label")
+    if "head" not in test or not set(train["action"]) & set(test["action"]):
+        return answer_table(test[:0], [])
+    return likeliest(test, train["action"].to_numpy(), np.stack(test["head"]))
 
 
 def code_counts(sentences: Sequence[np.ndarray], n_codes: int) -> csr_matrix:

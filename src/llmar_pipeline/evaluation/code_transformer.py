@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llmar_pipeline.evaluation.baselines import answer_table, answerable
+from llmar_pipeline.evaluation.baselines import answer_table, answerable, likeliest
 
 WIDTH, HEADS, LAYERS, BATCH = 64, 4, 2, 64
 STEPS, PASSES = 400, 40  # as many steps, but of few clips no more than so many passes
@@ -72,5 +72,5 @@ def code_transformer(sentences: pd.DataFrame, seed: int) -> pd.DataFrame:
             schedule.step()
         model.eval()
         with torch.no_grad():
-            answers = [int(n) for part in asked.split(1024) for n in model(part).argmax(1)]
-    return answer_table(test, [classes[n] for n in answers])
+            scores = torch.cat([model(part).log_softmax(1) for part in asked.split(1024)])
+    return likeliest(test, classes, scores.numpy())

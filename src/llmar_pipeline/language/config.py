@@ -55,6 +55,9 @@ class AdapterConfig(BaseModel):
         code_mixing: Share of a training sentence's codes that come from another clip's, on average. Sentences
             of training clips tell one class all through, those of other clips are mixtures of several, and
             only who has seen mixtures weighs one code against another.
+        answers: What is learnt to be answered: the "labels" of the training clips, or what the class "head"
+            of stage 1 makes of the very codes that are read. Of a mixture of two clips it knows which one
+            prevails, and there is no end of mixtures to learn from (distillation, Hinton et al. 2015).
         code_dropout: Share of the action tokens that are zeroed in training. The sentences of training clips
             are cleaner than those of other clips, which leaves little to learn from them otherwise.
     """
@@ -70,6 +73,7 @@ class AdapterConfig(BaseModel):
     action_tokens: Literal["frozen", "trainable"] = "frozen"  # ours; the paper names LoRA only
     action_rows: Literal["codes", "classes"] = "codes"  # ours
     code_mixing: float = Field(default=0.0, ge=0, le=0.5)  # ours
+    answers: Literal["labels", "head"] = "labels"  # paper; "head": ours
     code_dropout: float = Field(default=0.0, ge=0, lt=1)  # ours
     word_norm: bool = False  # ours; the paper leaves the scale to the MMD loss
 

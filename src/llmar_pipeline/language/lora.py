@@ -48,6 +48,7 @@ def train_lora(
     on_log: LogFunction | None = None,
     instruction: str = "recognize",
     model_folder: Path | None = None,
+    votes: torch.Tensor | None = None,
 ) -> tuple[ActionLanguageModel, list[dict[str, float]]]:
     """Fine-tune on the train split, continuing from the newest checkpoint.
 
@@ -65,13 +66,16 @@ def train_lora(
         instruction: name of the instruction; "recognize_from_list" lists classes, see `collate_with_list`, so
             that the model learns to choose from a list, which at test time may be another one.
         model_folder: where the model will be saved, if it will; an earlier one there is set aside.
+        votes: for `answers: head`, what speaks for each class in each code [U, classes]; the mean of those
+            of a sentence's codes is the head's answer.
 
     Returns:
         (the adapted model, log history).
 
     Raises:
         UserError: no such language model, one in 4 bits to be tuned in full, a codebook of another width or
-            not that of the sentences, no features where they are to be read, or a loss that is not finite.
+            not that of the sentences, no features where they are to be read, no class head whose answers are
+            to be learnt, or a loss that is not finite.
 
     Source: second stage of Sec. 3.2 of the paper, Eq. 13.
     """
@@ -87,6 +91,12 @@ def train_lora(
         (read_clips(clip, adapter.input), class_names.index(clip["action"].iloc[0]))
         for _, clip in rows.groupby("name", sort=True)
     ]
+    if adapter.answers == "head" and (votes is None or adapter.input != "codes"):
+        raise UserError(
+            "lora.answers=head: expected a class head of stage 1 and codes to read, saw "
+            f"{'none' if votes is None else f'lora.input={adapter.input}'}; set vqvae.auxiliary=class and "
+            "lora.input=codes, or lora.answers=labels"
+        )
     text = load_instruction(instruction)
     base_checksum = llm_checksum(llm_config, llm_cache)
     words_checksum = tokenizer_checksum(load_tokenizer(llm_config, llm_cache))
@@ -96,6 +106,7 @@ def train_lora(
         "classes": class_names,
         "instruction": text,
         "adapter": adapter.model_dump(),
+        "votes": None if votes is None else tensor_checksum(votes),
         CODE: code_of(__name__),
     }
 
@@ -149,6 +160,8 @@ def train_lora(
         if adapter.code_mixing:
             others, _ = readings[rng.integers(len(readings))]
             sentence = mixed(sentence, others[rng.integers(len(others))], adapter.code_mixing, rng)
+        if votes is not None:
+            label = int(votes[sentence].mean(0).argmax())
         (codes,), (code_mask,) = pad_sentences([sentence])
         sample = {
             "codes": codes,

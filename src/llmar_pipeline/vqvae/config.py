@@ -101,5 +101,6 @@ class TokenizationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     readings: int = Field(default=8, ge=0)  # ours: random readings of a training clip, beside the plain one
+    test_readings: int = Field(default=1, ge=1)  # ours: of other clips, whose scores are averaged
     batch_size: int = Field(default=256, gt=0)  # ours
     seed: int = Field(default=0, ge=0)  # ours

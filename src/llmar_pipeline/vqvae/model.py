@@ -173,20 +173,38 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def classify(self, features: Tensor, mask: Tensor) -> Tensor | None:
-        """What the head before the codebook answers.
+        """What the head before the codebook says.
 
         Args:
             features: As `encode` returns them, `[B, W, P, du]`.
             mask: True where observed, `[B, V, channels]`.
 
         Returns:
-            Classes, `[B]` int64; None without a head that tells classes.
+            Log-probabilities, `[B, classes]`; None without a head that tells classes.
 
         Source: ours.
         """
         if self.settings.auxiliary != "class":
             return None
-        return cast(AuxiliaryHead, self.auxiliary[0]).logits(features, self._present(mask)).argmax(1)
+        return cast(AuxiliaryHead, self.auxiliary[0]).logits(features, self._present(mask)).log_softmax(1)
+
+    @torch.no_grad()
+    def code_votes(self) -> Tensor | None:
+        """What speaks for each class in each code: the mean over a sentence's codes is what the head reads.
+
+        It is the head behind the codebook, where there are two.
+
+        Returns:
+            Logits, `[tokens_a_step * U, classes]`; None without a head that tells classes.
+
+        Source: ours; a linear function of a mean is the mean of the function.
+        """
+        if self.settings.auxiliary != "class":
+            return None
+        # Each token is one summand of a step's feature, among as many as there are levels.
+        codes = self.code_embeddings() * self.settings.residual_levels
+        everywhere = torch.ones(len(codes), 1, 1, dtype=torch.bool, device=codes.device)
+        return cast(AuxiliaryHead, self.auxiliary[-1]).logits(codes[:, None, None], everywhere)
 
     @torch.no_grad()
     def nearest_codes(self, features: Tensor) -> Tensor:

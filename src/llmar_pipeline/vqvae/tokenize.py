@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.files import file_checksum, json_checksum
 from llmar_pipeline.kept_batches import in_kept_batches
 from llmar_pipeline.progress import Progress
-from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.augmentation import AugmentationConfig, plain
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
@@ -26,6 +27,9 @@ from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, stacke
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_TEST_CROP = 0.9
 
 
 class CodebookFacts(NamedTuple):
@@ -75,7 +79,8 @@ def tokenize_clips(
 
     Returns:
         Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]); `head`, the
-        name that the class head answers from the features, where there is such a head; with `features` also
+        log-probabilities that the class head gives the classes of the training, in the order of their labels,
+        from the features, float32 array [classes], where there is such a head; with `features` also
         these: the encoder's output before the codebook, float16 array [W * P, du], time step by time step,
         part by part. They are tangent vectors at the origin of the ball, as log-mapped codes are.
         `attrs["codebook"]` is the checksum of the log-mapped codes.
@@ -89,7 +94,7 @@ def tokenize_clips(
     rows = [
         {**row, "reading": reading}
         for row in splits[splits["split"] != "unused"].to_dict("records")
-        for reading in range(1 + (config.readings if row["split"] == "train" else 0))
+        for reading in range(1 + config.readings if row["split"] == "train" else config.test_readings)
     ]
     encoded: list[np.ndarray] = []
 
@@ -100,7 +105,9 @@ def tokenize_clips(
         readings = []
         for row in batch:
             clip = number[str(row["name"])]
-            if row["reading"]:
+            if row["split"] != "train":
+                readings.append(readings_to_recognize(clips, clip, config.test_readings)[int(row["reading"])])
+            elif row["reading"]:
                 seed = [config.seed, zlib.crc32(str(row["name"]).encode()), int(row["reading"])]
                 readings.append(clips.random(clip, augmentation, np.random.default_rng(seed)))
             else:
@@ -109,9 +116,9 @@ def tokenize_clips(
         if features:
             encoded.extend(feature_rows(batch_features))
         columns = [model.nearest_codes(batch_features)]
-        if (answers := model.classify(batch_features, mask)) is not None:
-            columns.append(answers.unsqueeze(1))
-        return torch.cat(columns, dim=1).cpu().numpy().astype(np.int32)
+        if (told := model.classify(batch_features, mask)) is not None:
+            columns.append(told)
+        return torch.cat(columns, dim=1).cpu().numpy()
 
     codebook = tensor_checksum(codebook_of(model_folder))
     fingerprint = {
@@ -128,13 +135,36 @@ def tokenize_clips(
     table = pd.DataFrame(rows)
     if model.settings.auxiliary == "class":
         trained = table[table["split"] == "train"].drop_duplicates("label").sort_values("label")
-        table["head"] = trained["action"].to_numpy()[made[:, -1]]
-        made = made[:, :-1]
-    table = table.assign(codes=list(made))
+        told = made[:, -len(trained) :].astype(np.float32)
+        table["head"] = list(told)
+        made = made[:, : -len(trained)]
+    table = table.assign(codes=list(made.astype(np.int32)))
     if features:
         table = table.assign(features=encoded)
     table.attrs["codebook"] = codebook
     return table
+
+
+def readings_to_recognize(clips: Clips, clip: int, count: int) -> list[Reading]:
+    """How a clip is read that is to be recognised: as it is, then nine tenths of it, from start to end.
+
+    Args:
+        clips: of the model's body.
+        clip: number of the clip.
+        count: of readings.
+
+    Returns:
+        So many readings, always the same.
+
+    Source: ours, after the several crops of a clip that the field of video recognition answers from.
+    """
+    seen, coordinates = clips.seen[clip], clips.body.topology.coordinates
+    readings = [clips.plain(clip)]
+    length = max(1, round(_TEST_CROP * len(seen)))
+    for start in np.linspace(0, len(seen) - length, count - 1).round().astype(int).tolist():
+        crop = replace(plain(length, coordinates), start=start)
+        readings.append((clip, crop) if seen[start : start + length].any() else readings[0])
+    return readings
 
 
 @torch.no_grad()
@@ -179,6 +209,11 @@ def codebook_of(folder: Path) -> torch.Tensor:
 def load_vqvae(folder: Path) -> VQVAE:
     """A trained VQ-VAE on the processor that encodes, in float64, in which codes are decided."""
     return VQVAE.load(folder).double().to(processes.device())
+
+
+def code_votes(folder: Path) -> torch.Tensor | None:
+    """What speaks for each class in each code, of a trained VQ-VAE, see `VQVAE.code_votes`."""
+    return VQVAE.load(folder).code_votes()
 
 
 def codebook_facts(model: VQVAE) -> CodebookFacts:

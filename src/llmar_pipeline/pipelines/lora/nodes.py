@@ -11,6 +11,7 @@ from llmar_pipeline.io.tracking import current, log_live
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig, trained_precision
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.vqvae.config import TokenizationConfig
 
 
 def train(
@@ -24,13 +25,14 @@ def train(
     lora: AdapterConfig,
     lora_training: TrainingConfig,
     normalization: NormalizationConfig,
+    tokenization: TokenizationConfig,
 ) -> Callable[[Path], object]:
     """What fine-tunes by LoRA, continuing where a killed run stopped, and completes the recogniser."""
     from llmar_pipeline.language.lora import train_lora
     from llmar_pipeline.language.trained_model import save_model
     from llmar_pipeline.recognizer_folder import complete_recognizer
     from llmar_pipeline.training.launch import launch, train_and_save
-    from llmar_pipeline.vqvae.tokenize import codebook_of
+    from llmar_pipeline.vqvae.tokenize import code_votes, codebook_of
 
     def write(folder: Path) -> None:
         launch(
@@ -41,6 +43,7 @@ def train(
             folder,
             sentences=action_sentences,
             codebook=codebook_of(vqvae_model),
+            votes=code_votes(vqvae_model) if lora.answers == "head" else None,
             llm_config=llm,
             llm_cache=llm_cache,
             adapter=lora,
@@ -49,7 +52,8 @@ def train(
             on_log=log_live("lora"),
             instruction="recognize_from_list" if class_lists["unseen"] else "recognize",
         )
-        complete_recognizer(folder, vqvae_model, normalization, CorpusFacts.model_validate(corpus))
+        facts = CorpusFacts.model_validate(corpus)
+        complete_recognizer(folder, vqvae_model, normalization, facts, tokenization.test_readings)
         if (run := current()) is not None:
             run.tag("number_type", trained_precision(folder))
 

@@ -23,6 +23,7 @@ def create_pipeline() -> Pipeline:
                     "params:lora",
                     "params:lora_training",
                     "params:normalization",
+                    "params:tokenization",
                 ],
                 outputs="recognizer_model",
                 name="train_lora",
