@@ -14,6 +14,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
 from llmar_pipeline.io import tracking
 from llmar_pipeline.io.run_names import leaves
+from llmar_pipeline.language.llm_name import llm_name
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class TrackingHook:
         tags |= {
             "pipeline": pipelines,
             "git_revision": tracking.git_revision(),
+            "language_model": llm_name(self._parameters["llm"]["model"]),
         }
         if parent := os.environ.get("LLMAR_PARENT_RUN"):  # set by `kedro ablations`
             tags["mlflow.parentRunId"] = parent

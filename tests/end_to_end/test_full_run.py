@@ -161,6 +161,7 @@ def test_mlflow_keeps_the_run(workplace, full_run):
     chosen = {key: tags[key] for key in ("dataset", "protocol", "experiment", "size")}
     assert chosen == {"dataset": "demo", "protocol": "xsub", "experiment": "llm_ar", "size": "tiny"}
     assert "git_revision" in tags
+    assert tags["language_model"] == run.data.params["llm.model"]
     metrics = json.loads(workplace.file("08_reporting", "metrics.json").read_text())
     assert run.data.metrics["accuracy"] == pytest.approx(metrics["accuracy"])
     for curve in ("vqvae/loss", "lora/loss"):
