@@ -11,6 +11,8 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from llmar_pipeline.evaluation.config import EvaluationConfig
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.language.llm_name import BUNDLED
 from llmar_pipeline.pipelines.reporting.nodes import write_report, write_summary
 from llmar_pipeline.pipelines.reporting.pipeline import create_pipeline
 from llmar_pipeline.reporting.config import RunInfo
@@ -53,13 +55,19 @@ SPLITS = pd.DataFrame({"split": ["train"] * 20 + ["val"] * 3 + ["test"] * 2 + ["
 QUARANTINE = pd.DataFrame({"expected": ["25 joints", "25 joints", "a number", "a file"]})
 HISTORY = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
 NORMALIZATION = {"fill_gaps": True, "center": True, "align_view": False, "scale_to_body": False}
+PARAMETERS = {
+    "normalization": NORMALIZATION,
+    "vqvae": {"codes": 512},
+    "llm": LLMConfig(model="smollm2", precision="auto"),
+    "lora": AdapterConfig(),
+}
 
 
 @pytest.fixture
 def report(tmp_path):
     (tmp_path / "language_model.json").write_text(json.dumps({"llm": {"precision": "bfloat16"}}))
 
-    def write(quarantine=QUARANTINE, normalization=NORMALIZATION):
+    def write(quarantine=QUARANTINE, normalization=NORMALIZATION, **lora):
         html = write_report(
             run=RUN,
             metrics=METRICS,
@@ -71,7 +79,7 @@ def report(tmp_path):
             code_statistics={"used_codes": 7, "codes": 512, "reconstruction_error": 0.25},
             animation=b"GIF89a",
             film_strip=b"\x89PNG",
-            parameters={"normalization": normalization, "vqvae": {"codes": 512}},
+            parameters=PARAMETERS | {"normalization": normalization, "lora": AdapterConfig(**lora)},
         )
         bare = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.S)
         return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", bare)).replace("\u202f", " ")
@@ -101,6 +109,14 @@ def test_the_report_names_its_run_and_what_it_was_trained_in(report):
     assert "Test clips above their reconstruction, with their action sentence" in text
 
 
+def test_the_report_says_which_language_model_it_is_and_what_its_rows_know_of_labels(report):
+    assert f"language model {BUNDLED}" in report().replace("&#39;", "'")
+    told = "their rows start half way to the words of the training classes"
+    assert told in report(action_rows="classes")
+    assert told not in report()
+    assert told not in report(action_rows="classes", input="features")  # then no row is read
+
+
 def test_sentences_are_those_of_the_test_clips_and_lengths_have_their_unit(report):
     text = report()
     assert " t0 17 400 sit " in text
@@ -121,7 +137,7 @@ def test_an_added_figure_is_drawn_kept_and_shown(tmp_path, monkeypatch):
     inputs = {"params:run": RUN, "metrics": METRICS, "predictions": PREDICTIONS, "splits": SPLITS,
               "action_sentences": SENTENCES, "quarantine": QUARANTINE, "recognizer_model": tmp_path,
               "code_statistics": {}, "animation": b"GIF89a", "film_strip": b"PNG", "vqvae_history": HISTORY,
-              "lora_history": HISTORY, "parameters": {"normalization": NORMALIZATION}}  # fmt: skip
+              "lora_history": HISTORY, "parameters": PARAMETERS}  # fmt: skip
     figure = {"type": "plotly.JSONDataset", "filepath": str(tmp_path / "{name}.json")}
     catalog = DataCatalog.from_config({"{name}_figure": figure})
     for name, value in inputs.items():

@@ -12,10 +12,15 @@ from llmar_pipeline.evaluation.metrics import build_predictions, metrics
 from llmar_pipeline.evaluation.sentences import sentence_statistics
 from llmar_pipeline.reporting.report import ReportContext, render_report
 from llmar_pipeline.reporting.report_figures import FIGURES, Results
+from llmar_pipeline.reporting.summary import below_head
 from llmar_pipeline.vqvae.tokenize import CodebookFacts
 
 EVIL = "wave <script>alert(1)</script>"
 BARE = ReportContext("ntu60", "xsub", "default", "laptop", "0aa0877", "2026-01-12")
+
+
+def paired(name: str, less: float, low: float, high: float) -> dict[str, float]:
+    return {f"minus_{name}": less, f"minus_{name}_low": low, f"minus_{name}_high": high}
 
 
 def full() -> ReportContext:
@@ -38,6 +43,11 @@ def full() -> ReportContext:
             "val_accuracy": 0.271,
             "shuffled_accuracy": 0.314,
             "bag_of_codes_accuracy": 0.702,
+            **paired("bag_of_codes", 0.048, -0.01, 0.1),
+            "code_transformer_accuracy": 0.75,
+            **paired("code_transformer", 0.0, -0.05, 0.05),
+            "head_accuracy": 0.9,
+            **paired("head", -0.15, -0.2, -0.1),
             "generated_accuracy": 0.633,
         },
         predictions=predictions,
@@ -130,14 +140,53 @@ def test_class_names_are_escaped():
     assert "wave &lt;script&gt;alert(1)" in html
 
 
+def words(context: ReportContext) -> str:
+    text = re.sub(r"<[^>]+>|\s", " ", without_plotly(render_report(context))).replace("&#39;", "'")
+    return re.sub("[ \u202f]+", " ", text)
+
+
+def test_every_read_out_stands_beside_what_the_llm_is_above_it():
+    text = words(full())
+    for row in (
+        "bag of codes: linear, on counts of codes the LLM is 4.8 points above it (-1.0 to +10.0) 70.2 %",
+        "codes in order: a small transformer on codes the LLM adds nothing to it (-5.0 to +5.0) 75.0 %",
+        "class head: linear, on stage 1's features the LLM is 15.0 points below it (-20.0 to -10.0) 90.0 %",
+    ):
+        assert row in text
+    assert "In brackets beside a control: the paired 95&nbsp;% interval" in text
+
+
+def test_that_the_llm_is_below_the_head_is_said_as_the_terminal_says_it():
+    context = full()
+    note = below_head(context.metrics)
+    assert note
+    assert note in words(context)
+    near = context.metrics | paired("head", -0.15, -0.3, 0.0)
+    assert "answers worse" not in words(replace(context, metrics=near))
+
+
+def test_read_outs_without_an_interval_claim_none():
+    context = full()
+    known = metrics(context.predictions) | {"bag_of_codes_accuracy": 0.5}
+    text = words(replace(context, metrics=known))
+    assert "the LLM is 25.0 points above it 50.0 %" in text
+    assert "In brackets" not in text
+
+
+def test_the_language_model_and_what_its_rows_know_are_told():
+    context = replace(BARE, language_model="someone/model", rows_of_classes=True)
+    text = words(context)
+    assert "language model someone/model" in text
+    assert "names of unseen classes have no part in it" in text
+    assert parse(render_report(context)).headings[-1] == "Stage 2: action sentences to names"
+    assert "names of unseen classes" not in words(full())
+
+
 def test_numbers_appear():
-    text = re.sub(r"<[^>]+>|\s", " ", without_plotly(render_report(full()))).replace("\u202f", " ")
-    text = re.sub(" +", " ", text)
+    text = words(full())
     assert "75.0 % top-1 accuracy" in text
     assert "shuffled action sentences 31.4 %" in text
-    assert "bag of codes: linear, on counts of codes 70.2 %" in text
     assert "free generation, exact match 63.3 %" in text
-    assert "the LLM is 4.8 points above it" in text
     # Clips given with 80, 70, 60 and 90 %; the second is wrong: (0.2 + 0.7 + 0.4 + 0.1) / 4.
     assert "(expected calibration error): 35.0 %" in text
     assert "most frequent training class 50.0 %" in text

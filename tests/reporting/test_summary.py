@@ -95,7 +95,7 @@ def test_classes_without_test_clips_or_without_training_are_named():
 def test_every_read_out_has_its_line_and_what_the_llm_adds_to_it():
     rows, _ = lines(
         bag_of_codes_accuracy=0.5,
-        **{"minus_bag_of_codes_low": 0.125, "minus_bag_of_codes_high": 0.375},
+        **{"minus_bag_of_codes": 0.25, "minus_bag_of_codes_low": 0.125, "minus_bag_of_codes_high": 0.375},
         code_transformer_accuracy=0.75,
         head_accuracy=1.0,
     )
@@ -108,12 +108,15 @@ def test_every_read_out_has_its_line_and_what_the_llm_adds_to_it():
 
 def test_that_the_llm_is_below_the_head_is_said_where_chance_does_not_explain_it():
     worse = "answers worse than the class head"
-    assert worse in lines(head_accuracy=0.9, minus_head_low=-0.3, minus_head_high=-0.01)[1]
-    assert worse not in lines(head_accuracy=0.9, minus_head_low=-0.3, minus_head_high=0.0)[1]
-    assert worse not in lines(head_accuracy=None, minus_head_low=None, minus_head_high=None)[1]
+    known = {"head_accuracy": 0.9, "minus_head": -0.15, "minus_head_low": -0.3}
+    assert worse in lines(**known, minus_head_high=-0.01)[1]
+    assert worse not in lines(**known, minus_head_high=0.0)[1]
+    assert worse not in lines(**dict.fromkeys(known), minus_head_high=None)[1]
 
 
-def test_the_interval_is_of_the_accuracy_so_it_stands_beside_no_other_metric():
-    values = {"bag_of_codes_mean_class_accuracy": 0.5, "minus_bag_of_codes_low": 0.1}
-    rows, _ = lines(headline="mean_class_accuracy", **values, minus_bag_of_codes_high=0.2)
-    assert next(row for row in rows if "bag of codes" in row).endswith("the LLM is 33.3 points above it")
+def test_the_interval_is_of_the_accuracy_and_says_so_beside_another_metric():
+    values = {"bag_of_codes_mean_class_accuracy": 0.5, "minus_bag_of_codes": 0.25}
+    interval = {"minus_bag_of_codes_low": 0.1, "minus_bag_of_codes_high": 0.4}
+    rows, _ = lines(headline="mean_class_accuracy", **values, **interval)
+    bag = next(row for row in rows if "bag of codes" in row)
+    assert bag.endswith("the LLM is 33.3 points above it (in accuracy +25.0, +10.0 to +40.0)")

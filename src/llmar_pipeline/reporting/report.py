@@ -15,7 +15,15 @@ from llmar_pipeline.evaluation.calibration import expected_calibration_error, re
 from llmar_pipeline.evaluation.metrics import most_confused, per_class
 from llmar_pipeline.reporting.figures import token_color
 from llmar_pipeline.reporting.report_figures import FIGURES, Section
-from llmar_pipeline.reporting.summary import LABELS, READ_OUTS, class_notes, headline, interval, llm_adds
+from llmar_pipeline.reporting.summary import (
+    LABELS,
+    READ_OUTS,
+    below_head,
+    class_notes,
+    headline,
+    interval,
+    llm_adds,
+)
 from llmar_pipeline.reporting.tables import example_clips
 
 
@@ -28,7 +36,9 @@ class ReportContext:
         protocol: Name of the protocol.
         experiment: Its name, and whether it was adapted to the size.
         size: Name of the machine size.
+        language_model: Its name, as `language.llm_name` gives it.
         number_type: In which the language model was trained.
+        rows_of_classes: The action tokens' rows started half way to the words of the training classes.
         revision: Git revision of the code.
         date: Date of the run, as it is to be printed.
         synthetic: The recordings are made up; a banner says so.
@@ -61,7 +71,9 @@ class ReportContext:
     predictions: pd.DataFrame | None = None
     sentences: Mapping[str, Sequence[int]] | None = None
     code_statistics: Mapping[str, float | int] | None = None
+    language_model: str | None = None
     number_type: str | None = None
+    rows_of_classes: bool = False
     length_unit: str = "m"
     figures: Mapping[str, go.Figure] = field(default_factory=dict)
     animations: Mapping[str, bytes] | None = None
@@ -115,25 +127,29 @@ def _result(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The headline metric, its controls in the same metric, and the other numbers."""
     first = headline(metrics)
     controls = [
-        ("this run", metrics[first]),
-        ("free generation, exact match", metrics.get(f"generated_{first}")),
-        *((f"{title}: {what}", metrics.get(f"{name}_{first}")) for name, (title, what) in READ_OUTS.items()),
-        ("shuffled action sentences", metrics.get(f"shuffled_{first}")),
-        ("most frequent training class", metrics.get(f"majority_{first}")),
-        (f"chance, one of {metrics['n_classes']} classes", metrics["chance"]),
+        ("this run", metrics[first], ""),
+        ("free generation, exact match", metrics.get(f"generated_{first}"), ""),
+        *(
+            (f"{title}: {what}", metrics.get(f"{name}_{first}"), llm_adds(metrics, name))
+            for name, (title, what) in READ_OUTS.items()
+        ),
+        ("shuffled action sentences", metrics.get(f"shuffled_{first}"), ""),
+        ("most frequent training class", metrics.get(f"majority_{first}"), ""),
+        (f"chance, one of {metrics['n_classes']} classes", metrics["chance"], ""),
     ]
     return {
         "value": metrics[first],
         "label": {"accuracy": "top-1 accuracy"}.get(first, LABELS[first]),
         "interval": interval(metrics).replace(" %", "\u202f%"),
-        "controls": [(name, value) for name, value in controls if value is not None],
+        "controls": [control for control in controls if control[1] is not None],
         "others": [
             *((LABELS[name], metrics[name]) for name in LABELS if name != first),
             *((("top-5 accuracy", metrics["top5"]),) if metrics.get("top5") is not None else ()),
         ],
         "class_notes": class_notes(metrics),
         "val": metrics.get(f"val_{first}"),
-        "llm_adds": llm_adds(metrics),
+        "paired": any(metrics.get(f"minus_{name}_low") is not None for name in READ_OUTS),
+        "below_head": below_head(metrics),
     }
 
 

@@ -77,18 +77,14 @@ def run_summary(
     table = text_table(
         [(name, f"{100 * value:.1f} %", note) for name, value, note in results if value is not None],
         ["", f"{run.dataset} {run.tested}", ""],
-        cell_width=80,
+        cell_width=100,
     )
     notes = ["The recordings are synthetic: made up by a generator."] if run.synthetic else []
     if unseen := metrics.get("unseen_classes"):
         notes.append(f"Not trained, and the whole class list of the test: {', '.join(unseen)}.")
     notes += [] if metrics["n_val"] else [NO_VALIDATION]
     notes += class_notes(metrics)
-    if metrics.get("minus_head_high") is not None and metrics["minus_head_high"] < 0:
-        notes.append(
-            "The language model answers worse than the class head that reads its features: "
-            "by more than chance explains."
-        )
+    notes += [note] if (note := below_head(metrics)) else []
     notes += [f"{quarantined} damaged recordings were left out (quarantine.parquet)."] if quarantined else []
     return "\n".join(["", prediction_table(predictions, rows), "", table, "", *notes, f"Report: {report}"])
 
@@ -130,8 +126,33 @@ def _names(classes: Sequence[str]) -> str:
     return ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
 
 
-def llm_adds(metrics: Mapping[str, Any], name: str = "bag_of_codes") -> str:
-    """Whether the language model adds anything over an answer without it, in points. Source: ours."""
+def below_head(metrics: Mapping[str, Any]) -> str:
+    """A sentence where the language model is below the class head by more than the interval, else nothing.
+
+    Source: ours.
+    """
+    high = metrics.get("minus_head_high")
+    if high is None or high >= 0:
+        return ""
+    return (
+        "The language model answers worse than the class head that reads stage 1's features: "
+        "by more than chance explains."
+    )
+
+
+def llm_adds(metrics: Mapping[str, Any], name: str) -> str:
+    """The language model less an answer without it, in points, with the paired 95 % interval.
+
+    Args:
+        metrics: Content of metrics.json.
+        name: One of `READ_OUTS`.
+
+    Returns:
+        Nothing where there is no such answer. The interval is of the accuracy: beside another headline
+        metric, the difference of the accuracies stands with it.
+
+    Source: ours.
+    """
     without = metrics.get(f"{name}_{headline(metrics)}")
     if without is None:
         return ""
@@ -139,7 +160,8 @@ def llm_adds(metrics: Mapping[str, Any], name: str = "bag_of_codes") -> str:
     text = f"the LLM is {abs(points)} points {'above' if points > 0 else 'below'} it"
     if not points:
         text = "the LLM adds nothing to it"
-    if headline(metrics) != "accuracy" or metrics.get(f"minus_{name}_low") is None:
+    if metrics.get(f"minus_{name}_low") is None:
         return text
-    low, high = (100 * metrics[f"minus_{name}_{end}"] for end in ("low", "high"))
-    return f"{text} ({low:+.1f} to {high:+.1f})"
+    less, low, high = (100 * metrics[f"minus_{name}{end}"] for end in ("", "_low", "_high"))
+    of = "" if headline(metrics) == "accuracy" else f"in accuracy {less:+.1f}, "
+    return f"{text} ({of}{low:+.1f} to {high:+.1f})"

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.language.config import trained_precision
+from llmar_pipeline.language.llm_name import llm_name
 from llmar_pipeline.reporting.config import RunInfo
 from llmar_pipeline.reporting.report import ReportContext, render_report
 from llmar_pipeline.reporting.report_figures import draw_figures as draw
@@ -41,20 +42,21 @@ def write_report(
 ) -> str:
     """One HTML file that holds everything."""
     test = action_sentences[action_sentences["split"] == "test"]
-    normalization = parameters["normalization"]
-    if hasattr(normalization, "model_dump"):
-        normalization = normalization.model_dump()
+    values = {k: v.model_dump() if hasattr(v, "model_dump") else v for k, v in parameters.items()}
+    lora = values["lora"]
     return render_report(
         ReportContext(
             dataset=run.dataset,
             protocol=run.tested,
             experiment=run.method,
             size=run.size,
+            language_model=llm_name(values["llm"]["model"]),
             number_type=trained_precision(recognizer_model),
+            rows_of_classes=lora["input"] == "codes" and lora["action_rows"] == "classes",
             revision=run.revision,
             date=run.date,
             synthetic=run.synthetic,
-            length_unit="body units" if normalization["scale_to_body"] else "m",
+            length_unit="body units" if values["normalization"]["scale_to_body"] else "m",
             metrics=metrics,
             predictions=predictions,
             sentences=dict(zip(test["name"], test["codes"], strict=True)),
@@ -65,7 +67,7 @@ def write_report(
             clips_read=len(splits),
             quarantined=_reasons(quarantine),
             split_counts={str(k): int(v) for k, v in splits["split"].value_counts().items()},
-            parameters={k: v.model_dump() if hasattr(v, "model_dump") else v for k, v in parameters.items()},
+            parameters=values,
         )
     )
 
