@@ -9,7 +9,7 @@ from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.folds import needs_fold, suffix, take_fold
 from llmar_pipeline.corpora.protocol import Protocol
-from llmar_pipeline.corpora.splits import split_clips
+from llmar_pipeline.corpora.splits import new_cameras, split_clips
 from llmar_pipeline.errors import UserError
 
 XVIEW = Protocol("xview", by="camera", train=frozenset({1, 2}), test=frozenset({3}))
@@ -113,3 +113,10 @@ def test_a_protocol_without_test_clips_asks_for_a_fold():
 
 def test_names_of_folders():
     assert [suffix(fold) for fold in ("none", "camera:1", "2of5")] == ["", "-fold-camera1", "-fold-2of5"]
+
+
+@pytest.mark.parametrize(("fold", "new"), [("none", True), ("camera:1", True), ("subject:5", False)])
+def test_whether_the_test_clips_come_from_other_cameras(fold, new):
+    assert new_cameras(index(), split(fold).reset_index()) is new
+    assert not new_cameras(index().drop(columns="camera"), split(fold).reset_index())
+    assert not new_cameras(index().assign(camera=float("nan")), split(fold).reset_index())

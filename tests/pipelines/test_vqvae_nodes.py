@@ -14,4 +14,4 @@ def test_a_training_that_mirrors_classes_with_a_side_does_not_start():
     splits = pd.DataFrame(rows, columns=["name", "split", "label", "action"])
     mirrored = AugmentationConfig(min_crop=1, rotation=0, tilt=0, scale=0, noise=0, mirror=True)
     with pytest.raises(UserError, match="saw 'swipe left'"):
-        nodes.train(Path(), splits, *[Path()] * 2, Mock(), Mock(), mirrored, Mock())
+        nodes.train(Path(), splits, splits, *[Path()] * 2, Mock(), Mock(), mirrored, Mock())

@@ -181,3 +181,18 @@ def test_any_reading_lies_within_the_clip_and_keeps_its_shape(seed, coordinates,
 def test_impossible_strengths_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         AugmentationConfig.model_validate({**ALL.model_dump(), **wrong})
+
+
+@pytest.mark.parametrize(
+    ("new_cameras", "coordinates", "rotation", "tilt"),
+    [(False, 3, 0.35, 0.09), (True, 3, np.pi / 2, np.pi / 4), (True, 2, 0.35, 0.09)],
+)
+def test_automatic_turns_reach_as_far_as_the_cameras_differ(new_cameras, coordinates, rotation, tilt) -> None:
+    automatic = AugmentationConfig(**OFF.model_dump() | {"rotation": "auto", "tilt": "auto", "scale": 0.1})
+    settled = automatic.settled(new_cameras, coordinates)
+    assert settled.rotation == pytest.approx(rotation, abs=1e-4)
+    assert settled.tilt == pytest.approx(tilt, abs=1e-4)
+    assert settled.scale == 0.1
+    assert ALL.settled(new_cameras, coordinates) == ALL
+    with pytest.raises(ValidationError):
+        AugmentationConfig(**OFF.model_dump() | {"rotation": "wide"})

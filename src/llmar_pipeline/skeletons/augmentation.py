@@ -5,7 +5,7 @@ from cmath import rect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import cos, pi, sin
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,14 +15,22 @@ from llmar_pipeline.errors import UserError
 _A_SIDE = re.compile(r"(?<![a-z])(left|right|(counter|anti)?clockwise)(?![a-z])")
 
 
+Angle = Annotated[float, Field(ge=0)] | Literal["auto"]
+_LITTLE, _MUCH = {"rotation": 0.35, "tilt": 0.09}, {"rotation": 1.5708, "tilt": 0.7854}
+
+
 class AugmentationConfig(BaseModel):
-    """Strength of each random change; zero (or a share of 1) switches it off."""
+    """Strength of each random change; zero (or a share of 1) switches it off.
+
+    "auto" is little where the same cameras film training and test clips, and a quarter or an eighth of a turn
+    each way where test clips come from cameras that training has not seen; see `settled`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_crop: float = Field(gt=0, le=1)  # shortest temporal crop, as a share of the clip
-    rotation: float = Field(ge=0)  # largest angle about the vertical, in 2D in the image plane, radians
-    tilt: float = Field(ge=0)  # largest angle about x, radians; 3D only
+    rotation: Angle  # largest angle about the vertical, in 2D in the image plane, radians
+    tilt: Angle  # largest angle about x, radians; 3D only
     roll: float | None = Field(default=None, ge=0)  # largest angle about z; None: as tilt
     scale: float = Field(ge=0, lt=1)  # body size is multiplied by 1 +- this
     noise: float = Field(ge=0)  # standard deviation of joint noise, in the data's unit
@@ -32,6 +40,18 @@ class AugmentationConfig(BaseModel):
     speed: float = Field(default=0, ge=0, lt=1)  # largest change of speed within a reading, as a share of it
     sampling: Literal["even", "random"] = "even"  # frames at equal distances, or anywhere, in their order
     swap_persons: bool = False  # any person who is there may come first; of two each in half of the readings
+
+    def settled(self, new_cameras: bool, coordinates: int) -> Self:
+        """The same with a number in place of "auto".
+
+        Args:
+            new_cameras: Whether test clips come from other cameras than training clips.
+            coordinates: 2 or 3; a picture that is turned in its plane is none from another camera.
+
+        Source: ours; both were chosen on folds of training clips (docs/lab_log.md).
+        """
+        chosen = _MUCH if new_cameras and coordinates == 3 else _LITTLE
+        return self.model_copy(update={k: v for k, v in chosen.items() if getattr(self, k) == "auto"})
 
     def check_names(self, names: Iterable[str]) -> None:
         """Refuse to mirror what a class name tells the side or the sense of rotation of.
@@ -91,7 +111,7 @@ def draw(
     """The numbers of one random reading.
 
     Args:
-        config: strengths.
+        config: strengths, settled.
         seen: which frames of the clip show somebody, [frame] bool.
         coordinates: 2 or 3.
         rng: drawn from in a fixed order, whatever is switched on: crop length, crop start, turns about x, y
@@ -111,6 +131,8 @@ def draw(
     start = int(first * (frames - length + 1))
     if not seen[start : start + length].any():
         start, length = 0, frames
+    assert not isinstance(config.rotation, str), "to be settled first"
+    assert not isinstance(config.tilt, str), "to be settled first"
     limits = (config.tilt, config.rotation, config.tilt if config.roll is None else config.roll)
     angles = [(2 * turn - 1) * limit for turn, limit in zip((x, y, z), limits, strict=True)]
     matrix = _turn(angles[1]) if coordinates == 2 else _turn_3d(*angles)

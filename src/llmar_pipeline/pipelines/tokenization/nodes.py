@@ -5,9 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from llmar_pipeline.corpora.splits import new_cameras
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.vqvae.config import TokenizationConfig
 
 
@@ -15,6 +17,7 @@ def tokenize(
     vqvae_model: Path,
     sequences: Path,
     splits: pd.DataFrame,
+    index: pd.DataFrame,
     tokenization: TokenizationConfig,
     augmentation: AugmentationConfig,
     lora: AdapterConfig,
@@ -23,12 +26,13 @@ def tokenize(
     """Encode the clips of all splits; training clips also in random readings."""
     from llmar_pipeline.vqvae.tokenize import tokenize_clips
 
+    coordinates = SequenceStore.open(sequences).body.topology.coordinates
     return tokenize_clips(
         vqvae_model,
         sequences,
         splits,
         tokenization,
-        augmentation,
+        augmentation.settled(new_cameras(index, splits), coordinates),
         features=lora.input == "features",
         kept=kept_sentences,
     )

@@ -15,6 +15,7 @@ def create_pipeline() -> Pipeline:
                     "vqvae_model",
                     "sequences",
                     "splits",
+                    "index",
                     "params:tokenization",
                     "params:augmentation",
                     "params:lora",

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from llmar_pipeline.corpora.splits import new_cameras
 from llmar_pipeline.io.tracking import log_live
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import VQVAEConfig
 
@@ -16,6 +18,7 @@ from llmar_pipeline.vqvae.config import VQVAEConfig
 def train(
     sequences: Path,
     splits: pd.DataFrame,
+    index: pd.DataFrame,
     vqvae_checkpoints: Path,
     llm_cache: Path,
     llm: LLMConfig,
@@ -32,6 +35,8 @@ def train(
     rows = splits[splits["split"] == "train"]
     classes = rows.drop_duplicates("label").sort_values("label")
     augmentation.check_names(classes["action"])
+    coordinates = SequenceStore.open(sequences).body.topology.coordinates
+    augmentation = augmentation.settled(new_cameras(index, splits), coordinates)
     language = Language()
     if vqvae.reads_words or vqvae.reads_names:
         words = word_embeddings(llm, llm_cache)

@@ -15,6 +15,7 @@ def create_pipeline() -> Pipeline:
                 inputs=[
                     "sequences",
                     "splits",
+                    "index",
                     "vqvae_checkpoints",
                     "llm_cache",
                     "params:llm",
