@@ -13,7 +13,8 @@ _PACKAGE = __package__
 _ROOT = Path(__file__).parent
 _DECIDE_NOTHING = {
     *("errors", "files", "code_digest", "machine", "progress", "kept_batches"),
-    *("training.callbacks", "training.launch"),
+    *("training.callbacks", "training.launch", "training.validation"),
+    *("vqvae.validation", "language.validation"),
 }
 """Modules that speak, keep and watch: no number depends on them, so their code is nobody's identity."""
 

@@ -14,6 +14,7 @@ from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.validation import FORWARD, validated
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 
 
@@ -135,7 +136,9 @@ class _Work:
 
     def vqvae(self) -> tuple[float, str]:
         training = TrainingConfig(**self.parameters["vqvae_training"])
+        seen = len(validated(self.val, training, FORWARD))
         needed = operations.vqvae_step(self.vqvae_config, self.body, training.batch_size)
+        needed += needed * FORWARD * seen / (training.batch_size * training.save_every)
         return self._training(
             "vqvae", training, needed, training.precision, self.pace.vqvae, self.pace.vqvae_step
         )
@@ -149,10 +152,15 @@ class _Work:
         return START["tokenization"] + seconds, f"{windows:,} sentences in float64, and pictures"
 
     def lora(self) -> tuple[float, str]:
+        from llmar_pipeline.language.validation import cost  # its import takes seconds
+
         training = TrainingConfig(**self.parameters["lora_training"])
         adapter = AdapterConfig(**self.parameters["lora"])
         shape, tokens = self._language()
         needed = operations.lora_step(shape, adapter, tokens, training.batch_size)
+        weight = cost(tokens.sentence, tokens.after, tokens.answer, tokens.nodes)
+        seen = validated(self.val, training, weight)
+        needed += len(seen) * operations.scoring(shape, tokens) / training.save_every
         precision = precision_of(self.parameters)
         least = shape.layers * self.pace.lora_layer
         return self._training("lora", training, needed, precision, self.pace.lora[precision], least)

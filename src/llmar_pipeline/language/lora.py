@@ -23,6 +23,7 @@ from llmar_pipeline.language.loading import attach_lora, load_llm, load_tokenize
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
+from llmar_pipeline.language.validation import validation
 from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import number_type
 from llmar_pipeline.training import processes
@@ -52,7 +53,8 @@ def train_lora(
 ) -> tuple[ActionLanguageModel, list[dict[str, float]]]:
     """Fine-tune on the train split, continuing from the newest checkpoint.
 
-    Every sample is one random reading of a clip. The classes are those of the train split.
+    Every sample is one random reading of a clip. The classes are those of the train split. Loss and accuracy
+    on clips of the validation split are logged at every checkpoint (`validation`).
 
     Args:
         sentences: columns name, split, label, action, reading, codes; features where the adapter's input is.
@@ -183,8 +185,19 @@ def train_lora(
     model.llm_checksum = base_checksum
     collate = collate_with_list if from_list else None
     made_from = fingerprint(llm_config.precision)
+    val = sentences[(sentences["split"] == "val") & (sentences["reading"] == 0)]
+    val = val[val["action"].isin(class_names)]
+    val_labels = [class_names.index(action) for action in val["action"]]
     history = train(
-        model, stream, training, checkpoints, made_from, collate, on_log=on_log, model_folder=model_folder
+        model,
+        stream,
+        training,
+        checkpoints,
+        made_from,
+        collate,
+        on_log=on_log,
+        model_folder=model_folder,
+        validate=validation(model, read_clips(val, adapter.input), val_labels, training),
     )
     return model.eval(), history
 

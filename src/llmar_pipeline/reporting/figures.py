@@ -13,15 +13,18 @@ BLUE, VERMILLION = "#0072b2", "#d55e00"
 # Okabe and Ito's palette, which stays distinct under colour blindness, without its yellow.
 PALETTE = [BLUE, VERMILLION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK]
 
-# The history's columns that say how the codebook is used and what it keeps, with their titles.
-HEALTH = {
+# The history's columns beside the losses: the answers, how the codebook is used and what it keeps.
+BESIDE_THE_LOSSES = {
+    "validation_accuracy": "validation accuracy (%)",
     "codes_in_use": "codes in use (%)",
     "perplexity": "perplexity of the codes",
     "dead_codes": "dead codes",
     "zipf_js": "divergence from Zipf's law (nats)",
     "error": "mean joint error",
 }
-HEALTH_COLOUR = "#009e73"
+GREEN = "#009e73"
+_SHARES = {"validation_accuracy", "codes_in_use"}  # drawn in per cent
+_VALIDATION = f', <span style="color:{VERMILLION}">validation</span>'
 
 TEMPLATE = go.layout.Template(
     layout={
@@ -173,51 +176,60 @@ def reliability_figure(intervals: pd.DataFrame) -> go.Figure:
 def history_figure(history: pd.DataFrame) -> go.Figure:
     """Draw a training history as small multiples over a shared step axis.
 
-    Loss terms are on the left, logarithmic where they are positive and span more than a factor of 5. The
-    health of the codebook, where the history has it, is beside them on the right.
+    Loss terms are on the left, logarithmic where they are positive and span more than a factor of 5. What the
+    history has beside the losses is on the right. What was measured on validation clips is vermillion: their
+    loss in the panel of the training's, their accuracy on the right.
 
     Args:
         history: A row a log: `step`, loss terms (`loss`, the total, and columns that end in `_loss`) and any
-            columns of `HEALTH`. Values that are not finite are left out, and so are terms without others.
+            columns of `BESIDE_THE_LOSSES`; `validation_loss`. Values that are not finite are left out, and so
+            are terms without others.
 
     Source: ours.
     """
     table = history.astype(float).replace([np.inf, -np.inf], np.nan).dropna(axis="columns", how="all")
     losses = [name for name in table.columns if name == "loss" or name.endswith("_loss")]
-    health = [name for name in HEALTH if name in table.columns]
+    lines = {name: [name] for name in losses if name != "validation_loss"}
+    if "validation_loss" in losses:
+        lines["loss"].append("validation_loss")
+    losses = list(lines)
+    beside = [name for name in BESIDE_THE_LOSSES if name in table.columns]
     across = min(len(losses), 2)
-    rows = max(-(-len(losses) // max(across, 1)), len(health), 1)
+    rows = max(-(-len(losses) // max(across, 1)), len(beside), 1)
     places = {name: (1 + i // across, 1 + i % across) for i, name in enumerate(losses)}
-    places |= {name: (1 + i, across + 1) for i, name in enumerate(health)}
+    places |= {name: (1 + i, across + 1) for i, name in enumerate(beside)}
     titles = {place: _panel_title(name, len(losses) > 1) for name, place in places.items()}
-    columns = max(across + bool(health), 1)
+    validated = {place: _VALIDATION for name, place in places.items() if len(lines.get(name, [])) > 1}
+    columns = max(across + bool(beside), 1)
     figure = make_subplots(
         rows,
         columns,
         shared_xaxes="all",
         horizontal_spacing=0.08,
         vertical_spacing=0.36 / rows if rows > 1 else 0,
-        subplot_titles=[titles[place] for place in sorted(titles)],
+        subplot_titles=[titles[place] + validated.get(place, "") for place in sorted(titles)],
         specs=[
             [{} if (r, c) in titles or not titles else None for c in range(1, columns + 1)]
             for r in range(1, rows + 1)
         ],
     )
     for name, (row, column) in places.items():
-        line = table[["step", name]].dropna().sort_values("step")
-        factor = 100 if name == "codes_in_use" else 1
-        figure.add_scatter(
-            x=line["step"],
-            y=factor * line[name],
-            name=titles[row, column],
-            mode="lines" if len(line) > 1 else "markers",
-            line={"width": 1.8, "color": HEALTH_COLOUR if name in health else BLUE},
-            showlegend=False,
-            row=row,
-            col=column,
-        )
-        if name in losses and 0 < 5 * line[name].min() < line[name].max():
-            figure.update_yaxes(type="log", tickvals=_log_ticks(line[name]), row=row, col=column)
+        for drawn in lines.get(name, [name]):
+            line = table[["step", drawn]].dropna().sort_values("step")
+            colour = VERMILLION if drawn.startswith("validation_") else BLUE if name in losses else GREEN
+            figure.add_scatter(
+                x=line["step"],
+                y=(100 if drawn in _SHARES else 1) * line[drawn],
+                name=titles[row, column] if drawn == name else "validation loss",
+                mode="lines" if len(line) > 1 else "markers",
+                line={"width": 1.8, "color": colour},
+                showlegend=False,
+                row=row,
+                col=column,
+            )
+        values = table[lines.get(name, [name])].stack()
+        if name in losses and 0 < 5 * values.min() < values.max():
+            figure.update_yaxes(type="log", tickvals=_log_ticks(values), row=row, col=column)
         below = [other for other, place in places.items() if place[1] == column and place[0] > row]
         figure.update_xaxes(showticklabels=not below, row=row, col=column)
         figure.update_xaxes(title_text=None if below else "optimiser step", row=row, col=column)
@@ -236,7 +248,7 @@ def token_color(code: int) -> str:
 def _panel_title(name: str, among_others: bool) -> str:
     if name == "loss":
         return "total loss" if among_others else "loss"
-    return HEALTH.get(name) or name.replace("_", " ").replace("mmd", "MMD").replace("zipf", "Zipf")
+    return BESIDE_THE_LOSSES.get(name) or name.replace("_", " ").replace("mmd", "MMD").replace("zipf", "Zipf")
 
 
 def _log_ticks(values: pd.Series) -> list[float]:

@@ -91,7 +91,9 @@ FIGURES: dict[str, ReportFigure] = {
     "vqvae_loss": ReportFigure(
         lambda seen: history_figure(seen.stage1_history), "stage1", "Training of the VQ-VAE", wide=True
     ),
-    "lora_loss": ReportFigure(lambda seen: history_figure(seen.stage2_history), "stage2", "Training of LoRA"),
+    "lora_loss": ReportFigure(
+        lambda seen: history_figure(seen.stage2_history), "stage2", "Training of LoRA", wide=True
+    ),
 }
 
 

@@ -28,8 +28,8 @@ def first() -> bool:
 
 
 def own_rows(rows: Tensor) -> Tensor:
-    """This process's share of rows that every process knows, `[processes * n, ...]` to `[n, ...]`."""
-    return rows.chunk(count())[distributed.get_rank()] if _running() else rows
+    """This process's share of rows that every process knows, `[rows, ...]`; as many as another's, or one more."""
+    return rows.tensor_split(count())[distributed.get_rank()] if _running() else rows
 
 
 @torch.no_grad()

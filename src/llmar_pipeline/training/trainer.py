@@ -48,11 +48,12 @@ class ResumableTrainer(Trainer):
         config: TrainingConfig,
         prepare: Callable[[Batch], Batch] | None,
         measure: Callable[[Batch, Batch], dict[str, Tensor]] | None,
+        validate: Callable[[], dict[str, float]] | None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
-        self._config, self._prepare, self._measure = config, prepare, measure
+        self._config, self._prepare, self._measure, self._validate = config, prepare, measure, validate
         self._terms: dict[str, list[Tensor]] = {}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -106,12 +107,21 @@ class ResumableTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the loss terms, averaged since the last log and over the processes, to the Trainer's log."""
+        """Add the loss terms, averaged since the last log and over the processes, to the Trainer's log.
+
+        At a checkpoint also what validation gives, as if the training had not stopped for it: random streams
+        go on where they were, and what is compiled sees no other shapes.
+        """
         if "loss" in logs and self._terms:
             means = torch.stack([torch.stack(values).float().mean() for values in self._terms.values()])
             means = self.accelerator.reduce(means, reduction="mean")
             logs |= dict(zip(self._terms, means.tolist(), strict=True))
             self._terms = {}
+        if "loss" in logs and self._validate and self.control.should_save:
+            devices = [self.args.device] if self.args.device.type == "cuda" else []
+            with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
+                torch.manual_seed(self._config.seed)
+                logs |= self._validate()
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -137,6 +147,7 @@ def train(
     on_log: LogFunction | None = None,
     model_folder: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    validate: Callable[[], dict[str, float]] | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
@@ -156,6 +167,8 @@ def train(
         on_log: called with (record, step) at every log.
         model_folder: where the trained model will be written, if it will.
         callbacks: what else happens beside the steps.
+        validate: gives further numbers of the model as it then is, logged at every checkpoint and the last
+            step; called by all processes, and to leave weights, buffers and modes as they are.
 
     Returns:
         The log history, one record (loss terms, learning_rate, step) a log, from step 1 even when resumed.
@@ -221,6 +234,7 @@ def train(
         config=config,
         prepare=prepare,
         measure=measure,
+        validate=validate,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

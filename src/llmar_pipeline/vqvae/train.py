@@ -1,6 +1,6 @@
 """Stage 1: the VQ-VAE learns to write motion in codes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
+from llmar_pipeline.vqvae.validation import validation
 from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, stacked
 
 
@@ -77,6 +78,8 @@ def train_vqvae(
     language: Language = NO_LANGUAGE,
     on_log: LogFunction | None = None,
     model_folder: Path | None = None,
+    val_names: Sequence[str] = (),
+    val_labels: Sequence[int] = (),
 ) -> tuple[VQVAE, list[dict[str, float]]]:
     """Train on random readings of the named sequences, continuing from the newest checkpoint.
 
@@ -91,6 +94,9 @@ def train_vqvae(
         language: words of the language model; without them the MMD is left out.
         on_log: called with (record, step) at every log.
         model_folder: where the model will be saved, if it will; an earlier one there is set aside.
+        val_names: clips of the validation split, whose loss is logged at every checkpoint (`validation`);
+            the weights do not depend on them.
+        val_labels: the class of each.
 
     Returns:
         (the trained model in evaluation mode on the CPU, log history). Besides the loss terms the history has
@@ -191,5 +197,6 @@ def train_vqvae(
         on_log,
         model_folder,
         callbacks=[CodebookStart(model, place_codes)] if config.continuous_steps else [],
+        validate=validation(model, store, val_names, val_labels, training),
     )
     return model.eval().cpu(), history

@@ -45,6 +45,8 @@ def train(
             words if vqvae.reads_words else None,
             class_texts(words, llm, llm_cache, names) if vqvae.reads_names else None,
         )
+    numbers = {label: index for index, label in enumerate(classes["label"])}
+    validating = splits[(splits["split"] == "val") & splits["label"].isin(numbers)]
     return partial(
         launch,
         train_and_save,
@@ -53,11 +55,13 @@ def train(
         VQVAE.save,
         sequences=sequences,
         names=rows["name"].tolist(),
-        labels=rows["label"].map({label: index for index, label in enumerate(classes["label"])}).tolist(),
+        labels=rows["label"].map(numbers).tolist(),
         config=vqvae,
         augmentation=augmentation,
         training=vqvae_training,
         checkpoints=vqvae_checkpoints,
         language=language,
         on_log=log_live("vqvae"),
+        val_names=validating["name"].tolist(),
+        val_labels=validating["label"].map(numbers).tolist(),
     )

@@ -1,0 +1,73 @@
+"""Stage 2 on validation clips: nothing is chosen by it, and nothing changed."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.answer import LabelTrie, score_classes
+from llmar_pipeline.language.packing import pad_sentences
+from llmar_pipeline.training import processes
+from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.validation import validated
+
+
+def cost(sentence: float, after: float, answer: float, nodes: int) -> float:
+    """Of a validation clip, that of a training clip being 1, by the tokens that the model reads.
+
+    Args:
+        sentence: Action tokens.
+        after: Tokens of the instruction behind them.
+        answer: Tokens of an answer, on average.
+        nodes: Tokens of the tree of all answers.
+
+    Source: ours; a backward pass through frozen weights costs as much as a forward pass.
+    """
+    return (sentence + after + nodes) / (2 * (sentence + after + answer))
+
+
+def validation(
+    model: ActionLanguageModel,
+    sentences: Sequence[np.ndarray],
+    labels: Sequence[int],
+    training: TrainingConfig,
+) -> Callable[[], dict[str, float]] | None:
+    """What scores the class list for validation clips, in the number type of the training.
+
+    Args:
+        model: What is trained.
+        sentences: Codes [W] or features [W, du] of validation clips as they are.
+        labels: The class of each.
+        training: The schedule, see `validated`.
+
+    Returns:
+        A function whose result has `validation_loss`, the cross-entropy of the right answers, as in training
+        the mean over their tokens; and `validation_accuracy`, the share of the clips whose answer is the
+        likeliest of the class list. None: there is nothing to measure.
+
+    Raises:
+        UserError: Two classes have the same tokens.
+
+    Source: Eq. 13 of the paper; `score_classes`.
+    """
+    if not len(sentences):
+        return None
+    trie = LabelTrie(model.class_names, model.tokenizer)
+    lengths = [len(answer) for answer in trie.answers]
+    after = len(model.prompt(model.class_names).after)
+    weight = cost(len(sentences[0]), after, float(np.mean(lengths)), len(trie.node_tokens))
+    chosen = validated(len(sentences), training, weight)
+    tokens = sum(lengths[labels[index]] for index in chosen)
+    own = processes.own_rows(torch.tensor(chosen)).tolist()
+    codes, code_mask = pad_sentences([sentences[index] for index in own])
+    truth = torch.tensor([labels[index] for index in own], dtype=torch.int64)
+
+    def validate() -> dict[str, float]:
+        scores = score_classes(model, codes, code_mask, trie, training.micro_batch_size)
+        right = (scores.argmax(dim=1) == truth).sum()
+        sums = torch.stack([-scores.gather(1, truth[:, None]).sum(), right])
+        surprise, correct = processes.total(sums.to(model.device)).tolist()
+        return {"validation_loss": surprise / tokens, "validation_accuracy": correct / len(chosen)}
+
+    return validate
