@@ -164,7 +164,8 @@ def test_mlflow_keeps_the_run(workplace, full_run):
     assert tags["language_model"] == run.data.params["llm.model"]
     metrics = json.loads(workplace.file("08_reporting", "metrics.json").read_text())
     assert run.data.metrics["accuracy"] == pytest.approx(metrics["accuracy"])
-    for curve in ("vqvae/loss", "lora/loss"):
+    validation = ("vqvae/validation_loss", "lora/validation_loss", "lora/validation_accuracy")
+    for curve in ("vqvae/loss", "lora/loss", *validation):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, curve)]
         assert steps == list(range(1, 13)), curve  # a checkpoint, and with it a record, each step
     assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}

@@ -49,6 +49,14 @@ def test_every_stage_follows_what_it_does(seconds):
     )
 
 
+def test_validation_takes_a_small_share_of_a_training(seconds):
+    slow = {"float32": 1e6, "bfloat16": 1e6}
+    often = seconds(speeds=slow)
+    for stage in ("vqvae", "lora"):
+        rarely = seconds(speeds=slow, **{f"{stage}_training": {"save_every": 10**6}})[stage] - START[stage]
+        assert rarely < often[stage] - START[stage] < 1.1 * rarely
+
+
 def test_a_gpu_is_bound_by_launches_and_shares_batches(seconds, monkeypatch):
     monkeypatch.setattr(machine, "gpu", lambda: ("a GPU", 80.0))
     fast = {"float32": 5e13, "bfloat16": 7e14}

@@ -51,7 +51,7 @@ def sentences():
 def run(sentences, codebook, tiny_config, tmp_path):
     """Train and save in a folder; returns the model's folder and the history."""
 
-    def train(name, adapter, training):
+    def train(name, adapter, training, sentences=sentences):
         arguments = (
             sentences,
             codebook,
@@ -227,12 +227,15 @@ def test_features_that_were_not_made_are_missed(sentences, codebook, tiny_config
 
 @pytest.mark.slow  # new processes import torch anew
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_two_processes_train_as_one(run, method):
-    """Their halves of a batch hold different numbers of answer tokens."""
+def test_two_processes_train_as_one(run, method, sentences):
+    """Their halves of a batch hold different numbers of answer tokens, those of validation of clips."""
     adapter = AdapterConfig(method=method, rank=4, dropout=0, action_tokens="trainable")
-    alone, history = run("alone", adapter, whole_batches())
-    together, shared = run("together", adapter, whole_batches(micro_batch_size=6, processes=2))
-    for column in ("loss", "grad_norm", "learning_rate"):
+    plain = sentences[sentences["reading"] == 0]
+    table = pd.concat([sentences, plain.assign(split="val", name="val " + plain["name"])[:5]])
+    alone, history = run("alone", adapter, whole_batches(save_every=20), table)
+    changes = {"micro_batch_size": 6, "processes": 2, "save_every": 20}
+    together, shared = run("together", adapter, whole_batches(**changes), table)
+    for column in ("loss", "grad_norm", "learning_rate", "validation_loss", "validation_accuracy"):
         np.testing.assert_allclose(shared[column], history[column], rtol=1e-4, err_msg=column)
     for file in alone.glob("*.safetensors"):
         expected, found = load_file(file), load_file(together / file.name)

@@ -15,3 +15,22 @@ def test_a_training_that_mirrors_classes_with_a_side_does_not_start():
     mirrored = AugmentationConfig(min_crop=1, rotation=0, tilt=0, scale=0, noise=0, mirror=True)
     with pytest.raises(UserError, match="saw 'swipe left'"):
         nodes.train(Path(), splits, splits, *[Path()] * 2, Mock(), Mock(), mirrored, Mock())
+
+
+def test_validation_clips_are_those_of_trained_classes(monkeypatch):
+    monkeypatch.setattr(nodes, "SequenceStore", Mock())
+    rows = [
+        ("a", "train", 3, "sit"),
+        ("b", "train", 1, "run"),
+        ("c", "val", 3, "sit"),
+        ("d", "val", 2, "fly"),
+    ]
+    splits = pd.DataFrame([*rows, ("e", "test", 3, "sit")], columns=["name", "split", "label", "action"])
+    vqvae = Mock(reads_words=False, reads_names=False)
+
+    def given(splits):
+        train = nodes.train(Path(), splits, splits, *[Path()] * 2, Mock(), vqvae, Mock(), Mock())
+        return [train.keywords[name] for name in ("names", "labels", "val_names", "val_labels")]
+
+    assert given(splits) == [["a", "b"], [1, 0], ["c"], [1]]
+    assert given(splits[splits["split"] != "val"]) == [["a", "b"], [1, 0], [], []]

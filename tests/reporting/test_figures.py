@@ -109,6 +109,28 @@ def test_history_figure_is_logarithmic_over_large_positive_ranges_only():
     assert kinds == {"total loss": "log", "a loss": "linear", "MMD loss": "linear"}
 
 
+def test_history_figure_draws_validation_beside_the_training():
+    history = pd.DataFrame(
+        {
+            "step": [1, 2, 3, 4],
+            "loss": [4.0, 3.0, 2.0, 1.0],
+            "validation_loss": [np.nan, 6.0, np.nan, 5.0],
+            "validation_accuracy": [np.nan, 0.25, np.nan, 0.5],
+        }
+    )
+    figure = history_figure(history)
+    loss, validation, accuracy = figure.data
+    assert (list(validation.x), list(validation.y), validation.name) == ([2, 4], [6, 5], "validation loss")
+    assert (list(accuracy.x), list(accuracy.y)) == ([2, 4], [25, 50])
+    assert loss.yaxis == validation.yaxis != accuracy.yaxis
+    assert loss.line.color != validation.line.color == accuracy.line.color
+    assert figure.layout.yaxis.type == "log"  # from 1 to 6
+    titles = [note.text for note in figure.layout.annotations]
+    colour = validation.line.color
+    assert titles == [f'loss, <span style="color:{colour}">validation</span>', "validation accuracy (%)"]
+    assert len(history_figure(history.drop(columns=["validation_loss", "validation_accuracy"])).data) == 1
+
+
 def test_history_figure_of_one_term_and_of_none():
     figure = history_figure(pd.DataFrame({"step": [1, 2], "loss": [1.0, 2.0]}))
     assert [trace.name for trace in figure.data] == ["loss"]

@@ -221,6 +221,56 @@ def test_measures_are_taken_at_logged_steps_and_batches_are_prepared(tmp_path, m
     assert "error 1." in terminal.getvalue()  # the progress bar
 
 
+def validate(model):
+    """Draws and seeds random numbers, which the training must not notice."""
+
+    def measured():
+        torch.manual_seed(int(1e6 * torch.rand(()).item()))
+        return {"validation_loss": model.trained.weight.sum().item(), "drawn": torch.rand(3).sum().item()}
+
+    return measured
+
+
+def test_at_checkpoints_and_the_last_step_and_nothing_else_changes(tmp_path):
+    settings, plain, watched = schedule(), Regression(), Regression()
+    expected = train(plain, stream(settings), settings, tmp_path / "plain", {})
+    logged = []
+    history = train(
+        watched,
+        stream(settings),
+        settings,
+        tmp_path / "watched",
+        {},
+        on_log=lambda record, step: logged.append((step, record.get("validation_loss"))),
+        validate=validate(watched),
+    )
+    for name, tensor in weights(plain).items():
+        assert torch.equal(weights(watched)[name], tensor), name
+    values = {r["step"]: r.pop("validation_loss") for r in history if "validation_loss" in r}
+    assert list(values) == [3, 6, 8]
+    assert values[8] == watched.trained.weight.sum().item()  # of the weights after the step
+    assert logged == [(step, values.get(step)) for step in range(1, 9)]
+    drawn = {record.pop("drawn") for record in history if "drawn" in record}
+    assert len(drawn) == 1  # of the same stream each time
+    assert history == expected
+
+
+def test_a_killed_training_goes_on_with_the_same_history(tmp_path):
+    settings, histories = schedule(log_every=2), []
+    for name, stop_at in (("whole", math.inf), ("killed", 5 * 4), ("killed", math.inf)):
+        model = Regression()
+        model.stop_at = stop_at
+        arguments = (model, stream(settings), settings, tmp_path / name, {})
+        if stop_at < math.inf:
+            with pytest.raises(KeyboardInterrupt):
+                train(*arguments, validate=validate(model))
+        else:
+            histories.append(train(*arguments, validate=validate(model)))
+    whole, continued = histories
+    assert continued == whole
+    assert [record["step"] for record in whole if "validation_loss" in record] == [3, 6, 8]
+
+
 def test_the_stream_reads_every_item_once_an_epoch_and_depends_on_position_alone():
     items = SampleStream(5, 20, 7, lambda index, rng: (index, rng.random()))
     forwards = [items[i] for i in range(20)]

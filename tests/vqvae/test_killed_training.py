@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
+from llmar_pipeline.training.history import read_history
 from llmar_pipeline.training.launch import train_and_save
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
@@ -56,6 +58,8 @@ def train_into(folder, changes):
         schedule(max_steps=120, save_every=7, log_every=5),
         folder / "checkpoints",
         Language(words=torch.randn(50, 16, generator=torch.Generator().manual_seed(0))),
+        val_names=NAMES,
+        val_labels=[i % 3 for i in range(10)],
     )
 
 
@@ -97,3 +101,6 @@ def test_killed_at_random_moments(changes, tmp_path):
     )
     for name, tensor in whole.items():
         assert torch.equal(tensor, killed[name]), name
+    whole_history, history = (read_history(tmp_path / name / "model") for name in ("whole", "killed"))
+    assert whole_history["validation_loss"].count() == 120 // 7 + 1
+    pd.testing.assert_frame_equal(history, whole_history, check_exact=True)

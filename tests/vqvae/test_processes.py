@@ -21,6 +21,7 @@ CLIPS = 10
 SHIFTS = {"encoder.last.0.bias", "encoder.last.1.bias", "encoder.standardize_features.mean"}
 """Of the graph encoder: what its last standardisation takes away has no gradient but rounding."""
 AUGMENTATION = AugmentationConfig(min_crop=0.7, rotation=0.3, tilt=0.1, scale=0.1, noise=0.0, mirror=False)
+VALIDATION = {"val_names": [f"clip{number}" for number in range(8)], "val_labels": [0, 1, 2, 0, 1, 2, 0, 1]}
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +90,14 @@ def test_the_same_losses_and_weights(changes, sequences, tmp_path):
     histories, models = [], []
     for count in (1, 2):
         arguments = settings_of(count, config, tmp_path / str(count), sequences)
-        histories.append(pd.DataFrame(launch(train_and_save, count, train_vqvae, VQVAE.save, *arguments)))
+        history = launch(train_and_save, count, train_vqvae, VQVAE.save, *arguments, **VALIDATION)
+        histories.append(pd.DataFrame(history))
         models.append(VQVAE.load(arguments[0]))
     alone, together = histories
     assert len(alone) == 8
     parts = ("reconstruction", "embedding", "commitment", "zipf", "context", "mmd", "auxiliary")
-    assert {f"{part}_loss" for part in parts} | {"loss", "grad_norm", "error"} <= set(alone.columns)
+    others = {"loss", "grad_norm", "error", "validation_loss"}
+    assert {f"{part}_loss" for part in parts} | others <= set(alone.columns)
     assert alone["dead_codes"].max() > 0
     for name in alone.columns:
         np.testing.assert_allclose(together[name], alone[name], rtol=5e-4, atol=1e-6, err_msg=name)

@@ -28,7 +28,7 @@ def first() -> bool:
 
 
 def own_rows(rows: Tensor) -> Tensor:
-    """This process's share of rows that every process knows, `[rows, ...]`; as many as another's, or one more."""
+    """This process's share of rows that every process knows; as many as another's, or one more."""
     return rows.tensor_split(count())[distributed.get_rank()] if _running() else rows
 
 
