@@ -137,8 +137,8 @@ class _Work:
     def vqvae(self) -> tuple[float, str]:
         training = TrainingConfig(**self.parameters["vqvae_training"])
         seen = len(validated(self.val, training, FORWARD))
-        needed = operations.vqvae_step(self.vqvae_config, self.body, training.batch_size)
-        needed += needed * FORWARD * seen / (training.batch_size * training.save_every)
+        beside = FORWARD * seen / (training.batch_size * training.save_every)
+        needed = (1 + beside) * operations.vqvae_step(self.vqvae_config, self.body, training.batch_size)
         return self._training(
             "vqvae", training, needed, training.precision, self.pace.vqvae, self.pace.vqvae_step
         )

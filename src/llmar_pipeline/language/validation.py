@@ -59,11 +59,11 @@ def validation(
     weight = cost(len(sentences[0]), after, float(np.mean(lengths)), len(trie.node_tokens))
     chosen = validated(len(sentences), training, weight)
     tokens = sum(lengths[labels[index]] for index in chosen)
-    own = processes.own_rows(torch.tensor(chosen)).tolist()
-    codes, code_mask = pad_sentences([sentences[index] for index in own])
-    truth = torch.tensor([labels[index] for index in own], dtype=torch.int64)
 
     def validate() -> dict[str, float]:
+        own = processes.own_rows(torch.tensor(chosen)).tolist()  # here: the processes have met by now
+        codes, code_mask = pad_sentences([sentences[index] for index in own])
+        truth = torch.tensor([labels[index] for index in own], dtype=torch.int64)
         scores = score_classes(model, codes, code_mask, trie, training.micro_batch_size)
         right = (scores.argmax(dim=1) == truth).sum()
         sums = torch.stack([-scores.gather(1, truth[:, None]).sum(), right])

@@ -191,7 +191,7 @@ def history_figure(history: pd.DataFrame) -> go.Figure:
     losses = [name for name in table.columns if name == "loss" or name.endswith("_loss")]
     lines = {name: [name] for name in losses if name != "validation_loss"}
     if "validation_loss" in losses:
-        lines["loss"].append("validation_loss")
+        lines.setdefault("loss", []).append("validation_loss")
     losses = list(lines)
     beside = [name for name in BESIDE_THE_LOSSES if name in table.columns]
     across = min(len(losses), 2)
