@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 TINY = """\
 llm: {{model: {llm}, precision: float32}}
 vqvae: {{code_dim: 32, codes: 32, width: 16, depth: 1, usage_decay: 0.9}}
@@ -35,7 +37,7 @@ def make_tiny(conf: Path, llm: Path) -> None:
     for size, workers in (("tiny", 1), ("tiny_raw", 2)):
         (conf / "sizes" / f"{size}.yml").write_text(TINY.format(llm=llm, workers=workers))
     best = conf / "experiments" / "best.yml"  # which has a schedule of its own
-    best.write_text(best.read_text() + BEST)
+    OmegaConf.save(OmegaConf.merge(OmegaConf.load(best), OmegaConf.create(BEST)), best)
     (conf / "demo" / "parameters.yml").write_text(DEMO)
     base = conf / "base" / "parameters" / "ingestion.yml"  # four damaged files are many here
     base.write_text(base.read_text().replace("max_quarantined_share: 0.1 ", "max_quarantined_share: 0.5 "))

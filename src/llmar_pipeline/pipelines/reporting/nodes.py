@@ -52,6 +52,7 @@ def write_report(
             size=run.size,
             language_model=llm_name(values["llm"]["model"]),
             number_type=trained_precision(recognizer_model),
+            answers_of_head=lora["answers"] == "head",
             rows_of_classes=lora["input"] == "codes" and lora["action_rows"] == "classes",
             revision=run.revision,
             date=run.date,
