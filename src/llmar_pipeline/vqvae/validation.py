@@ -59,8 +59,8 @@ def validation(
             told = truth[own.to(truth.device)]
             outputs = model(motion, mask, told)
             seen = {"validation_loss": len(own) * outputs["loss"]}
-            if (answers := model.classify(model.encode(motion), mask)) is not None:
-                seen["validation_accuracy"] = (answers == told).sum()
+            if (scores := model.classify(model.encode(motion), mask)) is not None:
+                seen["validation_accuracy"] = (scores.argmax(1) == told).sum()
             for name, value in seen.items():
                 sums[name] = sums.get(name, 0.0) + value.float()
         model.train(was_training)
