@@ -1,8 +1,20 @@
-"""A schedule of a few steps, for every test that trains."""
+"""A schedule of a few steps, for every test that trains, and what a supervised stage 1 has switched on."""
 
 from typing import Any
 
 from llmar_pipeline.training.config import TrainingConfig
+
+GRAPH: dict[str, Any] = {  # all of it is random, or decides something in the middle of the training
+    "encoder": "graph",
+    "further_streams": ("bones", "motion"),
+    "dropout": 0.1,
+    "initialisation": "kmeans",
+    "codebook_update": "ema",
+    "max_norm": 1.5,
+    "auxiliary": "class",
+    "auxiliary_reads": "both",
+    "auxiliary_dropout": 0.1,
+}
 
 
 def schedule(**changes: Any) -> TrainingConfig:

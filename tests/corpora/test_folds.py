@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.cameras import new_cameras
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.folds import needs_fold, suffix, take_fold
 from llmar_pipeline.corpora.protocol import Protocol
-from llmar_pipeline.corpora.splits import new_cameras, split_clips
+from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.errors import UserError
 
 XVIEW = Protocol("xview", by="camera", train=frozenset({1, 2}), test=frozenset({3}))

@@ -18,7 +18,7 @@ def test_a_training_that_mirrors_classes_with_a_side_does_not_start():
 
 
 def test_validation_clips_are_those_of_trained_classes(monkeypatch):
-    monkeypatch.setattr(nodes, "SequenceStore", Mock())
+    monkeypatch.setattr(nodes, "settle_turns", Mock())
     rows = [
         ("a", "train", 3, "sit"),
         ("b", "train", 1, "run"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import schedule
+from tiny_training import GRAPH, schedule
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
@@ -28,18 +28,7 @@ NAMES = [f"clip {i}" for i in range(10)]  # two and a half batches: checkpoints 
 
 CHANGES = {
     "lineage": {},
-    "graph": {
-        "encoder": "graph",
-        "further_streams": ("bones", "motion"),
-        "dropout": 0.1,
-        "continuous_steps": 60,
-        "initialisation": "kmeans",
-        "codebook_update": "ema",
-        "max_norm": 1.5,
-        "auxiliary": "class",
-        "auxiliary_reads": "both",
-        "auxiliary_dropout": 0.1,
-    },
+    "graph": GRAPH | {"continuous_steps": 60},
 }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_training import schedule
+from tiny_training import GRAPH, schedule
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
@@ -20,18 +20,7 @@ SMALL = {"code_dim": 16, "codes": 32, "width": 16, "frames": 16, "usage_decay": 
 WORDS = Language(words=torch.randn(50, 16, generator=torch.Generator().manual_seed(0)))
 EVERYTHING = {
     "lineage": {},
-    "graph": {
-        "encoder": "graph",
-        "further_streams": ("bones", "motion"),
-        "dropout": 0.1,
-        "continuous_steps": 4,
-        "initialisation": "kmeans",
-        "codebook_update": "ema",
-        "max_norm": 1.5,
-        "auxiliary": "class",
-        "auxiliary_reads": "both",
-        "auxiliary_dropout": 0.1,
-    },
+    "graph": GRAPH | {"continuous_steps": 4},
 }
 
 

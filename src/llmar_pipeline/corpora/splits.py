@@ -13,24 +13,6 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test", "unused")
 
 
-def new_cameras(index: pd.DataFrame, splits: pd.DataFrame) -> bool:
-    """Whether a test clip comes from a camera that no training clip comes from.
-
-    Args:
-        index: One row a clip, as `ingest` returns it; a user's own need not know cameras.
-        splits: As `split_clips` returns it.
-
-    Source: ours.
-    """
-    if "camera" not in index:
-        return False
-    cameras = index.set_index("name")["camera"]
-    train, test = (
-        set(cameras[splits["name"][splits["split"] == part]].dropna()) for part in ("train", "test")
-    )
-    return bool(train) and not test <= train
-
-
 def split_clips(
     index: pd.DataFrame, corpus: CorpusFacts, protocol: str, val_share: float = 0.1, fold: str = NONE
 ) -> pd.DataFrame:

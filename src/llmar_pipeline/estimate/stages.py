@@ -114,9 +114,10 @@ class _Work:
         self.pace = GPU if self.on_gpu else CPU
         self.llm_cache = llm_cache
         self.vqvae_config = VQVAEConfig(**parameters["vqvae"])
-        self.tokens = TokenizationConfig(**parameters["tokenization"])
+        tokenization = TokenizationConfig(**parameters["tokenization"])
+        self.readings = tokenization.readings
         self.train, self.val, self.test = (recordings.count(split) for split in ("train", "val", "test"))
-        self.asked = self.tokens.test_readings * (self.val + self.test)
+        self.asked = tokenization.test_readings * (self.val + self.test)
         corpus = CORPORA[selection["corpus"]]
         if selection["corpus"] == "custom":
             corpus = corpus.open(Path(selection["raw_dir"]))
@@ -144,7 +145,7 @@ class _Work:
         )
 
     def tokenization(self) -> tuple[float, str]:
-        windows = (1 + self.tokens.readings) * self.train + self.asked
+        windows = (1 + self.readings) * self.train + self.asked
         pictures = min(500, self.train) + self.test
         one = operations.tokenization(self.vqvae_config, self.body)
         needed = windows * one + pictures * (one + operations.decoder(self.vqvae_config, self.body))
@@ -173,7 +174,7 @@ class _Work:
         if config.generate:  # a token at a time, in batches
             beside += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
         classes = len(self.recordings.classes("train"))
-        counted = (1 + self.tokens.readings) * self.train * tokens.sentence * classes * A_COUNTED_CODE
+        counted = (1 + self.readings) * self.train * tokens.sentence * classes * A_COUNTED_CODE
         seconds = START["evaluation"] + scored + beside + counted
         return seconds, f"{clips:,} sentences scored in float32, a tree of {tokens.nodes:,} tokens"
 

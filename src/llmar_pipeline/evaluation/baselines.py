@@ -35,22 +35,24 @@ def bag_of_codes(sentences: pd.DataFrame) -> pd.DataFrame:
     if not answerable(train, test):
         return answer_table(test[:0], [])
     n_codes = 1 + int(max(codes.max(initial=0) for codes in sentences["codes"]))
-    counted = code_counts(train["codes"].tolist(), n_codes)
+    counted, counted_val, counted_test = (
+        code_counts(part["codes"].tolist(), n_codes) for part in (train, val, test)
+    )
 
     def fit(strength: float) -> LogisticRegression:
         return LogisticRegression(C=strength, max_iter=1000).fit(counted, train["action"])
 
-    def ask(model: LogisticRegression, readings: pd.DataFrame) -> pd.DataFrame:
-        scores = model.predict_log_proba(code_counts(readings["codes"].tolist(), n_codes))
-        return likeliest(readings, model.classes_, scores)
+    def ask(model: LogisticRegression, readings: pd.DataFrame, counts: csr_matrix) -> pd.DataFrame:
+        return likeliest(readings, model.classes_, model.predict_log_proba(counts))
 
     if len(val):
         models = [fit(strength) for strength in STRENGTHS]
-        right = [float((told["true"] == told["predicted"]).mean()) for told in (ask(m, val) for m in models)]
+        told = [ask(model, val, counted_val) for model in models]
+        right = [float((answers["true"] == answers["predicted"]).mean()) for answers in told]
         model = models[int(np.argmax(right))]
     else:
         model = fit(FIXED_STRENGTH)
-    return ask(model, test)
+    return ask(model, test, counted_test)
 
 
 def answerable(train: pd.DataFrame, test: pd.DataFrame) -> bool:

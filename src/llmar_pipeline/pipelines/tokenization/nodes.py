@@ -5,11 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from llmar_pipeline.corpora.splits import new_cameras
+from llmar_pipeline.corpora.cameras import settle_turns
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
-from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.vqvae.config import TokenizationConfig
 
 
@@ -26,13 +25,12 @@ def tokenize(
     """Encode the clips of all splits; training clips also in random readings."""
     from llmar_pipeline.vqvae.tokenize import tokenize_clips
 
-    coordinates = SequenceStore.open(sequences).body.topology.coordinates
     return tokenize_clips(
         vqvae_model,
         sequences,
         splits,
         tokenization,
-        augmentation.settled(new_cameras(index, splits), coordinates),
+        settle_turns(augmentation, index, splits, sequences),
         features=lora.input == "features",
         kept=kept_sentences,
     )

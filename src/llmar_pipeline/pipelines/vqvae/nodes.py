@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from llmar_pipeline.corpora.splits import new_cameras
+from llmar_pipeline.corpora.cameras import settle_turns
 from llmar_pipeline.io.tracking import log_live
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
-from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import VQVAEConfig
 
@@ -35,8 +34,7 @@ def train(
     rows = splits[splits["split"] == "train"]
     classes = rows.drop_duplicates("label").sort_values("label")
     augmentation.check_names(classes["action"])
-    coordinates = SequenceStore.open(sequences).body.topology.coordinates
-    augmentation = augmentation.settled(new_cameras(index, splits), coordinates)
+    augmentation = settle_turns(augmentation, index, splits, sequences)
     language = Language()
     if vqvae.reads_words or vqvae.reads_names:
         words = word_embeddings(llm, llm_cache)
