@@ -115,7 +115,7 @@ def test_the_report_says_which_language_model_it_is_and_what_its_rows_know_of_la
     assert told in report(action_rows="classes")
     assert told not in report()
     assert told not in report(action_rows="classes", input="features")  # then no row is read
-    learnt = "The language model has learnt to answer as the class head of stage 1 does"
+    learnt = "The language model has learnt the probabilities that the class head of stage 1 gives"
     assert learnt in report(answers="head")
     assert learnt not in report()
 

@@ -193,6 +193,8 @@ class ActionLanguageModel(nn.Module):
         answer_ids: Tensor,
         answer_mask: Tensor,
         listed: Tensor | None = None,
+        choices: Tensor | None = None,
+        shares: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Cross-entropy of the answers.
 
@@ -206,6 +208,9 @@ class ActionLanguageModel(nn.Module):
             answer_mask: True where an answer token is real [B, A], bool.
             listed: Indices of the classes that replace [list] in the instruction, in that order [L], int64;
                 all by default.
+            choices: Where answers are known as probabilities: tokens with which names go on there, name by
+                name [B, A, C], int64.
+            shares: How probable each of them is [B, A, C], as `next_token_chances` gives it.
 
         Returns:
             "loss": mean over all real answer tokens of the batch, those of other processes included (a long
@@ -239,5 +244,9 @@ class ActionLanguageModel(nn.Module):
         # The state at a position predicts the next token: the instruction's last one the answer's first.
         predicting = hidden.flatten(0, 1)[packed.places[:, prompt - 1 :][answer_mask]]
         logits = self.vocabulary_head(predicting).float()
-        surprise = F.cross_entropy(logits, answer_ids[answer_mask], reduction="none")
+        if choices is None or shares is None:
+            surprise = F.cross_entropy(logits, answer_ids[answer_mask], reduction="none")
+        else:
+            choices, shares = choices[:, :longest][answer_mask], shares[:, :longest][answer_mask]
+            surprise = -(shares * logits.log_softmax(1).gather(1, choices)).sum(1)
         return {"loss": processes.mean(surprise, torch.ones_like(surprise, dtype=torch.bool))}

@@ -56,8 +56,9 @@ class AdapterConfig(BaseModel):
             of training clips tell one class all through, those of other clips are mixtures of several, and
             only who has seen mixtures weighs one code against another.
         answers: What is learnt to be answered: the "labels" of the training clips, or what the class "head"
-            of stage 1 makes of the very codes that are read. Of a mixture of two clips it knows which one
-            prevails, and there is no end of mixtures to learn from (distillation, Hinton et al. 2015).
+            of stage 1 makes of the very codes that are read: the probability of each name. Of a mixture of
+            two clips it knows how much speaks for which, and there is no end of mixtures to learn from
+            (distillation, Hinton et al. 2015).
         code_dropout: Share of the action tokens that are zeroed in training. The sentences of training clips
             are cleaner than those of other clips, which leaves little to learn from them otherwise.
     """

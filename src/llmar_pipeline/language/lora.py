@@ -23,6 +23,7 @@ from llmar_pipeline.language.loading import attach_lora, load_llm, load_tokenize
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
+from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
 from llmar_pipeline.language.validation import validation
 from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import number_type
@@ -68,8 +69,9 @@ def train_lora(
         instruction: name of the instruction; "recognize_from_list" lists classes, see `collate_with_list`, so
             that the model learns to choose from a list, which at test time may be another one.
         model_folder: where the model will be saved, if it will; an earlier one there is set aside.
-        votes: for `answers: head`, what speaks for each class in each code [U, classes]; the mean of those
-            of a sentence's codes is the head's answer.
+        votes: for `answers: head`, what speaks for each class in each code [U, classes]; of the mean over a
+            sentence's codes, softmax makes the probabilities that are learnt. From a list, one name drawn by
+            them is learnt, as others need not be in it.
 
     Returns:
         (the adapted model, log history).
@@ -154,6 +156,7 @@ def train_lora(
     if training.compile:
         model.decoder.compile(dynamic=True)
     answer_ids, answer_mask = encode_answers(tokenizer, class_names)
+    alike = beginnings(answer_ids, answer_mask)
     from_list = "[list]" in model.instruction
 
     def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -163,7 +166,8 @@ def train_lora(
             others, _ = readings[rng.integers(len(readings))]
             sentence = mixed(sentence, others[rng.integers(len(others))], adapter.code_mixing, rng)
         if votes is not None:
-            label = int(votes[sentence].mean(0).argmax())
+            chances = votes[sentence].double().mean(0).softmax(0)
+            label = int(rng.choice(len(chances), p=chances.numpy()))
         (codes,), (code_mask,) = pad_sentences([sentence])
         sample = {
             "codes": codes,
@@ -171,6 +175,9 @@ def train_lora(
             "answer_ids": answer_ids[label],
             "answer_mask": answer_mask[label],
         }
+        if votes is not None and not from_list:
+            shares = next_token_chances(chances.float(), alike[label])
+            sample |= {"choices": answer_ids.T, "shares": shares}
         if from_list:
             sample |= {
                 "label": torch.tensor(label),

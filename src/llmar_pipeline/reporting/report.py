@@ -38,7 +38,7 @@ class ReportContext:
         size: Name of the machine size.
         language_model: Its name, as `language.llm_name` gives it.
         number_type: In which the language model was trained.
-        answers_of_head: The language model learnt the class head's answers in place of labels.
+        answers_of_head: The language model learnt the class head's probabilities in place of labels.
         rows_of_classes: The action tokens' rows started half way to the words of the training classes.
         revision: Git revision of the code.
         date: Date of the run, as it is to be printed.
