@@ -58,7 +58,6 @@ class Examination:
             yield from told("recordings", self._recordings())
         if self._asked & {"vqvae_training", "lora_training"}:
             yield from told("language model", self._language_model())
-            yield from told("classes", self._classes())
         if reads:
             yield self._disk()
 
@@ -126,27 +125,28 @@ class Examination:
         from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 
         vqvae, trains = VQVAEConfig(**self._parameters["vqvae"]), "lora_training" in self._asked
-        if not (trains or vqvae.reads_words or vqvae.reads_names):
-            return
-        from llmar_pipeline.language.llm_check import check_llm  # imports PyTorch: only here
+        if trains or vqvae.reads_words or vqvae.reads_names:
+            from llmar_pipeline.language.llm_check import check_llm  # imports PyTorch: only here
 
-        config = LLMConfig(**self._parameters["llm"])
-        adapter = AdapterConfig(**self._parameters["lora"]) if trains else None
-        self._weights += check_llm(config, Path(self._selection["llm_cache"]), vqvae.code_dim, adapter)
-        yield Finding("ok", "language model", f"{config.model}, as size {self._selection['size']} wants it")
+            config = LLMConfig(**self._parameters["llm"])
+            adapter = AdapterConfig(**self._parameters["lora"]) if trains else None
+            self._weights = check_llm(config, Path(self._selection["llm_cache"]), vqvae.code_dim, adapter)
+            seen = f"{config.model}, as size {self._selection['size']} wants it"
+            yield Finding("ok", "language model", seen)
+        yield from told("classes", self._classes())
 
     def _classes(self) -> Iterator[Finding]:
         """Whether the trainings can tell the classes apart, as far as they are known."""
-        from llmar_pipeline.language.config import LLMConfig
-        from llmar_pipeline.language.instructions import load_instruction
-        from llmar_pipeline.language.llm_check import check_prompts
-
         seen, tested = self._names()
         if not seen:
             return
         AugmentationConfig(**self._parameters["augmentation"]).check_names(seen)
         if "lora_training" not in self._asked:
             return
+        from llmar_pipeline.language.config import LLMConfig
+        from llmar_pipeline.language.instructions import load_instruction
+        from llmar_pipeline.language.llm_check import check_prompts
+
         training = TrainingConfig(**self._parameters["lora_training"])
         from_list = self._parameters["unseen"]["classes"] != "none"
         lists, listed = [seen], [seen]

@@ -12,13 +12,13 @@ def spare(
     Args:
         order: All units, as they were drawn.
         units: That of each clip.
-        actions: The class of each clip.
+        actions: The class of each clip; none where classes do not matter.
         count: How many to take at most. Where every class keeps clips anyway, they are the first ones.
 
     Source: ours.
     """
     held: dict[Hashable, Counter[Hashable]] = defaultdict(Counter)
-    for unit, action in zip(units, actions, strict=True):
+    for unit, action in zip(units, actions, strict=bool(actions)):
         held[unit][action] += 1
     left = Counter(actions)
     taken: set[Hashable] = set()

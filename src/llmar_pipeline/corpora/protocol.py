@@ -47,8 +47,8 @@ class Protocol:
         """Splits an index.
 
         Args:
-            index: One row a clip: `name`, `action`, `subject` and the deciding column, as
-                `Corpus.parse_name` gives them.
+            index: One row a clip: `name`, `subject`, the deciding column, and `action`, whose values then
+                keep training clips each, as `Corpus.parse_name` gives them.
             val_share: Share of the training subjects that validate instead: at least one, unless the share
                 is 0, or each subject is the only one to train some class. 0 gives the official split.
             seed: Picks the subjects; the order of the rows does not matter.
@@ -61,7 +61,7 @@ class Protocol:
         """
         import pandas as pd
 
-        needed = ["name", "action", "subject", self.by]
+        needed = ["name", "subject", self.by] + (["action"] if self.actions is not None else [])
         lacking = sorted(set(needed) - set(index.columns))
         if lacking:
             raise UserError(
@@ -81,9 +81,8 @@ class Protocol:
             n_val = max(1, round(val_share * len(subjects))) if val_share > 0 and len(subjects) > 1 else 0
             drawn = np.random.default_rng(seed).permutation(subjects).tolist()
             training = index[train.to_numpy()]
-            val = train & index["subject"].isin(
-                spare(drawn, training["subject"].tolist(), training["action"].tolist(), n_val)
-            )
+            actions = training["action"].tolist() if "action" in index else []
+            val = train & index["subject"].isin(spare(drawn, training["subject"].tolist(), actions, n_val))
         split = np.select([val, train, test], ["val", "train", "test"], "unused")
         return pd.Series(split, index=index.index, name="split", dtype="str")
 

@@ -21,7 +21,7 @@ from llmar_pipeline.language.llm import (
 from llmar_pipeline.language.loading import load_weights, read_tokenizer
 from llmar_pipeline.language.quantization import check_quantization, check_widths
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text", "phi")
 """Kinds of models (`model_type`) that stage 2 trains and scores as they are meant; each is in a test.
 
 Others would fail in the middle, or, where the vocabulary's scores are more than a linear map of the last
@@ -90,7 +90,9 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, rows: int)
 
     Source: ours.
     """
-    largest = max(tokenizer.get_vocab().values(), default=-1)
+    # Others are never written: some kinds of tokenizers add a token for padding of their own.
+    unused = set(tokenizer.all_special_ids) - {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    largest = max(set(tokenizer.get_vocab().values()) - unused, default=-1)
     if not 0 <= largest < rows:
         raise UserError(
             f"expected a tokenizer of at most {rows} tokens, as many as the model has rows of word "
@@ -166,7 +168,7 @@ def check_prompts(
     positions = model_settings(folder).get("max_position_embeddings")
     if isinstance(positions, int) and prompt + sentence + answer > positions:
         raise UserError(
-            f"expected at most {positions} tokens of instruction, action sentence and answer, as many as "
-            f"{folder} has positions (max_position_embeddings), saw {prompt} + {sentence} + {answer}; "
-            "shorten sentences (vqvae.frames, vqvae.downsamplings) or class names, or choose another llm.model."
+            f"expected at most {positions} tokens of instruction, action sentence and answer, the positions "
+            f"of {folder} (max_position_embeddings), saw {prompt} + {sentence} + {answer}; shorten "
+            "sentences (vqvae.frames, vqvae.downsamplings) or class names, or choose another llm.model."
         )

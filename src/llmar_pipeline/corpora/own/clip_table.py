@@ -167,7 +167,7 @@ def read_clip_pickle(path: Path, classes: SequenceOf[str]) -> ClipTable:
     if labels and min(labels) > 0 and max(labels) == len(classes):
         raise UserError(
             f"{path}: expected labels from 0 to {len(classes) - 1}, as corpus.yml has {len(classes)} "
-            f"classes, saw {min(labels)} to {max(labels)}: they begin at 1; take 1 off each, so that names fit"
+            f"classes, saw {min(labels)} to {max(labels)}: they begin at 1; take 1 off each"
         )
     sources = [Source(name, path, str(position)) for position, name in enumerate(pickled.names)]
     protocols = protocols_of(pickled.split)
