@@ -133,11 +133,14 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
 
     quiet_other_bars()
     with one_line_errors():
-        loader = _loading(env, conf_source)(params)
         states = []
-        for finding in examine(dict(loader["globals"]), loader["parameters"], loader.size_note):
-            click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")
-            states.append(finding.state)
+        with KedroSession.create(env=env, conf_source=conf_source, runtime_params=params) as session:
+            context = session.load_context()
+            catalog, loader = context.catalog, context.config_loader  # type: ignore[attr-defined]
+            selection = dict(loader["globals"])
+            for finding in examine(selection, loader["parameters"], loader.size_note, catalog):
+                click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")
+                states.append(finding.state)
     if "missing" in states:
         raise SystemExit(1)
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 from kedro.framework.hooks import hook_impl
-from kedro.io import AbstractDataset, MemoryDataset
 
+from llmar_pipeline.checks.datasets import place_of
+from llmar_pipeline.checks.examination import Examination
 from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
+from llmar_pipeline.ingestion.survey import Survey
 from llmar_pipeline.io import tracking
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.language.llm_name import llm_name
@@ -32,27 +34,21 @@ class PreflightHook:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
-        """Check that the folders can be written, the inputs exist, and the LLM can be had.
+        """Examine it as `kedro doctor` does, and refuse at the first thing that is missing.
 
         Raises:
             UserError: whatever is missing, and what to do.
         """
         if self._loader.size_note:
             click.echo(self._loader.size_note)
-        _check_inputs(pipeline, catalog)
-        _check_outputs(pipeline, catalog)
+        globals_, parameters = dict(self._loader["globals"]), self._loader["parameters"]
+        examination = Examination(globals_, parameters, pipeline, catalog)
+        for finding in examination.findings():
+            if finding.state == "missing" and not finding.refused_later:
+                raise UserError(finding.text)
         _tell_of_new_recordings(pipeline, catalog)
         _tell_of_other_code(pipeline, catalog)
-        if "params:llm" in pipeline.inputs():
-            from llmar_pipeline.language.llm import check_llm
-            from llmar_pipeline.vqvae.config import VQVAEConfig
-
-            vqvae = VQVAEConfig.model_validate(catalog.load("parameters")["vqvae"])
-            training = "params:lora_training" in pipeline.inputs()
-            if training or vqvae.reads_words or vqvae.reads_names:
-                adapter = catalog.load("params:lora") if training else None
-                check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), vqvae.code_dim, adapter)
-        _tell_how_long(pipeline, self._loader)
+        _tell_how_long(pipeline, self._loader, examination.found)
 
 
 class TrackingHook:
@@ -106,7 +102,7 @@ class TrackingHook:
             return
         if kind == "metrics":
             run.log_metrics({k: v for k, v in data.items() if isinstance(v, int | float)})
-        if (file := _file(dataset, saved=True)) is not None:
+        if (file := place_of(dataset, saved=True)) is not None:
             run.log_artifact(file)
 
     @hook_impl
@@ -132,7 +128,7 @@ class TrackingHook:
 
 def _tell_of_new_recordings(pipeline: Any, catalog: Any) -> None:
     """Say it where all is read anew beside what was read before: nobody expects it after a renaming."""
-    place = _file(catalog.get("recordings")) if "recordings" in pipeline.all_outputs() else None
+    place = place_of(catalog.get("recordings")) if "recordings" in pipeline.all_outputs() else None
     if place is None:
         return
     folder = place.parent
@@ -158,7 +154,7 @@ def _tell_of_other_code(pipeline: Any, catalog: Any) -> None:
             )  # fmt: skip
 
 
-def _tell_how_long(pipeline: Any, loader: Any) -> None:
+def _tell_how_long(pipeline: Any, loader: Any, found: Survey | None) -> None:
     """One line before a run that takes its time."""
     from llmar_pipeline.pipeline_registry import stages
 
@@ -168,62 +164,6 @@ def _tell_how_long(pipeline: Any, loader: Any) -> None:
 
         selection = dict(loader["globals"])
         cache = Path(selection["llm_cache"])
-        seen = outlook(selection, loader["parameters"], cache, [name for name in stages() if name in names])
+        asked = [name for name in stages() if name in names]
+        seen = outlook(selection, loader["parameters"], cache, asked, found)
         click.echo(seen.line(selection["size"]))
-
-
-def _check_inputs(pipeline: Any, catalog: Any) -> None:
-    """Datasets that an earlier pipeline should have written."""
-    from llmar_pipeline.pipeline_registry import stages
-
-    for name in sorted(pipeline.inputs()):
-        dataset = catalog.get(name, fallback_to_runtime_pattern=True)
-        unable = type(dataset)._exists is AbstractDataset._exists  # it cannot say whether it is there
-        if name.startswith("param") or unable or dataset.exists():
-            continue
-        if isinstance(dataset, MemoryDataset):
-            raise UserError(
-                f"expected the dataset {name} in the catalog, saw it kept in memory by the run that made it: "
-                "give it an entry in conf/base/catalog, or make it in the same run"
-            )
-        maker = next((stage for stage, made in stages().items() if name in made.all_outputs()), None)
-        what_to_do = (
-            f"run `kedro run --pipelines={maker}` first, with the same --env and --params"
-            if maker
-            else "put it there, or correct its entry in the catalog"
-        )
-        raise UserError(f"{name} ({_file(dataset) or dataset}) does not exist: {what_to_do}")
-
-
-def _check_outputs(pipeline: Any, catalog: Any) -> None:
-    """The nearest existing folder of every output must take a new file."""
-    outputs = pipeline.all_outputs() - {"raw_recordings"}  # only read, and maybe from a read-only place
-    files = (_file(catalog.get(name)) for name in outputs)
-    for folder in sorted({file.parent for file in files if file is not None}):
-        probe = folder / ".write_test"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"\0" * 65536)
-            probe.unlink()
-        except OSError as error:
-            raise UserError(
-                f"cannot write {folder}: {error.strerror}; free some space or choose another output folder "
-                "with --params=data_dir=<folder>"
-            ) from error
-
-
-def _file(dataset: Any, saved: bool = False) -> Path | None:
-    """Where a dataset lies on this machine.
-
-    Args:
-        dataset: Of the catalog; None where it is not in it, and so in memory.
-        saved: Of a versioned one, the version that was just saved, not the folder of all.
-
-    Returns:
-        None for one in memory, elsewhere than on this machine, or that does not say.
-    """
-    path = getattr(dataset, "_filepath", None)
-    if path is None or getattr(dataset, "_protocol", "file") != "file":
-        return None
-    version = dataset.resolve_save_version() if saved and hasattr(dataset, "resolve_save_version") else None
-    return Path(path, version, Path(path).name) if version else Path(path)

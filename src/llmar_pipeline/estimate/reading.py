@@ -1,6 +1,5 @@
 """What a run will read, known before it reads it."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ import pandas as pd
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.facts import CorpusFacts
-from llmar_pipeline.corpora.splits import split_clips
-from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
+from llmar_pipeline.corpora.splits import split_run
+from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.demo.recordings import DemoConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.ingestion.survey import Survey, survey
@@ -85,13 +84,7 @@ def look(
             return _official(corpus)
         facts, clips, frames, read, made_up = found.facts, found.clips, found.frames, found.seconds, 0
         known = f"{len(clips):,} clips in {selection['raw_dir']}, {found.sampled} of them looked at"
-    quiet = logging.getLogger("llmar_pipeline.corpora.splits")
-    quiet.disabled = True  # the split that the run makes is told by the run
-    try:
-        splits = split_clips(clips, facts, protocol, parameters["val_share"], parameters["fold"])
-        splits, _ = hold_out(splits, facts, protocol, unseen)
-    finally:
-        quiet.disabled = False
+    splits, _ = split_run(clips, facts, protocol, parameters["val_share"], parameters["fold"], unseen)
     return Recordings(splits, frames, read, made_up, known)
 
 

@@ -316,7 +316,7 @@ def test_a_pickle(tmp_path: Path) -> None:
     index = pd.DataFrame([{"name": name, **corpus.parse_name(name)} for name in ("v1", "v2", "v3")])
     assert list(index["action"]) == [0, 1, 1]
     assert list(corpus.protocols["xsub"](index, val_share=0)) == ["train", "test", "train"]
-    assert sorted(corpus.protocols["xsub"](index)) == ["test", "train", "val"]
+    assert sorted(corpus.protocols["xsub"](index)) == ["test", "train", "train"]  # neither can be spared
     items = list(corpus.read(tmp_path))
     assert [item.name for item in items] == ["v1", "v2", "v3", "v3", "v4", "v5"]
     for item in items[:3]:
@@ -349,3 +349,31 @@ def test_what_is_known_before_a_folder_is_opened() -> None:
         CUSTOM.parse_name("a")
     with pytest.raises(UserError, match="an opened folder"):
         CUSTOM.parse("a", b"1")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [([1, 2], "saw 1 to 2: they begin at 1"), ([2, 2], "saw 2 to 2: they begin at 1"), ([0, 2], "")],
+)
+def test_labels_from_one_are_refused(tmp_path: Path, labels: list[int], expected: str) -> None:
+    clips = [{"frame_dir": f"v{i}", "label": label} for i, label in enumerate(labels)]
+    (tmp_path / "all.pkl").write_bytes(pickle.dumps({"split": {}, "annotations": clips}))
+    forget()
+    folder = write(tmp_path, pickle="all.pkl", classes=["sit", "stand"])
+    if not expected:  # a label too large is that clip's own fault
+        assert len(CUSTOM.open(folder).faults) == 1
+        return
+    with pytest.raises(UserError, match=f"all.pkl: expected labels from 0 to 1.*{expected}"):
+        CUSTOM.open(folder)
+
+
+def test_the_drawn_test_part_leaves_every_class_its_training_clips(tmp_path: Path) -> None:
+    rows = ["file,action,subject"]
+    for subject in "abcdef":
+        for action in ["wave", *([f"only {subject}"] if subject in "abcde" else [])]:
+            clip(tmp_path / f"{subject}{action[-1]}.npz")
+            rows.append(f"{subject}{action[-1]}.npz,{action},{subject}")
+    corpus = CUSTOM.open(write(tmp_path, "\n".join(rows)))
+    index = index_of(corpus, tmp_path)
+    split = corpus.protocols["split"](index, val_share=0)
+    assert set(index["subject"][split == "test"]) == {5}  # the one who has no class of their own

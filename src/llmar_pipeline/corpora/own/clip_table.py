@@ -159,9 +159,16 @@ def read_clip_pickle(path: Path, classes: SequenceOf[str]) -> ClipTable:
         classes: Class names; the labels are places in it.
 
     Raises:
-        UserError: If it is another kind of file.
+        UserError: If it is another kind of file, or its labels begin at 1.
     """
     pickled = read_pyskl(path)
+    numbers = [clip["label"] for clip in pickled.annotations if isinstance(clip, dict) and "label" in clip]
+    labels = {number for number in numbers if isinstance(number, int)}
+    if labels and min(labels) > 0 and max(labels) == len(classes):
+        raise UserError(
+            f"{path}: expected labels from 0 to {len(classes) - 1}, as corpus.yml has {len(classes)} "
+            f"classes, saw {min(labels)} to {max(labels)}: they begin at 1; take 1 off each"
+        )
     sources = [Source(name, path, str(position)) for position, name in enumerate(pickled.names)]
     protocols = protocols_of(pickled.split)
     columns = {name: "split" if name == "split" else f"split_{name}" for name in protocols}

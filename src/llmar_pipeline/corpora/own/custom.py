@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Source
+from llmar_pipeline.corpora.draws import spare
 from llmar_pipeline.corpora.formats.keypoint_files import read_keypoints
 from llmar_pipeline.corpora.formats.keypoints import to_sequence
 from llmar_pipeline.corpora.formats.pyskl import load_clip
@@ -144,12 +145,18 @@ def _own_protocols(facts: CorpusFile, table: ClipTable, file: Path) -> dict[str,
 
 
 def _seeded_protocol(rows: dict[str, dict[str, int]]) -> dict[str, Protocol]:
-    """Marks a fifth of the subjects, or of each class where there are no two subjects, as test clips."""
+    """Marks a fifth of the subjects, or of each class where there are no two subjects, as test clips.
+
+    Subjects without whom a class would lose its training clips are passed over, if there are others.
+    """
     rng = np.random.default_rng(_SEED)
     subjects = sorted({row["subject"] for row in rows.values() if "subject" in row})
     if len(subjects) > 1:
         whose = "subjects"
-        chosen = _draw(subjects, rng)
+        drawn = [subjects[i] for i in rng.permutation(len(subjects))]
+        number = _share(len(subjects))
+        of_each, actions = ([row[key] for row in rows.values()] for key in ("subject", "action"))
+        chosen = spare(drawn, of_each, actions, number) or set(drawn[:number])
         test = {name for name, row in rows.items() if row["subject"] in chosen}
     else:
         whose = "clips of each class"
@@ -173,8 +180,11 @@ def _folded_protocols(rows: dict[str, dict[str, int]], one_subject: bool) -> dic
 
 
 def _draw(items: list[Any], rng: np.random.Generator) -> set[Any]:
-    n_test = max(1, round(_TEST_SHARE * len(items))) if len(items) > 1 else 0
-    return {items[i] for i in rng.permutation(len(items))[:n_test]}
+    return {items[i] for i in rng.permutation(len(items))[: _share(len(items))]}
+
+
+def _share(number: int) -> int:
+    return max(1, round(_TEST_SHARE * number)) if number > 1 else 0
 
 
 def _parse(name: str, content: bytes) -> Sequence:
