@@ -13,8 +13,10 @@ from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
 from llmar_pipeline.io import tracking
+from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.language.llm_name import llm_name
+from llmar_pipeline.records import announce, check_recorded, record
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,30 @@ class PreflightHook:
                 adapter = catalog.load("params:lora") if training else None
                 check_llm(catalog.load("params:llm"), catalog.load("llm_cache"), vqvae.code_dim, adapter)
         _tell_how_long(pipeline, self._loader)
+
+
+class RecordHook:
+    """Keeps size and checksum of every file and folder that is saved; before it is read they are compared."""
+
+    def __init__(self) -> None:
+        self._catalog: Any = None
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: Any) -> None:
+        """Remember where everything lies."""
+        self._catalog = catalog
+
+    @hook_impl
+    def before_dataset_saved(self, dataset_name: str) -> None:
+        """What is not written to its end is known as such."""
+        if (place := _recorded_place(self._catalog.get(dataset_name), saved=True)) is not None:
+            announce(place)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Keep what was written."""
+        if (place := _recorded_place(self._catalog.get(dataset_name), saved=True)) is not None:
+            record(place)
 
 
 class TrackingHook:
@@ -179,9 +205,9 @@ def _check_inputs(pipeline: Any, catalog: Any) -> None:
     for name in sorted(pipeline.inputs()):
         dataset = catalog.get(name, fallback_to_runtime_pattern=True)
         unable = type(dataset)._exists is AbstractDataset._exists  # it cannot say whether it is there
-        if name.startswith("param") or unable or dataset.exists():
+        if name.startswith("param") or unable:
             continue
-        if isinstance(dataset, MemoryDataset):
+        if isinstance(dataset, MemoryDataset) and not dataset.exists():
             raise UserError(
                 f"expected the dataset {name} in the catalog, saw it kept in memory by the run that made it: "
                 "give it an entry in conf/base/catalog, or make it in the same run"
@@ -192,7 +218,10 @@ def _check_inputs(pipeline: Any, catalog: Any) -> None:
             if maker
             else "put it there, or correct its entry in the catalog"
         )
-        raise UserError(f"{name} ({_file(dataset) or dataset}) does not exist: {what_to_do}")
+        if not dataset.exists():
+            raise UserError(f"{name} ({_file(dataset) or dataset}) does not exist: {what_to_do}")
+        if (place := _recorded_place(dataset)) is not None:
+            check_recorded(place, what_to_do)
 
 
 def _check_outputs(pipeline: Any, catalog: Any) -> None:
@@ -210,6 +239,14 @@ def _check_outputs(pipeline: Any, catalog: Any) -> None:
                 f"cannot write {folder}: {error.strerror}; free some space or choose another output folder "
                 "with --params=data_dir=<folder>"
             ) from error
+
+
+def _recorded_place(dataset: Any, saved: bool = False) -> Path | None:
+    """The file or whole folder of a dataset whose content is recorded; of a handle there is none."""
+    path = _file(dataset, saved)
+    if isinstance(dataset, FolderDataset):
+        return path if dataset.whole else None
+    return None if path is None or path.is_dir() else path
 
 
 def _file(dataset: Any, saved: bool = False) -> Path | None:
