@@ -65,8 +65,8 @@ def explain(error: BaseException) -> str | None:
             return _cannot_write(cause.errno, cause.filename)
         if type(cause).__name__ == "ParameterValidationError":
             return _invalid_parameters(str(cause))
-    places = [getattr(cause, "filename", None) or _place(str(cause)) for cause in chain]
-    place = Path(next(filter(None, places), "a file"))
+    named = [getattr(cause, "filename", None) for cause in chain] + [_place(str(cause)) for cause in chain]
+    place = Path(next(filter(None, named), "a file"))
     if disk_is_full(error):
         return no_room(place)
     if str(error).startswith("Failed while loading data from dataset"):  # what Kedro's own datasets read

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import DAMAGES
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons import store as store_module
@@ -138,6 +139,22 @@ def test_shards_are_reused_only_where_key_and_size_fit(tmp_path: Path) -> None:
     with (tmp_path / "shard-00000.bin").open("ab") as file:
         file.write(b"more")
     assert StoreWriter(tmp_path, 2, STICK).reuse({"key": "key 0"}) is None
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("suffix", ["bin", "json"])
+def test_a_damaged_shard_is_named_and_made_again(tmp_path, suffix, damage, caplog) -> None:
+    folder = tmp_path / "store"
+    write(folder, CLIPS[:1], CLIPS[1:])
+    damage(folder / f"shard-00001.{suffix}")
+    with StoreWriter(folder, 2, STICK) as writer:
+        assert writer.reuse({"key": "key 0"}) == {"clips": 1}
+        assert writer.reuse({"key": "key 1"}) is None
+        with writer.shard({"key": "key 1"}) as shard:
+            shard.append(CLIPS[1])
+    assert SequenceStore.open(folder).names == ["a", "b"]
+    unseen = (suffix, damage.__name__) == ("json", "remove")  # as a writing that was killed leaves it
+    assert ("sequences from shard-00001 on: " in caplog.text) is not unseen
 
 
 def test_shards_of_another_origin_are_set_aside_once_and_the_newest_kept(

@@ -144,7 +144,7 @@ def _adapted(base: nn.Module, folder: Path) -> nn.Module:
     """The language model with its adapters; peft leaves one as it starts, without effect, that it misses."""
     from peft import PeftModel, get_peft_model_state_dict
 
-    tuned: nn.Module = PeftModel.from_pretrained(base, folder)  # type: ignore[arg-type]
+    tuned: nn.Module = PeftModel.from_pretrained(base, folder)
     with safe_open(folder / _ADAPTER_WEIGHTS, "pt") as file:
         differing = set(file.keys()) ^ get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()
     if differing:

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -135,9 +135,9 @@ class ResumableTrainer(Trainer):
         save_state(self.accelerator.unwrap_model(self.model), Path(output_dir or str(self.args.output_dir)))
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        model: Any = self.accelerator.unwrap_model(self.model)
         folder = Path(str(self.args.output_dir), f"checkpoint-{self.state.global_step}")
-        with room_for(folder, checkpoint_bytes(model, self.optimizer), partial=folder):
+        model, optimizer = self.accelerator.unwrap_model(self.model), cast(Any, self.optimizer)
+        with room_for(folder, checkpoint_bytes(model, optimizer), partial=folder):
             super()._save_checkpoint(*args, **kwargs)
         self.accelerator.wait_for_everyone()  # each process writes its random state; then it is complete
 
