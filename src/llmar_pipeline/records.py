@@ -104,6 +104,22 @@ def check_recorded(path: Path, what_to_do: str) -> None:
         raise UserError(f"expected {path} as it was written, saw that {wrong}; {what_to_do}")
 
 
+def read_recorded(path: Path) -> Any:
+    """Read a JSON file that a run wrote.
+
+    Raises:
+        UserError: It is no longer what was written.
+    """
+    again = "run `kedro run` again with the --env and --params of the run that wrote it"
+    check_recorded(path, again)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"expected {path} as a run wrote it, saw that reading fails ({error}); {again}"
+        ) from error
+
+
 def _record_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.written")
 
