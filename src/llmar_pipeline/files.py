@@ -23,7 +23,8 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST = 60  # characters of a value that a message quotes
 # How writers say it that keep the system's error to themselves: safetensors, torch, NumPy.
 _SAID_FULL = re.compile(
-    r"No space left|Disk quota exceeded|PytorchStreamWriter failed|requested and \d+ written"
+    r"No space left|Disk quota exceeded|requested and \d+ written"
+    r"|PytorchStreamWriter failed|unexpected pos \d+ vs \d+|iostream error"
 )
 
 
@@ -122,7 +123,9 @@ def read_fingerprint(folder: Path) -> dict[str, Any] | None:
         known = json.loads((folder / FINGERPRINT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return known if isinstance(known, dict) else None
+    code = known.get(CODE, {}) if isinstance(known, dict) else None
+    readable = isinstance(code, dict) and all(isinstance(digests, list) for digests in code.values())
+    return known if readable else None
 
 
 def claim(folder: Path, fingerprint: Mapping[str, Any], what: str) -> bool:

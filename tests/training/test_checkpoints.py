@@ -120,7 +120,7 @@ def test_a_training_goes_on_with_as_many_threads(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("writer", "error"),
     [
-        ("torch.save", RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/1")),
+        ("torch.save", RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")),
         ("llmar_pipeline.training.checkpoints.save_file", Exception("I/O error: No space left on device")),
         ("llmar_pipeline.training.checkpoints.write_sealed", OSError(28, "No space left on device")),
     ],
