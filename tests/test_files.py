@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmar_pipeline import files
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import (
     FINGERPRINT,
     claim,
@@ -49,7 +51,7 @@ def test_only_the_newest_that_was_set_aside_is_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "kept.before-4" / "weights").read_text()) == {"width": 3}
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", None])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"code": 3}', '{"code": {"a": 1}}', None])
 def test_a_folder_that_does_not_say_what_it_was_made_from_does_not_count(tmp_path, damage, caplog):
     kept = tmp_path / "kept"
     fill(kept, {"a": 1})
@@ -123,6 +125,31 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
         interrupted()
     assert json.loads(file.read_text()) == {"a": 1}
     assert [path.name for path in file.parent.iterdir()] == ["numbers.json"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError("4096 requested and 0 written"),  # NumPy
+        RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+        RuntimeError("basic_ios::clear: iostream error"),
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_line_with_the_file_and_what_is_free(tmp_path, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match=r"^cannot write .*/a.json: .* more, [\d,]+ bytes are free;.*$"):
+        write_json(tmp_path / "a.json", {})
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # all else stays what it is
+        write_json(tmp_path / "a.json", {})
 
 
 def test_parts_of_a_folder_find_an_empty_place(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +16,10 @@ from kedro.framework.cli.utils import _split_params
 from kedro.framework.session import KedroSession
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import disk_is_full, no_room
 from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.progress import quiet_other_bars
 
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -60,12 +61,20 @@ def explain(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, UserError):
             return cause.message
-        if isinstance(cause, OSError) and cause.errno in FULL_DISK + READ_ONLY:
+        if isinstance(cause, OSError) and cause.errno in READ_ONLY:
             return _cannot_write(cause.errno, cause.filename)
         if type(cause).__name__ == "ParameterValidationError":
             return _invalid_parameters(str(cause))
-    if any("No space left on device" in str(cause) for cause in chain):  # safetensors and torch wrap it
-        return _cannot_write(errno.ENOSPC, None)
+    named = [getattr(cause, "filename", None) for cause in chain] + [_place(str(cause)) for cause in chain]
+    place = Path(next(filter(None, named), "a file"))
+    if disk_is_full(error):
+        return no_room(place)
+    if str(error).startswith("Failed while loading data from dataset"):  # what Kedro's own datasets read
+        reason = " ".join(str(chain[1] if chain[1:] else error).split())[:200]
+        return (
+            f"expected {place} as a run wrote it, saw that reading fails ({reason}); run the pipeline that "
+            "writes it again"
+        )
     if isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
         return _unknown_pipeline(str(error).split("'")[1])
     return None
@@ -78,6 +87,12 @@ def _cannot_write(code: int | None, filename: Any) -> str:
         "free some space or choose another output folder with --params=data_dir=<folder>, and run again: "
         "training continues from its last checkpoint"
     )
+
+
+def _place(text: str) -> str | None:
+    """The file of a dataset that Kedro names in an error."""
+    found = re.search(r"filepath=(?:\w+\()?'?([^',)]+)", text)
+    return found[1] if found else None
 
 
 def _invalid_parameters(text: str) -> str:

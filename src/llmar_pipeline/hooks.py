@@ -8,7 +8,7 @@ from typing import Any
 import click
 from kedro.framework.hooks import hook_impl
 
-from llmar_pipeline.checks.datasets import place_of
+from llmar_pipeline.checks.datasets import place_of, recorded_place
 from llmar_pipeline.checks.examination import Examination
 from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
@@ -17,6 +17,7 @@ from llmar_pipeline.ingestion.survey import Survey
 from llmar_pipeline.io import tracking
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.language.llm_name import llm_name
+from llmar_pipeline.records import announce, record
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,30 @@ class PreflightHook:
         _tell_of_new_recordings(pipeline, catalog)
         _tell_of_other_code(pipeline, catalog)
         _tell_how_long(pipeline, self._loader, examination.found)
+
+
+class RecordHook:
+    """Keeps size and checksum of every file and folder that is saved; before it is read they are compared."""
+
+    def __init__(self) -> None:
+        self._catalog: Any = None
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: Any) -> None:
+        """Remember where everything lies."""
+        self._catalog = catalog
+
+    @hook_impl
+    def before_dataset_saved(self, dataset_name: str) -> None:
+        """What is not written to its end is known as such."""
+        if (place := recorded_place(self._catalog.get(dataset_name), saved=True)) is not None:
+            announce(place)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Keep what was written."""
+        if (place := recorded_place(self._catalog.get(dataset_name), saved=True)) is not None:
+            record(place)
 
 
 class TrackingHook:

@@ -11,7 +11,9 @@ from kedro.io import AbstractDataset, MemoryDataset
 
 from llmar_pipeline.checks.finding import Finding, in_bytes
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.pipeline_registry import stages
+from llmar_pipeline.records import check_recorded
 
 STORES = 2  # as read, and normalised
 CHECKPOINTS = 3  # two are kept, while a third is written
@@ -22,14 +24,14 @@ def check_inputs(pipeline: Any, catalog: Any) -> None:
     """Datasets that an earlier pipeline should have written.
 
     Raises:
-        UserError: One is not there.
+        UserError: One is not there, or not as it was written.
     """
     for name in sorted(pipeline.inputs()):
         dataset = catalog.get(name, fallback_to_runtime_pattern=True)
         unable = type(dataset)._exists is AbstractDataset._exists  # it cannot say whether it is there
-        if name.startswith("param") or unable or dataset.exists():
+        if name.startswith("param") or unable:
             continue
-        if isinstance(dataset, MemoryDataset):
+        if isinstance(dataset, MemoryDataset) and not dataset.exists():
             raise UserError(
                 f"expected the dataset {name} in the catalog, saw it kept in memory by the run that made it: "
                 "give it an entry in conf/base/catalog, or make it in the same run"
@@ -40,7 +42,10 @@ def check_inputs(pipeline: Any, catalog: Any) -> None:
             if maker
             else "put it there, or correct its entry in the catalog"
         )
-        raise UserError(f"{name} ({place_of(dataset) or dataset}) does not exist: {what_to_do}")
+        if not dataset.exists():
+            raise UserError(f"{name} ({place_of(dataset) or dataset}) does not exist: {what_to_do}")
+        if (place := recorded_place(dataset)) is not None:
+            check_recorded(place, what_to_do)
 
 
 def check_outputs(pipeline: Any, catalog: Any) -> None:
@@ -104,6 +109,14 @@ def place_of(dataset: Any, saved: bool = False) -> Path | None:
         return None
     version = dataset.resolve_save_version() if saved and hasattr(dataset, "resolve_save_version") else None
     return Path(path, version, Path(path).name) if version else Path(path)
+
+
+def recorded_place(dataset: Any, saved: bool = False) -> Path | None:
+    """The file or whole folder of a dataset whose content is recorded; of a handle there is none."""
+    path = place_of(dataset, saved)
+    if isinstance(dataset, FolderDataset):
+        return path if dataset.whole else None
+    return None if path is None or path.is_dir() else path
 
 
 def _nearest(folder: Path) -> Path:

@@ -1,6 +1,5 @@
 """Several `kedro run`s, one after the other, nested in one MLflow run."""
 
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.io.tracking import TrackedRun, store_uri
+from llmar_pipeline.records import read_recorded
 
 
 @contextmanager
@@ -112,6 +112,6 @@ def written_numbers(loader: StackedConfigLoader, *datasets: str) -> dict[str, An
     numbers: dict[str, Any] = {}
     for file in map(loader.place, datasets):
         if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = read_recorded(file)
             numbers |= {key: value for key, value in found.items() if isinstance(value, int | float)}
     return numbers

@@ -1,6 +1,7 @@
 """What a run will read, known before it reads it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def look(
     protocol, unseen = selection["protocol"], UnseenConfig(**parameters["unseen"])
     split = Path(selection["data_dir"], "03_primary", selection["split_folder"], "splits.parquet")
     index = Path(selection["data_dir"], "02_intermediate", selection["recordings_folder"], "index.parquet")
-    if split.is_file() and index.is_file():
+    # Where one is gone or damaged, who needs it says so, or makes it again.
+    with suppress(OSError, ValueError, KeyError):
         splits, frames = pd.read_parquet(split), pd.read_parquet(index, columns=["frames"])["frames"]
         return Recordings(splits, float(frames.mean()), A_READ_CLIP, 0, f"{len(splits):,} clips of {split}")
     corpus = CORPORA[selection["corpus"]]

@@ -49,6 +49,11 @@ class FolderDataset(AbstractDataset[Callable[[Path], object], Path]):
         if not self._exists():
             raise UserError(f"expected a complete folder at {self._filepath}, saw no {self._manifest} in it")
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is one thing, that a node writes as a whole: no handle."""
+        return self._manifest is not None
+
     def _exists(self) -> bool:
         return self._manifest is None or (self._filepath / self._manifest).exists()
 
