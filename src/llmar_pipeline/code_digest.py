@@ -12,7 +12,7 @@ CODE = "code"
 _PACKAGE = __package__
 _ROOT = Path(__file__).parent
 _DECIDE_NOTHING = {
-    *("errors", "files", "code_digest", "machine", "progress", "kept_batches"),
+    *("errors", "files", "code_digest", "machine", "progress", "kept_batches", "holders", "interruption"),
     *("training.callbacks", "training.launch", "training.validation"),
     *("vqvae.validation", "language.validation"),
 }

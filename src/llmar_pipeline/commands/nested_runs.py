@@ -13,9 +13,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.interruption import interruption
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.io.run_names import leaves
-from llmar_pipeline.io.tracking import TrackedRun, store_uri
+from llmar_pipeline.io.tracking import TrackedRun, kept_folder, store_uri
 
 
 @contextmanager
@@ -27,11 +28,13 @@ def parent_run(loader: StackedConfigLoader, name: str, tags: Mapping[str, str]) 
         name: what it is called.
         tags: what else it is known by.
     """
-    parent = TrackedRun.start(store_uri(loader["mlflow"]), loader["globals"]["dataset"], name, dict(tags))
+    selection = loader["globals"]
+    uri, kept = store_uri(loader["mlflow"]), kept_folder(selection)
+    parent = TrackedRun.start(uri, selection["dataset"], name, tags, kept)
     try:
-        yield parent.run_id
-    except BaseException:
-        parent.end("FAILED")
+        yield parent.run_id or ""
+    except BaseException as error:
+        parent.end("KILLED" if interruption(error) else "FAILED")
         raise
     parent.end("FINISHED")
 
