@@ -50,7 +50,7 @@ class Holder:
         try:
             process = psutil.Process(self.pid)
             another = abs(process.create_time() - self.started) > _CLOCK_STEPS
-            return another or process.status() == psutil.STATUS_ZOMBIE
+            return bool(another or process.status() == psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return True
         except psutil.Error:

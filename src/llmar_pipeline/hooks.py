@@ -167,7 +167,7 @@ class FolderHook:
     @hook_impl
     def before_node_run(self, node: Any) -> None:
         """Hold the shared folders that it writes, once whoever is at work there has finished."""
-        written = _output_folders(node.outputs, self._catalog)
+        written = _output_folders(node.outputs, self._catalog) if self._catalog else []
         wanted = [folder for folder in written if folder not in self._own]
         if wanted != list(self._shared):
             _close(self._shared)

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.interruption import interruption
+from llmar_pipeline.interruption import children_without_ctrl_c, interruption
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.io.tracking import TrackedRun, kept_folder, store_uri
@@ -57,17 +57,23 @@ def kedro_run(
     joined = as_params(params)
     command = [*(sys.executable, "-m", "llmar_pipeline", "run"), f"--conf-source={conf_source}"]
     command += [f"--pipelines={pipelines}", f"--params={joined}", *([f"--env={env}"] if env else [])]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "LLMAR_PARENT_RUN": parent},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = "\n".join(done.stdout.strip().splitlines()[-5:])
-        raise UserError(f"`kedro run --params={joined}` ended with exit code {done.returncode}:\n{last}")
+    with children_without_ctrl_c():
+        started = subprocess.Popen(
+            command,
+            env={**os.environ, "LLMAR_PARENT_RUN": parent},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    with started as child:
+        try:
+            output, _ = child.communicate()
+        except BaseException:
+            child.terminate()  # in order, and its MLflow run with it
+            raise
+    if child.returncode:
+        last = "\n".join(output.strip().splitlines()[-5:])
+        raise UserError(f"`kedro run --params={joined}` ended with exit code {child.returncode}:\n{last}")
 
 
 def with_seed(params: Mapping[str, Any], seed: int) -> dict[str, Any]:
