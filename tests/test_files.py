@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -164,3 +165,59 @@ def test_parts_of_a_folder_find_an_empty_place(tmp_path: Path) -> None:
     file = tmp_path / "model.bin"
     file.touch()
     assert set_aside(file).name == "model.bin.before-1"
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """A file that counts as large, and the names of those that were read."""
+    read = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "_LARGE", 4)
+    digest = files._digest
+    monkeypatch.setattr(files, "_digest", lambda path: read.append(path.name) or digest(path))
+    (tmp_path / "weights").write_bytes(b"weights")
+    return tmp_path / "weights", read
+
+
+def checksum_of_another_process(file):
+    files._file_checksum.cache_clear()
+    return files.file_checksum(file)
+
+
+def test_a_large_file_is_read_once_on_a_machine(large):
+    file, read = large
+    seen = {checksum_of_another_process(file) for _ in range(3)}
+    assert seen == {hashlib.sha256(b"weights").hexdigest()}
+    assert read == ["weights"]
+
+
+@pytest.mark.parametrize("keeps_its_time", [False, True])
+def test_another_content_is_noticed_whatever_its_size_and_time(large, keeps_its_time):
+    file, read = large
+    before, stat = checksum_of_another_process(file), file.stat()
+    file.write_bytes(b"WEIGHTS")
+    if keeps_its_time:
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert checksum_of_another_process(file) != before
+    assert read == ["weights"] * 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"x": 1}', "not JSON"])
+def test_a_damaged_list_of_checksums_is_written_anew(large, content):
+    file, read = large
+    place = file.parent / "cache" / "llmar-pipeline" / "checksums.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(content)
+    for _ in range(2):
+        checksum_of_another_process(file)
+    assert read == ["weights"]
+
+
+def test_a_small_file_and_a_cache_that_cannot_be_written_are_read_each_time(large):
+    file, read = large
+    (file.parent / "cache").write_text("in the way")
+    (file.parent / "tiny").write_bytes(b"x")
+    for _ in range(2):
+        checksum_of_another_process(file)
+        checksum_of_another_process(file.parent / "tiny")
+    assert read == ["weights", "tiny"] * 2

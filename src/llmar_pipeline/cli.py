@@ -15,8 +15,10 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
 from kedro.framework.session import KedroSession
 
-from llmar_pipeline.errors import UserError
+from llmar_pipeline.errors import UserError, causes
 from llmar_pipeline.files import disk_is_full, no_room
+from llmar_pipeline.interruption import Interrupted, ending_in_order, interruption
+from llmar_pipeline.io.tracking import end_current
 from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.progress import quiet_other_bars
 
@@ -43,21 +45,27 @@ def cli() -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can put right into one line and exit code 1; leave bugs their traceback."""
-    try:
-        yield
-    except Exception as error:
-        message = explain(error)
-        if message is None:
-            raise
-        raise UserError(message) from error
+    """Turn what a user can put right into one line and exit code 1; leave bugs their traceback.
+
+    A run that is asked to end, or fails outside of its nodes, is closed in MLflow.
+    """
+    with ending_in_order():
+        try:
+            yield
+        except BaseException as error:
+            asked = interruption(error)
+            end_current("KILLED" if asked else "FAILED")
+            if asked:
+                raise _stopped(asked) from error
+            message = explain(error)
+            if message is None:
+                raise
+            raise UserError(message) from error
 
 
 def explain(error: BaseException) -> str | None:
     """The line for a user's mistake, found anywhere in the chain of causes; None for anything else."""
-    chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(cause)
+    chain = causes(error)
     for cause in chain:
         if isinstance(cause, UserError):
             return cause.message
@@ -78,6 +86,15 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
         return _unknown_pipeline(str(error).split("'")[1])
     return None
+
+
+def _stopped(asked: Interrupted) -> UserError:
+    """The line for a run that was asked to end, with the exit code that shells give it."""
+    error = UserError(
+        f"stopped by {asked}: what is finished is kept; the same command goes on from the last checkpoint"
+    )
+    error.exit_code = 128 + asked.signal
+    return error
 
 
 def _cannot_write(code: int | None, filename: Any) -> str:
@@ -110,8 +127,8 @@ def _unknown_pipeline(name: str) -> str:
 
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
-def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> Any:
-    """Run a pipeline. The default is the whole demo."""
+def _run(pipeline: str | None = None, pipelines: Any = (), wait: bool = False, **options: Any) -> Any:
+    """Run a pipeline. The default is the whole demo; `wait` is read by `FolderHook`."""
     if pipeline and pipelines:
         raise UserError("expected --pipelines or --pipeline, saw both: keep one")
     warnings.filterwarnings(
@@ -125,10 +142,11 @@ def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> An
 
 
 def _run_options() -> list[click.Parameter]:
-    """Kedro's, but a `--pipeline` of our own that stays where Kedro drops its own, and `--env` put right."""
+    """Kedro's and `--wait`; a `--pipeline` that stays where Kedro drops its own, and `--env` put right."""
     ours = {
         "pipeline": click.Option(["--pipeline", "-p"], help="The same as --pipelines, for one."),
         "env": click.Option(["--env", "-e"], help="The dataset, a folder of conf. Defaults to `demo`."),
+        "wait": click.Option(["--wait"], is_flag=True, help="Wait for a run that writes to the same folder."),
     }
     return [*(option for option in kedro_run.params if option.name not in ours), *ours.values()]
 

@@ -13,6 +13,7 @@ _PACKAGE = __package__
 _ROOT = Path(__file__).parent
 _DECIDE_NOTHING = {
     *("errors", "files", "records", "code_digest", "machine", "progress", "kept_batches"),
+    *("holders", "interruption"),
     *("training.callbacks", "training.launch", "training.validation"),
     *("vqvae.validation", "language.validation"),
 }

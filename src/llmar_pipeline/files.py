@@ -9,9 +9,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import platformdirs
 
 from llmar_pipeline.code_digest import CODE, changed_modules
 from llmar_pipeline.errors import UserError
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 FINGERPRINT = "fingerprint.json"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+_LARGE = 2**26  # bytes; above, reading a file takes longer than looking up what was seen of it before
 _LONGEST = 60  # characters of a value that a message quotes
 # How writers say it that keep the system's error to themselves: safetensors, torch, NumPy.
 _SAID_FULL = re.compile(
@@ -101,13 +104,32 @@ def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
 
 
 def file_checksum(path: Path) -> str:
-    """SHA-256 of a file's content; remembered while its size and time of change stay."""
+    """SHA-256 of a file's content; remembered while its size and times of change stay.
+
+    Those of large files, such as weights of language models, are remembered in the user's cache too.
+    """
     stat = path.stat()
-    return _file_checksum(path, stat.st_size, stat.st_mtime_ns)
+    return _file_checksum(path.absolute(), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _file_checksum(path: Path, _size: int, _changed: int) -> str:
+def _file_checksum(path: Path, size: int, *changed: int) -> str:
+    place = platformdirs.user_cache_path("llmar-pipeline", appauthor=False) / "checksums.json"
+    if size < _LARGE or not place.is_absolute():
+        return _digest(path)
+    known = None
+    try:
+        known = json.loads(place.read_text(encoding="utf-8"))
+        checksum: str = known[str(path)][str([size, *changed])]
+    except (OSError, ValueError, KeyError, TypeError):
+        checksum = _digest(path)
+        remembered = known if isinstance(known, dict) else {}
+        with suppress(OSError):
+            write_json(place, {**remembered, str(path): {str([size, *changed]): checksum}})
+    return checksum
+
+
+def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -3,17 +3,19 @@
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from kedro.framework.hooks import hook_impl
 
-from llmar_pipeline.checks.datasets import place_of, recorded_place
+from llmar_pipeline.checks.datasets import output_folders, place_of, recorded_place
 from llmar_pipeline.checks.examination import Examination
 from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
+from llmar_pipeline.holders import hold
 from llmar_pipeline.ingestion.survey import Survey
+from llmar_pipeline.interruption import interruption
 from llmar_pipeline.io import tracking
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.language.llm_name import llm_name
@@ -108,7 +110,8 @@ class TrackingHook:
         if parent := os.environ.get("LLMAR_PARENT_RUN"):  # set by `kedro ablations`
             tags["mlflow.parentRunId"] = parent
         uri = tracking.store_uri(self._config)
-        run = tracking.TrackedRun.start(uri, g["dataset"], f"{g['protocol']} {g['run']} {pipelines}", tags)
+        name, kept = f"{g['protocol']} {g['run']} {pipelines}", tracking.kept_folder(g)
+        run = tracking.TrackedRun.start(uri, g["dataset"], name, tags, kept)
         run.log_params(leaves(self._parameters))
         tracking.set_current(run)
 
@@ -135,20 +138,78 @@ class TrackingHook:
         self, run_params: dict[str, Any], run_result: Any, pipeline: Any, catalog: Any
     ) -> None:
         """Close the MLflow run and print the result where there is one."""
-        self._end("FINISHED")
+        tracking.end_current("FINISHED")
         if "summary" in pipeline.outputs():
             click.echo(catalog.load("summary"))
 
     @hook_impl
     def on_pipeline_error(self, error: Exception, run_params: Any, pipeline: Any, catalog: Any) -> None:
-        """Close the MLflow run as failed."""
-        self._end("FAILED")
+        """Close the MLflow run as failed, or as killed where the process was asked to end."""
+        tracking.end_current("KILLED" if interruption(error) else "FAILED")
 
-    def _end(self, status: str) -> None:
-        run = tracking.current()
-        if run is not None:
-            run.end(status)
-        tracking.set_current(None)
+
+class FolderHook:
+    """A run holds the folders that it writes, so that no other run writes there at the same time.
+
+    Its own ones from beginning to end; those that it shares with other experiments only while one of its
+    nodes writes there, so that they may run side by side.
+    """
+
+    def __init__(self) -> None:
+        self._run = ""
+        self._catalog: Any = None
+        self._own: dict[Path, TextIO] = {}
+        self._shared: dict[Path, TextIO] = {}
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Remember what the run's own folders are called."""
+        self._run = context.config_loader["globals"]["run"]
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
+        """Hold its own folders, and find out whether another run is at work in one that it shares.
+
+        Raises:
+            UserError: One is, and who; unless the run is to wait.
+        """
+        self._release()
+        self._catalog = catalog
+        context = click.get_current_context(silent=True)
+        wait = context is not None and bool(context.params.get("wait"))
+        for folder in output_folders(pipeline.all_outputs(), catalog):
+            if folder.name == self._run:
+                self._own[folder] = hold(folder, wait)
+            elif not wait:
+                hold(folder).close()
+
+    @hook_impl
+    def before_node_run(self, node: Any) -> None:
+        """Hold the shared folders that it writes, once whoever is at work there has finished."""
+        written = output_folders(node.outputs, self._catalog) if self._catalog else []
+        wanted = [folder for folder in written if folder not in self._own]
+        if wanted != list(self._shared):
+            _close(self._shared)
+            self._shared = {folder: hold(folder, wait=True) for folder in wanted}
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Let go of all."""
+        self._release()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let go of all."""
+        self._release()
+
+    def _release(self) -> None:
+        _close(self._own)
+        _close(self._shared)
+
+
+def _close(held: dict[Path, TextIO]) -> None:
+    while held:
+        held.popitem()[1].close()
 
 
 def _tell_of_new_recordings(pipeline: Any, catalog: Any) -> None:

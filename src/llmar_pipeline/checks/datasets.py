@@ -54,9 +54,7 @@ def check_outputs(pipeline: Any, catalog: Any) -> None:
     Raises:
         UserError: One does not.
     """
-    outputs = pipeline.all_outputs() - {"raw_recordings"}  # only read, and maybe from a read-only place
-    files = (place_of(catalog.get(name)) for name in outputs)
-    folders = {_nearest(file.parent): file.parent for file in files if file is not None}
+    folders = {_nearest(folder): folder for folder in output_folders(pipeline.all_outputs(), catalog)}
     for there, folder in sorted(folders.items()):
         try:
             with tempfile.TemporaryFile(dir=there) as probe:
@@ -66,6 +64,13 @@ def check_outputs(pipeline: Any, catalog: Any) -> None:
                 f"cannot write {folder}: {error.strerror}; free some space or choose another output folder "
                 "with --params=data_dir=<folder>"
             ) from error
+
+
+def output_folders(names: Iterable[str], catalog: Any) -> list[Path]:
+    """Folders that datasets are written to."""
+    outputs = set(names) - {"raw_recordings"}  # only read, and maybe from a read-only place
+    files = (place_of(catalog.get(name)) for name in outputs)
+    return sorted({file.parent for file in files if file is not None})
 
 
 def disk(folder: Path, store: int | None, whose: str, weights: int, there: Iterable[Path]) -> Finding:

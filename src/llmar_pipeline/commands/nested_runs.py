@@ -12,9 +12,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.interruption import children_without_ctrl_c, interruption
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.io.run_names import leaves
-from llmar_pipeline.io.tracking import TrackedRun, store_uri
+from llmar_pipeline.io.tracking import TrackedRun, kept_folder, store_uri
 from llmar_pipeline.records import read_recorded
 
 
@@ -27,11 +28,13 @@ def parent_run(loader: StackedConfigLoader, name: str, tags: Mapping[str, str]) 
         name: what it is called.
         tags: what else it is known by.
     """
-    parent = TrackedRun.start(store_uri(loader["mlflow"]), loader["globals"]["dataset"], name, dict(tags))
+    selection = loader["globals"]
+    uri, kept = store_uri(loader["mlflow"]), kept_folder(selection)
+    parent = TrackedRun.start(uri, selection["dataset"], name, tags, kept)
     try:
-        yield parent.run_id
-    except BaseException:
-        parent.end("FAILED")
+        yield parent.run_id or ""
+    except BaseException as error:
+        parent.end("KILLED" if interruption(error) else "FAILED")
         raise
     parent.end("FINISHED")
 
@@ -54,17 +57,23 @@ def kedro_run(
     joined = as_params(params)
     command = [*(sys.executable, "-m", "llmar_pipeline", "run"), f"--conf-source={conf_source}"]
     command += [f"--pipelines={pipelines}", f"--params={joined}", *([f"--env={env}"] if env else [])]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "LLMAR_PARENT_RUN": parent},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = "\n".join(done.stdout.strip().splitlines()[-5:])
-        raise UserError(f"`kedro run --params={joined}` ended with exit code {done.returncode}:\n{last}")
+    with children_without_ctrl_c():
+        started = subprocess.Popen(
+            command,
+            env={**os.environ, "LLMAR_PARENT_RUN": parent},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    with started as child:
+        try:
+            output, _ = child.communicate()
+        except BaseException:
+            child.terminate()  # in order, and its MLflow run with it
+            raise
+    if child.returncode:
+        last = "\n".join(output.strip().splitlines()[-5:])
+        raise UserError(f"`kedro run --params={joined}` ended with exit code {child.returncode}:\n{last}")
 
 
 def with_seed(params: Mapping[str, Any], seed: int) -> dict[str, Any]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import multiprocessing
-import multiprocessing.connection
 import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from llmar_pipeline.corpora.formats.pyskl import load_clip, read_pyskl
 from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.interruption import children_without_ctrl_c
 from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CLIPS_PER_TASK = 32
+_TASKS_AHEAD = 4  # of each reading process; few enough that their names fit into its pipe
 _LARGEST_FILE = 64 * 2**20  # bytes; a recording of an hour
+_ENDS = (None, errno.EPIPE, errno.ECONNRESET)  # of a pipe, whose other end is gone
 PICKLE = ".pkl"
 _PACKAGE = __name__.partition(".")[0]
 
@@ -205,6 +207,9 @@ class Corpus:
 class Reader:
     """Loads clips of one folder, in one process or several.
 
+    Each process has a pipe of its own and shares no lock with others: one that is killed, even in the middle
+    of an answer, is noticed at once and keeps nobody waiting.
+
     Args:
         corpus: Who knows the format.
         folder: The folder that file names in quarantine entries are relative to.
@@ -214,46 +219,61 @@ class Reader:
     def __init__(self, corpus: Corpus, folder: Path, workers: int = 1) -> None:
         self._load = partial(_load_one, corpus, Path(folder))
         self._folder = folder
-        self._ahead = 4 * workers
-        # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        self._pool = (
-            ProcessPoolExecutor(workers, context, initializer=_set_loader, initargs=(self._load,))
-            if workers > 1
-            else None
-        )
+        self._number = workers
+        self._workers: list[tuple[SpawnProcess, Connection]] = []
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        for process, pipe in self._workers:
+            pipe.close()
+            process.terminate()
+        for process, _pipe in self._workers:
+            process.join()
 
     def read(self, sources: list[Source]) -> Iterator[Sequence | Damaged]:
         """A sequence, or the reason why there is none, for each source, in their order.
 
         Only some hundreds of results wait in memory at a time.
         """
-        if self._pool is None:
+        if self._number == 1:
             yield from map(self._load, sources)
             return
         try:
-            yield from self._read_ahead(self._pool, sources)
-        except BrokenProcessPool as error:
+            self._start()
+            yield from self._read_ahead(sources)
+        except (EOFError, OSError) as error:
+            if getattr(error, "errno", None) not in _ENDS:
+                raise
             raise UserError(
                 f"a process that reads {self._folder} was killed, as a rule for lack of memory: "
                 "run again with --params=ingestion.workers=1; what was read is kept"
             ) from error
 
-    def _read_ahead(self, pool: ProcessPoolExecutor, sources: list[Source]) -> Iterator[Sequence | Damaged]:
-        waiting: deque[Future[list[Sequence | Damaged]]] = deque()
-        for start in range(0, len(sources), _CLIPS_PER_TASK):
-            waiting.append(pool.submit(_load_in_worker, sources[start : start + _CLIPS_PER_TASK]))
-            if len(waiting) > self._ahead:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+    def _start(self) -> None:
+        # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        with children_without_ctrl_c():
+            while len(self._workers) < self._number:
+                here, there = context.Pipe()
+                process = context.Process(target=_work, args=(there, self._load), daemon=True)
+                with there:
+                    process.start()
+                self._workers.append((process, here))
+
+    def _read_ahead(self, sources: list[Source]) -> Iterator[Sequence | Damaged]:
+        tasks = [sources[i : i + _CLIPS_PER_TASK] for i in range(0, len(sources), _CLIPS_PER_TASK)]
+        pipes = [pipe for _, pipe in self._workers]
+        ahead = _TASKS_AHEAD * len(pipes)
+        for number in range(len(tasks) + ahead):
+            if number >= ahead:
+                answer = pipes[(number - ahead) % len(pipes)].recv()
+                if isinstance(answer, Exception):
+                    raise answer
+                yield from answer
+            if number < len(tasks):
+                pipes[number % len(pipes)].send(tasks[number])
 
 
 def _read_all(
@@ -300,24 +320,13 @@ def _load_one(corpus: Corpus, folder: Path, source: Source) -> Sequence | Damage
         return Damaged(source.name, file, error.line, error.expected, error.seen)
 
 
-_loader: Callable[[Source], Sequence | Damaged]
-
-
-def _set_loader(loader: Callable[[Source], Sequence | Damaged]) -> None:
-    """Once a worker process: a corpus with a table of clips is not sent along with every clip."""
-    global _loader
+def _work(pipe: Connection, load: Callable[[Source], Sequence | Damaged]) -> None:
+    """What a reading process does: it answers tasks until whoever gives them is gone."""
     prepare_process()
-    _loader = loader
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed run leaves no worker behind: a pool's own workers would wait forever for its next task."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _load_in_worker(sources: list[Source]) -> list[Sequence | Damaged]:
-    return [_loader(source) for source in sources]
+    with pipe, suppress(EOFError, ConnectionError):
+        while True:
+            sources = pipe.recv()
+            try:
+                pipe.send([load(source) for source in sources])
+            except Exception as error:  # raised where the recordings are wanted
+                pipe.send(error)
