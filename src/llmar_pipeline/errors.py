@@ -15,6 +15,11 @@ def escaped(text: str) -> str:
     return _COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def is_safe(name: str) -> bool:
+    """Whether a name has nothing that `escaped` would spell out, and is of one line."""
+    return "\n" not in name and escaped(name) == name
+
+
 class UserError(click.ClickException):
     """Something the user can put right: bad input, a missing folder, a mistyped name.
 

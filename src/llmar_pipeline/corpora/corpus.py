@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmar_pipeline.corpora.formats.pyskl import load_clip, read_pyskl
 from llmar_pipeline.corpora.protocol import Protocol
-from llmar_pipeline.corpora.reach import check_reach
+from llmar_pipeline.corpora.plausible import check_reach
 from llmar_pipeline.errors import UserError, escaped
 from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
@@ -278,7 +278,10 @@ def _read_all(
 
 def leaves(path: Path, folder: Path) -> bool:
     """Whether a path, its links followed, lies elsewhere than below a folder, which may be a link itself."""
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    try:
+        return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except ValueError:  # no file can have such a name
+        return True
 
 
 def _files(folder: Path) -> Iterator[Path]:

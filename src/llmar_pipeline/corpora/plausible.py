@@ -1,4 +1,4 @@
-"""How far from the others a joint can be: one wild number would decide what a model learns."""
+"""What recordings do not show: a body at the very origin, or a joint far from all others."""
 
 from typing import Literal
 
@@ -10,6 +10,24 @@ from llmar_pipeline.skeletons.topology import Topology
 _REACH = {"metres": 100.0, "pixels": 8192.0}
 """No sensor sees further, no picture is larger: what lies within this of the clip's middle is never wild."""
 _TIMES = 30  # the middle distance of the clip's own joints; real recordings have up to 36 within the reach
+
+
+def empty_frames_missing(data: np.ndarray) -> np.ndarray:
+    """A copy in which persons with all joints at the origin are missing: so sensors write that they saw nobody.
+
+    Args:
+        data: `[person, frame, joint, coordinate]`.
+
+    Raises:
+        SkeletonFileError: If nobody is left.
+
+    Source: ours.
+    """
+    nobody = (data == 0).all(axis=(2, 3), keepdims=True)
+    if nobody.all():
+        raise SkeletonFileError("a body in at least one frame", f"{data.shape[1]} frames of zeros")
+    found: np.ndarray = np.where(nobody, np.float32(np.nan), data)
+    return found
 
 
 def check_reach(sequence: Sequence, topology: Topology, units: Literal["metres", "pixels"]) -> None:
@@ -24,7 +42,7 @@ def check_reach(sequence: Sequence, topology: Topology, units: Literal["metres",
         SkeletonFileError: If a coordinate is further from the clip's median than the reach of its corpus and
             than 30 times the median distance; it names the joint and its frame.
 
-    Source: ours; medians, so that the wild number does not hide itself.
+    Source: ours; medians, so that a wild number, which would decide what a model learns, does not hide itself.
     """
     if np.nanmax(np.abs(sequence.data)) <= _REACH[units] / 2:
         return
