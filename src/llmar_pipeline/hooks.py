@@ -13,6 +13,7 @@ from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
 from llmar_pipeline.io import tracking
+from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.language.llm_name import llm_name
 
@@ -95,6 +96,14 @@ class TrackingHook:
     def before_node_run(self, node: Any) -> None:
         """Say which stage is at work."""
         logger.info("%s", node.name)
+
+    @hook_impl
+    def before_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
+        """A link in the place of an output goes: it would be written through, to wherever it leads."""
+        dataset = self._catalog.get(dataset_name)
+        path = _file(dataset)
+        if path is not None and path.is_symlink() and not isinstance(dataset, FolderDataset):
+            path.unlink()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
@@ -203,6 +212,7 @@ def _check_outputs(pipeline: Any, catalog: Any) -> None:
         probe = folder / ".write_test"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            probe.unlink(missing_ok=True)
             probe.write_bytes(b"\0" * 65536)
             probe.unlink()
         except OSError as error:

@@ -299,7 +299,11 @@ def _files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        away = [path for name in (*folders, *files) if (path := Path(at, name)).is_symlink() and leaves(path, folder)]
+        away = [
+            path
+            for name in (*folders, *files)
+            if (path := Path(at, name)).is_symlink() and leaves(path, folder)
+        ]
         links += away
         left_out = {_LEFTOVER, *(path.name for path in away)}
         folders[:] = [name for name in folders if name not in left_out]

@@ -95,8 +95,14 @@ def parse_name(file_name: str, actions: int) -> dict[str, int]:
     match = re.fullmatch(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", stem, re.ASCII)
     if match is None or not 1 <= int(match[5]) <= actions:
         of_120 = match is not None and actions < int(match[5]) <= len(CLASS_NAMES)
-        other = " (NTU RGB+D 120 is --env=ntu120; of both in one folder, move the files of setup 18 on)" if of_120 else ""
-        raise SkeletonFileError(f"a name such as S001C002P003R002A013, action 1 to {actions}{other}", repr(stem))
+        other = (
+            " (NTU RGB+D 120 is --env=ntu120; of both in one folder, move the files of setup 18 on)"
+            if of_120
+            else ""
+        )
+        raise SkeletonFileError(
+            f"a name such as S001C002P003R002A013, action 1 to {actions}{other}", repr(stem)
+        )
     setup, camera, subject, replication, action = map(int, match.groups())
     return {
         "action": action - 1,

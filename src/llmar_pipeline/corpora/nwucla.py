@@ -53,7 +53,7 @@ def parse(name: str, content: bytes) -> Sequence:
         raise SkeletonFileError(
             "an object with label and skeletons, [frame][joint][3]", repr(error)
         ) from error
-    points = read_nested(skeletons, "skeletons", ("frame", "joint", "coordinate"))
+    points = read_nested(skeletons, "skeletons", ("", "frame", "joint", "coordinate"))
     if points.shape[1:] != (len(KINECT20.joints), 3) or not len(points):
         seen = f"shape {list(points.shape)}"
         raise SkeletonFileError(f"numbers of shape [frame][{len(KINECT20.joints)}][3]", seen)

@@ -127,7 +127,11 @@ def _people(frame: Any, pose: str, coordinates: int, where: str) -> np.ndarray:
     for number, person in enumerate(frame, start=1):
         values = person.get(pose) if isinstance(person, dict) else None
         seen = f"{len(values)}, {reprlib.repr(values)}" if isinstance(values, list) else reprlib.repr(person)
-        if isinstance(values, list) and len(values) == coordinates * joints and {*map(type, values)} <= {int, float}:
+        if (
+            isinstance(values, list)
+            and len(values) == coordinates * joints
+            and {*map(type, values)} <= {int, float}
+        ):
             try:
                 with np.errstate(over="ignore"):
                     people[number - 1] = np.array(values, np.float64).reshape(coordinates, joints)

@@ -135,7 +135,8 @@ class StoreWriter:
         # At no time does a manifest lie beside data that are not its own.
         (self.folder / _MANIFEST).unlink(missing_ok=True)
         self._path("json").unlink(missing_ok=True)
-        with self._path("bin").open("wb") as file:
+        self._path("bin").unlink(missing_ok=True)
+        with self._path("bin").open("xb") as file:  # anew: what lies there may be a link to elsewhere
             written = Shard(file, self._persons, self._topology)
             yield written
             size = file.tell()

@@ -111,7 +111,9 @@ def _parse_json(text: str) -> Keypoints:
     except (ValueError, RecursionError) as error:
         raise SkeletonFileError("JSON", " ".join(str(error).split())[:100]) from error
     if not isinstance(recording, dict) or "keypoints" not in recording:
-        seen = f"the keys {sorted(recording)[:5]}" if isinstance(recording, dict) else type(recording).__name__
+        seen = (
+            f"the keys {sorted(recording)[:5]}" if isinstance(recording, dict) else type(recording).__name__
+        )
         raise SkeletonFileError(
             "an object with keypoints [person][frame][joint][coordinate], or without person", seen[:100]
         )

@@ -16,7 +16,7 @@ def read_nested(values: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
     Args:
         values: As `json.loads` returns them.
         name: Of the array, for errors.
-        axes: What the levels are called, the innermost last; the outermost may be left out in the file.
+        axes: What the levels are called, the innermost last; the outermost may be missing.
 
     Returns:
         As many axes as there are levels, at most one more than names.
@@ -35,8 +35,10 @@ def read_nested(values: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
         for number, value in enumerate(level):
             if value is not None and (not isinstance(value, list) or len(value) != length):
                 seen = f"{len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
-                where = _where(number, shape, axes[-len(shape) - _depth(found) :])
-                raise SkeletonFileError(f"{name} with {length} values in each list, as in the first{where}", seen)
+                where = _where(number, shape, _names(axes, len(shape) + _depth(found)))
+                raise SkeletonFileError(
+                    f"{name} with {length} values in each list, as in the first{where}", seen
+                )
         if len(level) * length > _MOST:
             raise SkeletonFileError(f"{name} of at most {_MOST} numbers", f"{len(level) * length}")
         shape.append(length)
@@ -49,7 +51,13 @@ def read_nested(values: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
             kinds = {float}
     number = next((i for i, value in enumerate(level) if type(value) not in (int, float, type(None))), 0)
     seen = f"a {type(level[number]).__name__}" if kinds - {float, int} else "a number of hundreds of digits"
-    raise SkeletonFileError(f"{name} as lists of numbers or null{_where(number, shape, axes[-len(shape) :])}", seen)
+    raise SkeletonFileError(
+        f"{name} as lists of numbers or null{_where(number, shape, _names(axes, len(shape)))}", seen
+    )
+
+
+def _names(axes: tuple[str, ...], depth: int) -> tuple[str, ...]:
+    return axes if depth >= len(axes) else axes[1:]
 
 
 def _first(values: list[Any]) -> Any:

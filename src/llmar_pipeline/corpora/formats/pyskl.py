@@ -49,7 +49,7 @@ def _read(path: Path, _modified: int) -> Pickled:
         seen = f"the keys {sorted(map(str, content))}"[:100] if isinstance(content, dict) else _shown(content)
         raise UserError(
             f"{path}: expected a pyskl pickle, a dictionary with split and annotations, saw {seen}; "
-            "write it as https://github.com/kennymckormick/pyskl describes."
+            "write it as https://github.com/kennymckormick/pyskl describes, its keys as str."
         )
     names = [_name(annotation) or f"annotation {i}" for i, annotation in enumerate(annotations)]
     split = content.get("split", {})
@@ -151,4 +151,5 @@ def _is_numeric(values: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:60] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    kind = "array" if isinstance(value, np.ndarray) else type(value).__name__
+    return repr(value)[:60] if isinstance(value, str | int | float | None) else f"a {kind}"

@@ -108,7 +108,7 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
     if "split" in table:
         parts = table["file"].groupby(table["split"]).agg(list).to_dict()
         _tell_of_parts(path, "file", parts, list(table["file"]))
-    _tell_of_unlisted(path, {path, *(source.path for source in sources)})
+    _tell_of_unlisted(path, {path, *(folder / file.replace("\\", "/") for file in table["file"])})
     return ClipTable(
         class_names=class_names,
         sources=ordered,
@@ -122,6 +122,9 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
 def _fault(
     row: dict[str, str], file: PurePosixPath, folder: Path, labels: dict[str, int], groups: list[str]
 ) -> tuple[str, str] | None:
+    for column, word in row.items():
+        if not is_safe(word):
+            return f"a {column} without control characters and marks of direction", repr(word)[:80]
     if ".." in file.parts or not (folder / file).is_relative_to(folder) or leaves(folder / file, folder):
         return "a file in the folder of clips.csv, named from there", repr(row["file"])[:80]
     if file.suffix.lower() not in SUFFIXES:
@@ -130,9 +133,6 @@ def _fault(
     if row["action"] not in labels:
         expected = "an action out of classes in corpus.yml" if row["action"] else "an action"
         return expected, repr(row["action"])[:80]
-    for column, word in row.items():
-        if not is_safe(word):
-            return f"a {column} without control characters and marks of direction", repr(word)[:80]
     for group in groups:
         if not row[group]:
             return f"a {group} in each row, since there is such a column", "none"
@@ -173,7 +173,9 @@ def _tell_of_alike(path: Path, words: Mapping[str, Iterable[str]]) -> None:
             _tell(f"{path}, {column}: {names} count as {len(group)}, though they differ in spelling alone")
 
 
-def _tell_of_parts(path: Path, what: str, parts: Mapping[str, Collection[str]], known: Collection[str]) -> None:
+def _tell_of_parts(
+    path: Path, what: str, parts: Mapping[str, Collection[str]], known: Collection[str]
+) -> None:
     """Clips in more than one part, names in no list of clips, and clips in no part."""
     found = []
     times = Counter(name for part in sorted(parts) for name in set(parts[part]))

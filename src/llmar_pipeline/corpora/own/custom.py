@@ -24,7 +24,7 @@ from llmar_pipeline.corpora.own.clip_table import (
 from llmar_pipeline.corpora.own.corpus_file import CorpusFile
 from llmar_pipeline.corpora.own.layout import find_layout
 from llmar_pipeline.corpora.own.yaml_file import read_yaml
-from llmar_pipeline.corpora.protocol import Protocol
+from llmar_pipeline.corpora.protocol import FOLDED, Protocol
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import NTU25
@@ -176,7 +176,7 @@ def _seeded_protocol(rows: dict[str, dict[str, int]]) -> dict[str, Protocol]:
 def _folded_protocols(rows: dict[str, dict[str, int]], one_subject: bool) -> dict[str, Protocol]:
     """All clips train: which of them test, a fold says (see `corpora.folds`)."""
     labels = frozenset(row["action"] for row in rows.values())
-    names = ["k_fold"] if one_subject else ["leave_one_subject_out", "k_fold"]
+    names = FOLDED[1:] if one_subject else FOLDED
     return {
         name: Protocol(name, by="action", train=labels, test=frozenset(), val=frozenset()) for name in names
     }

@@ -75,6 +75,6 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         known = f" (its keys: {', '.join(model.model_fields)})" if first["type"] == "extra_forbidden" else ""
         seen = "nothing" if first["type"] == "missing" else reprlib.repr(first["input"])[:80]
         expected = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "string_type" and isinstance(first["input"], bool | int | float):
+        if first["type"] in ("string_type", "int_type") and isinstance(first["input"], bool | int | float):
             expected += ': put it in quotes, as "1"'
         raise UserError(f"{path}, {key}: {expected}{known}; saw {seen}; see docs/data.md.") from error
