@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from llmar_pipeline.corpora.formats.pyskl import load_clip, read_pyskl
-from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.corpora.plausible import check_reach
+from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.errors import UserError, escaped
 from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
@@ -311,8 +311,11 @@ def _files(folder: Path) -> Iterator[Path]:
     if links:
         logger.warning(
             "%d links leave %s and are not followed, such as %s: put there what they point to, or name its "
-            "folder by --params=raw_dir=<folder>", len(links), folder, escaped(str(links[0].relative_to(folder)))
-        )  # fmt: skip
+            "folder by --params=raw_dir=<folder>",
+            len(links),
+            folder,
+            escaped(str(links[0].relative_to(folder))),
+        )
 
 
 def in_order(sources: Iterable[Source]) -> list[Source]:

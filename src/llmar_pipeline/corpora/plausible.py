@@ -13,7 +13,7 @@ _TIMES = 30  # the middle distance of the clip's own joints; real recordings hav
 
 
 def empty_frames_missing(data: np.ndarray) -> np.ndarray:
-    """A copy in which persons with all joints at the origin are missing: so sensors write that they saw nobody.
+    """A copy in which persons with all joints at the origin are missing: sensors write so where nobody is.
 
     Args:
         data: `[person, frame, joint, coordinate]`.
@@ -42,7 +42,7 @@ def check_reach(sequence: Sequence, topology: Topology, units: Literal["metres",
         SkeletonFileError: If a coordinate is further from the clip's median than the reach of its corpus and
             than 30 times the median distance; it names the joint and its frame.
 
-    Source: ours; medians, so that a wild number, which would decide what a model learns, does not hide itself.
+    Source: ours; medians, so that a wild number, which would decide what is learnt, does not hide itself.
     """
     if np.nanmax(np.abs(sequence.data)) <= _REACH[units] / 2:
         return

@@ -23,7 +23,7 @@ FOLDED = ("leave_one_subject_out", "k_fold")
 
 
 def choose_protocol(wanted: str, known: Iterable[str]) -> str:
-    """The protocol of that name; where a corpus has just one beside the `FOLDED` ones, that one, and it is said.
+    """The protocol of that name; where there is just one beside the `FOLDED` ones, that one, and it is said.
 
     Raises:
         UserError: If there is none of that name, and several others.

@@ -2,7 +2,6 @@
 
 import json
 import re
-import reprlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,12 +125,11 @@ def _people(frame: Any, pose: str, coordinates: int, where: str) -> np.ndarray:
     people = np.empty((len(frame), coordinates, joints), np.float32)
     for number, person in enumerate(frame, start=1):
         values = person.get(pose) if isinstance(person, dict) else None
-        seen = f"{len(values)}, {reprlib.repr(values)}" if isinstance(values, list) else reprlib.repr(person)
-        if (
-            isinstance(values, list)
-            and len(values) == coordinates * joints
-            and {*map(type, values)} <= {int, float}
-        ):
+        kinds = {type(value) for value in values} if isinstance(values, list) else set()
+        seen = f"a {type(values).__name__}"
+        if isinstance(values, list):
+            seen = f"{len(values)} values of {', '.join(sorted(kind.__name__ for kind in kinds))}"
+        if len(kinds) and kinds <= {int, float} and len(values) == coordinates * joints:
             try:
                 with np.errstate(over="ignore"):
                     people[number - 1] = np.array(values, np.float64).reshape(coordinates, joints)

@@ -142,8 +142,8 @@ def read_rows(text: str) -> tuple[list[str], dict[int, list[str]]]:
                 if len(columns) == 1 != len(row):
                     raise SkeletonFileError("the columns set apart by commas", columns_seen(columns), line=1)
                 if len(row) != len(columns):
-                    expected = f"{len(columns)} fields with decimal points, as in line 1"
-                    raise SkeletonFileError(expected, str(len(row)), reader.line_num)
+                    seen = f"{len(row)}" + " (a comma within a number?)" * (len(row) > len(columns))
+                    raise SkeletonFileError(f"{len(columns)} fields, as in line 1", seen, reader.line_num)
     except csv.Error as error:
         raise SkeletonFileError("a csv table", str(error), max(reader.line_num, 1)) from error
     if len(set(columns)) < len(columns):
@@ -227,7 +227,7 @@ def _joints(column: _Column, topology: Topology) -> list[int]:
     if numbers[True] > numbers[False]:
         names = {str(i): i for i in range(len(topology.joints))}
         return column.each(
-            f"a joint of {topology.name}, by number from 0 to {len(topology.joints) - 1} or all by name",
+            f"a joint of {topology.name}, by number from 0 to {len(topology.joints) - 1} or by name",
             lambda word: names.get(word.lstrip("0") or "0"),
         )
     names = {name: i for i, name in enumerate(topology.joints)}
@@ -253,4 +253,5 @@ def _numbers(column: _Column, what: str) -> np.ndarray:
         # Python reads more than tables hold: digits of other scripts, 1_000, -nan.
         return None if not word.isascii() or "_" in word or math.isnan(value) else value
 
-    return np.array(column.each(f"{what} as a number with a decimal point, or nothing", number), np.float64)
+    form = "a number with a decimal point" if any("," in word for word in column.words) else "a number"
+    return np.array(column.each(f"{what} as {form}, or nothing", number), np.float64)

@@ -24,8 +24,9 @@ def to_sequence(
 
     A joint is missing where a coordinate is NaN, where its score is not above 0, or where all its coordinates
     are 0 or -1: nobody's joint lies exactly there but the one that a recording is centred on. Persons who are
-    never seen go; of more persons than `persons`, those seen in most frames stay; of equals, those who move most; of equals
-    still, those furthest left. In that order, not that of the file, they become actor 1, 2 and so on.
+    never seen go; of more persons than `persons`, those seen in most frames stay; of equals, those who move
+    most; of equals still, those furthest left. In that order, not that of the file, they become actor 1, 2
+    and so on.
 
     Args:
         name: The clip's name.
@@ -94,7 +95,7 @@ _SWAP = "or swapaxes(0, 1) where frames come first"
 
 
 def advice(shape: tuple[int, ...], topology: Topology) -> str:
-    """What an array of the wrong shape may be, in brackets, and the way out; empty where that is not clear."""
+    """What an array of the wrong shape may be, in brackets, and the way out; empty where it is not clear."""
     joints, coordinates = len(topology.joints), topology.coordinates
     hints = {
         (joints, 2): "2D: say coordinates: 2 in corpus.yml",

@@ -64,7 +64,7 @@ def _members(path: Path, part: Any, members: Any) -> list[str]:
     listed = list(members) if isinstance(members, list | tuple | set | frozenset) else [members]
     if wrong := [name for name in (part, *listed) if not isinstance(name, str)]:
         raise UserError(
-            f"{path}, split {_shown(part)}: expected a list of names (str), as the frame_dir of the annotations, "
+            f"{path}: expected a list of names (str) as split {_shown(part)}, those of the annotations, "
             f"saw {_shown(wrong[0])} in it; write each as str(name), bytes of Python 2 as name.decode()."
         )
     return listed

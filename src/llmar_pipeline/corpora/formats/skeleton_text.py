@@ -60,7 +60,7 @@ def _parse_fast(text: str, joints: int) -> Bodies | None:
 
 
 class _Lines:
-    """Lines of a text without blanks around them, found one by one: a list of them may be many times as large.
+    """Lines of a text without blanks around them, found one by one: a list of them may be much larger.
 
     Asked for in order, or for the one before the last.
     """

@@ -40,8 +40,8 @@ class _Dtype:
     def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
         if code not in _NUMBERS and not (isinstance(code, str) and _TEXT.fullmatch(code)):
             raise _RefusedError(
-                f"arrays of numbers, saw an array of dtype {_shown(code)}; names are written as str(name), lists "
-                "of them as names.tolist()"
+                f"arrays of numbers, saw an array of dtype {_shown(code)}; names are written as str(name), "
+                "lists of them as names.tolist()"
             )
         self.dtype = np.dtype(code)
 
@@ -151,8 +151,8 @@ class _Unpickler(pickle._Unpickler):
 
     def load_python_2(self) -> None:
         raise _RefusedError(
-            "a pickle of Python 3, saw text of Python 2: load it with pickle.load(file, encoding='latin1') and "
-            "write it again"
+            "a pickle of Python 3, saw text of Python 2: load it with pickle.load(file, encoding='latin1') "
+            "and write it again"
         )
 
     def find_class(self, module: str, name: str) -> Any:

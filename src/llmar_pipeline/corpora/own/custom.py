@@ -64,9 +64,8 @@ class CustomCorpus(Corpus):
             table = read_clip_table(folder, facts.classes)
         else:
             if leaves(folder / facts.pickle, folder) or not (folder / facts.pickle).is_file():
-                raise UserError(
-                    f"{file}, pickle: expected a file in this folder, saw {facts.pickle!r:.80}; move it there."
-                )
+                seen = f"{facts.pickle!r:.80}"
+                raise UserError(f"{file}, pickle: expected a file in this folder, saw {seen}; move it there.")
             table = read_clip_pickle(folder / facts.pickle, facts.classes or ())
         rows = table.rows
         protocols = _own_protocols(facts, table, file) or _seeded_protocol(rows)
