@@ -232,10 +232,10 @@ def _joints(column: _Column, topology: Topology) -> list[int]:
         )
     names = {name: i for i, name in enumerate(topology.joints)}
     spelled = Counter(map(plain, names))
-    names |= {plain(name): i for name, i in names.items() if spelled[plain(name)] == 1}
+    alone = {plain(name): i for name, i in names.items() if spelled[plain(name)] == 1}
     known = ", ".join(topology.joints)
     expected = f"a joint of {topology.name} by number, or out of {known}"
-    return column.each(expected, lambda word: names.get(word, names.get(plain(word))))
+    return column.each(expected, lambda word: names.get(word, alone.get(plain(word))))
 
 
 def _integer(word: str) -> int | None:

@@ -48,9 +48,10 @@ def _parse_fast(text: str, joints: int) -> Bodies | None:
 
     content = np.frombuffer(text.encode() + b"\n\0", np.uint8)
     lines = int(np.count_nonzero(content == ord("\n")))
-    # As many as the lines can hold: numbers read from a damaged file reserve no memory.
+    # As many as the lines can hold, with two bytes a number: what a damaged file claims reserves no memory.
     bodies = np.empty(min(lines, _MOST_FRAMES), np.int64)
-    spans = np.empty((lines // (joints + 2), 2), np.int64)
+    most = min(lines // (joints + 2), len(content) // (2 * _JOINT_FIELDS * joints))
+    spans = np.empty((most, 2), np.int64)
     positions = np.empty((len(spans), joints, 3), np.float32)
     n_frames, n_bodies = scan(content, joints, bodies, spans, positions)
     if n_frames < 0:
