@@ -48,7 +48,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with room_for(path):
         try:
-            with temporary.open("wb") as stream:
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as stream:  # anew: what lies there may be a link to elsewhere
                 yield stream
             os.replace(temporary, path)
         finally:

@@ -17,6 +17,7 @@ from llmar_pipeline.holders import hold
 from llmar_pipeline.ingestion.survey import Survey
 from llmar_pipeline.interruption import interruption
 from llmar_pipeline.io import tracking
+from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.language.llm_name import llm_name
 from llmar_pipeline.records import announce, record
@@ -67,8 +68,15 @@ class RecordHook:
 
     @hook_impl
     def before_dataset_saved(self, dataset_name: str) -> None:
-        """What is not written to its end is known as such."""
-        if (place := recorded_place(self._catalog.get(dataset_name), saved=True)) is not None:
+        """What is not written to its end is known as such.
+
+        A link in the place of an output goes: it would be written through, to wherever it leads.
+        """
+        dataset = self._catalog.get(dataset_name)
+        path = place_of(dataset)
+        if path is not None and path.is_symlink() and not isinstance(dataset, FolderDataset):
+            path.unlink()
+        if (place := recorded_place(dataset, saved=True)) is not None:
             announce(place)
 
     @hook_impl

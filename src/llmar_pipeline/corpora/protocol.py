@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,34 @@ from llmar_pipeline.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+logger = logging.getLogger(__name__)
+
+FOLDED = ("leave_one_subject_out", "k_fold")
+"""Protocols of users' own recordings that have test clips once a fold is named."""
+
+
+def choose_protocol(wanted: str, known: Iterable[str]) -> str:
+    """The protocol of that name; where there is just one beside the `FOLDED` ones, that one, and it is said.
+
+    Raises:
+        UserError: If there is none of that name, and several others.
+    """
+    known = list(known)
+    if wanted in known:
+        return wanted
+    if len(proper := [name for name in known if name not in FOLDED]) == 1:
+        _tell(wanted, proper[0])
+        return proper[0]
+    raise UserError(
+        f"unknown protocol '{wanted}': choose one of {', '.join(known)} (--params=protocol=<protocol>)"
+    )
+
+
+@functools.cache
+def _tell(wanted: str, taken: str) -> None:
+    logger.warning("unknown protocol '%s': taking %s, the only one that there is", wanted, taken)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import pandas as pd
 
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.folds import NONE, needs_fold, take_fold
+from llmar_pipeline.corpora.protocol import choose_protocol
 from llmar_pipeline.corpora.unseen import ClassLists, UnseenConfig, hold_out
 from llmar_pipeline.errors import UserError
 
@@ -71,7 +72,7 @@ def split_clips(
     Args:
         index: one row a clip, as `ingest` returns it.
         corpus: whose protocols and class names are meant.
-        protocol: key of `corpus.protocols`.
+        protocol: key of `corpus.protocols`, as `choose_protocol` takes it.
         val_share: share of the training subjects that validate, as `Protocol` takes it.
         fold: which training clips test in place of the test clips, as `take_fold` takes it.
 
@@ -82,11 +83,7 @@ def split_clips(
     Raises:
         UserError: no such protocol or fold, or no clip left to train on or to test.
     """
-    if protocol not in corpus.protocols:
-        raise UserError(
-            f"unknown protocol '{protocol}': choose one of {', '.join(corpus.protocols)} "
-            "(--params=protocol=<protocol>)"
-        )
+    protocol = choose_protocol(protocol, corpus.protocols)
     rule = corpus.protocols[protocol]
     splits = pd.DataFrame(
         {

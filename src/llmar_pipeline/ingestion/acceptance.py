@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from llmar_pipeline.corpora.protocol import choose_protocol
 from llmar_pipeline.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -71,11 +72,7 @@ def check_clips(
             f"{gaps} Results on other clips cannot be compared with those of others. "
             "Add or remove the files, or go on with --params=allow_incomplete=true"
         )
-    if protocol not in protocols:
-        raise UserError(
-            f"unknown protocol '{protocol}': choose one of {', '.join(protocols)} "
-            "(--params=protocol=<protocol>)"
-        )
+    choose_protocol(protocol, protocols)
 
 
 def too_many_damaged(

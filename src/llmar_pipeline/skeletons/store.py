@@ -139,7 +139,8 @@ class StoreWriter:
         (self.folder / _MANIFEST).unlink(missing_ok=True)
         self._path("json").unlink(missing_ok=True)
         path = self._path("bin")
-        with room_for(path), path.open("wb") as file:
+        path.unlink(missing_ok=True)
+        with room_for(path), path.open("xb") as file:  # anew: what lies there may be a link to elsewhere
             made = Shard(file, self._persons, self._topology)
             yield made
         known = {"bytes": path.stat().st_size, "sha256": made.hash.hexdigest()}

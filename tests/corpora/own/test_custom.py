@@ -184,6 +184,10 @@ def test_3d_keypoints_with_y_down_make_a_half_turn(tmp_path: Path) -> None:
         ("b.npz,wave,,train", "a subject in each row", "none"),
         ("b.npz,wave,p1,dev", "a split out of train, val, test", "'dev'"),
         ("b.npz,wave,p1,", "a split out of train, val, test", "''"),
+        ("b,wave,p1,train", "a file that ends in .csv, .json, .npz", "'b' (there is 'b.npz')"),
+        ("B.npz,wave,p1,train", "the name of a file", "no such file as 'B.npz' (there is 'b.npz')"),
+        ("b.npz,\x1b]0;x\x07,p1,train", "a action without control", r"'\x1b]0;x\x07'"),
+        ("b.npz,wave,\u202ep1,train", "a subject without control", r"'\u202ep1'"),
     ],
 )
 def test_a_wrong_row_is_quarantined_with_its_line(tmp_path: Path, row: str, expected: str, seen: str) -> None:

@@ -34,6 +34,7 @@ def list_clips(recordings: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
 
 
 def compare(
+    recordings: Path,
     clips: pd.DataFrame,
     quarantine: pd.DataFrame,
     corpus: dict[str, Any],
@@ -45,7 +46,7 @@ def compare(
         gaps, amiss = compare_with_official(clips, quarantine, CORPORA[name], corpus["class_names"])
     else:
         gaps, amiss = compare_with_official(clips, quarantine, demo_corpus(demo_recordings))
-    return amiss, gaps
+    return pd.concat([amiss, read_listing(recordings).remarks], ignore_index=True), gaps
 
 
 def accept(
