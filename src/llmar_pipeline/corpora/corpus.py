@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -25,6 +26,8 @@ from llmar_pipeline.skeletons.topology import Topology
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 _CLIPS_PER_TASK = 32
 _LARGEST_FILE = 64 * 2**20  # bytes; a recording of an hour
@@ -215,13 +218,7 @@ class Reader:
         self._load = partial(_load_one, corpus, Path(folder))
         self._folder = folder
         self._ahead = 4 * workers
-        # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        self._pool = (
-            ProcessPoolExecutor(workers, context, initializer=_set_loader, initargs=(self._load,))
-            if workers > 1
-            else None
-        )
+        self._pool = _pool(workers, self._load) if workers > 1 else None
 
     def __enter__(self) -> Reader:
         return self
@@ -254,6 +251,17 @@ class Reader:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+def _pool(workers: int, load: Callable[[Source], Sequence | Damaged]) -> ProcessPoolExecutor | None:
+    """Processes that read; None where the machine has no place for what they share."""
+    # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    try:
+        return ProcessPoolExecutor(workers, context, initializer=_set_loader, initargs=(load,))
+    except (OSError, NotImplementedError) as error:
+        logger.warning("shared memory (/dev/shm) cannot be used: %s; one process reads", error)
+        return None
 
 
 def _read_all(

@@ -56,7 +56,7 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
         What the function returned in the first process.
 
     Raises:
-        UserError: what a process raised as such; the others are ended.
+        UserError: what a process raised as such; the others are ended. Or they cannot be started.
         ChildFailedError: a process failed otherwise.
 
     Source: torch's elastic launcher (torchrun).
@@ -76,6 +76,11 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
     try:
         with machine.shared_by(number):
             return elastic_launch(config, _call)(partial(function, *arguments, **settings))[0]
+    except OSError as error:
+        raise UserError(
+            f"{number} processes of a training cannot be started: {error.strerror or error}; see that shared "
+            "memory (/dev/shm) can be written and a local port opened, or set processes to 1"
+        ) from error
     except ChildFailedError as error:
         message = error.get_first_failure()[1].message
         text = message["message"] if isinstance(message, dict) else message
