@@ -277,7 +277,7 @@ def test_names_of_globals_and_names_that_two_files_have_are_refused(conf):
     (conf / "custom" / "globals.yml").write_text("dataset: custom\nprotocl: x\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"'protocl' in conf/custom/globals.yml: did you mean 'protocol'"):
         load(conf, "custom", size="laptop")
-    (conf / "base" / "parameters" / "more.yml").write_text("lora: {}\n", encoding="utf-8")
+    (conf / "base" / "parameters" / "more.yml").write_text("lora: {rank: 2}\n", encoding="utf-8")
     with pytest.raises(UserError, match="Duplicate keys found"):
         load(conf, "nwucla", size="laptop")
 
