@@ -2,8 +2,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from llmar_pipeline.hooks import TrackingHook
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.hooks import TrackingHook, _all_inputs
 from llmar_pipeline.io import tracking
+from llmar_pipeline.io.known_names import check_read
 from llmar_pipeline.language.llm_name import BUNDLED
 
 
@@ -27,3 +29,9 @@ def test_mlflow_calls_the_language_model_what_it_is(monkeypatch, model, name):
     hook.after_context_created(SimpleNamespace(config_loader=configuration))
     hook.before_pipeline_run({"pipeline_names": None}, None, None)
     assert [tags["language_model"] for tags in opened] == [name]
+
+
+def test_a_parameter_that_nothing_reads_is_refused_and_one_that_another_pipeline_reads_is_not():
+    check_read(["lora_training", "vqvae", "run"], _all_inputs())
+    with pytest.raises(UserError, match=r"'vqvae_trainnig' .* nothing reads: did you mean 'vqvae_training'"):
+        check_read(["vqvae", "vqvae_trainnig"], _all_inputs())

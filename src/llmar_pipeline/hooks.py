@@ -13,6 +13,8 @@ from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
 from llmar_pipeline.io import tracking
+from llmar_pipeline.io.known_names import check_read
+from llmar_pipeline.io.known_places import remember
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.language.llm_name import llm_name
 
@@ -39,8 +41,11 @@ class PreflightHook:
         """
         if self._loader.size_note:
             click.echo(self._loader.size_note)
+        check_read(self._loader["parameters"], _all_inputs())
         _check_inputs(pipeline, catalog)
         _check_outputs(pipeline, catalog)
+        if "recordings" in pipeline.all_outputs():
+            remember(self._loader["globals"]["data_dir"], self._loader.places.values())
         _tell_of_new_recordings(pipeline, catalog)
         _tell_of_other_code(pipeline, catalog)
         if "params:llm" in pipeline.inputs():
@@ -170,6 +175,13 @@ def _tell_how_long(pipeline: Any, loader: Any) -> None:
         cache = Path(selection["llm_cache"])
         seen = outlook(selection, loader["parameters"], cache, [name for name in stages() if name in names])
         click.echo(seen.line(selection["size"]))
+
+
+def _all_inputs() -> set[str]:
+    """What any pipeline reads, not this run's alone."""
+    from llmar_pipeline.pipeline_registry import register_pipelines
+
+    return set().union(*(made.inputs() for made in register_pipelines().values()))
 
 
 def _check_inputs(pipeline: Any, catalog: Any) -> None:

@@ -16,8 +16,9 @@ from llmar_pipeline.io import size as sizes
 from llmar_pipeline.io.chosen_values import settle
 from llmar_pipeline.io.conf_folder import conf_folder, read_mapping
 from llmar_pipeline.io.known_names import check_choice, check_parameters, nearest
+from llmar_pipeline.io.known_places import PLACES, first_place, known_places, place
 from llmar_pipeline.io.overlays import Overlays
-from llmar_pipeline.io.run_names import RECORDINGS_PARAMETERS, VAL_SHARE, departures, place, short_hash
+from llmar_pipeline.io.run_names import RECORDINGS_PARAMETERS, VAL_SHARE, departures, leaves, short_hash
 from llmar_pipeline.language.llm_cache import llm_cache
 
 SELECTORS = (
@@ -54,6 +55,7 @@ class StackedConfigLoader(OmegaConfigLoader):
 
     Attributes:
         size_note: Which size was chosen and why, in a line; empty where it was named.
+        places: Folders and models that the run's folders are named after, by parameter.
 
     Raises:
         UserError: an environment, size, experiment, protocol or parameter that does not exist; a size or an
@@ -109,7 +111,12 @@ class StackedConfigLoader(OmegaConfigLoader):
             check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
         chosen["raw_dir"] = chosen["raw_dir"] or _usual_raw_dir(chosen)
         chosen["llm_cache"] = str(llm_cache(chosen["data_dir"]))
-        single = _part(chosen) + short_hash({**self.runtime_params, **_own(chosen)})
+        self.places = {k: v for k, v in leaves(self.runtime_params).items() if k in PLACES} | _own(chosen)
+        known = known_places(chosen["data_dir"])
+        self._named = {name: first_place(value, known) for name, value in self.places.items()}
+        if self._named.get("raw_dir") == place(_usual_raw_dir(chosen)):
+            del self._named["raw_dir"]
+        single = _part(chosen) + short_hash(leaves(self.runtime_params) | self._named)
         self.size_note = ""
         if chosen["size"] == sizes.AUTO:
             chosen["size"], self.size_note = sizes.choose(
@@ -126,7 +133,8 @@ class StackedConfigLoader(OmegaConfigLoader):
             {name: _resolved(layers, name) for name in RECORDINGS_PARAMETERS}
             for layers in (self._usual, self._layers)
         )
-        recordings = "recordings" + short_hash(departures(usual, merged) | _own(chosen))
+        own = {k: v for k, v in self._named.items() if k == "raw_dir"}
+        recordings = "recordings" + short_hash(departures(usual, merged) | own)
         protocol = f"{chosen['dataset']}/{chosen['protocol']}"
         return {
             "adapted": self._overlays.adapted(chosen["size"], chosen["experiment"]),
@@ -214,8 +222,7 @@ def _usual_raw_dir(chosen: Mapping[str, Any]) -> str:
 
 def _own(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """A user's own corpus is whatever lies in the folder: another folder, another corpus."""
-    elsewhere = chosen["corpus"] == "custom" and place(chosen["raw_dir"]) != place(_usual_raw_dir(chosen))
-    return {"raw_dir": chosen["raw_dir"]} if elsewhere else {}
+    return {"raw_dir": chosen["raw_dir"]} if chosen["corpus"] == "custom" else {}
 
 
 def _part(chosen: Mapping[str, Any]) -> str:
