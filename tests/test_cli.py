@@ -1,5 +1,7 @@
 """What `kedro run` takes: Kedro's options, and one that stays where Kedro drops its own."""
 
+import errno
+import os
 import signal
 from types import SimpleNamespace
 
@@ -23,7 +25,7 @@ def run(monkeypatch):
         options = [o for o in kedro_run.params if kedro_has_pipeline or o.name != "pipeline"]
         monkeypatch.setattr(cli, "kedro_run", click.Command("run", params=options, callback=callback))
         seen.clear()
-        command = click.Command("run", params=cli._run_options(), callback=cli._run)
+        command = cli.Program("run", params=cli._run_options(), callback=cli._run)
         result = CliRunner().invoke(command, arguments)
         return result, dict(seen)
 
@@ -80,3 +82,84 @@ def test_a_run_that_fails_outside_of_its_nodes_is_closed_in_mlflow(monkeypatch):
     with pytest.raises(KeyError), cli.one_line_errors():
         raise KeyError("a bug")
     assert ended == ["FAILED"]
+
+
+def test_params_given_twice_all_count_and_another_option_twice_is_refused(run):
+    _, seen = run("--params=size=gpu", "--params=vqvae.width=8")
+    assert seen["params"] == {"size": "gpu", "vqvae": {"width": 8}}
+    result, seen = run("--env=nwucla", "--env=uav")
+    assert (result.exit_code, seen) == (1, {})
+    assert "Error: expected --env once, saw it 2 times" in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--nodes=nosuch", "--nodes=nosuch: Pipeline does not contain nodes named ['nosuch']"),
+        ("--from-nodes=nosuch", "--from-nodes=nosuch"),
+        ("--to-nodes=nosuch", "--to-nodes=nosuch"),
+        ("--from-inputs=nosuch", "datasets named ['nosuch']"),
+        ("--to-outputs=nosuch", "datasets named ['nosuch']"),
+        ("--tags=nosuch", "--tags=nosuch: Pipeline contains no nodes"),
+        ("--namespaces=nosuch", "namespaces: ['nosuch']"),
+        ("--runner=Nosuch", "--runner=Nosuch: expected SequentialRunner"),
+        ("--runner=no.such.Runner", "--runner=no.such.Runner: expected SequentialRunner"),
+        ("--runner-params=no_such=1", "unexpected keyword argument 'no_such'"),
+        ("--pipelines=nosuch", "unknown pipeline 'nosuch': choose one of"),
+    ],
+)
+def test_names_that_kedro_does_not_know_are_refused_in_one_line(run, option, expected):
+    result, seen = run(option)
+    assert (result.exit_code, seen) == (1, {})
+    assert expected in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_names_that_it_knows_are_not(run):
+    result, seen = run("--pipelines=ingestion", "--nodes=ingestion.ingest", "--runner=ThreadRunner")
+    assert result.exception is None, result.output
+    assert seen["node_names"] == ["ingestion.ingest"]
+
+
+@pytest.mark.parametrize("content", ["run: {", "- a", "other: {}", "3", "run: {envv: x}"])
+def test_a_file_of_options_that_is_not_written_so_is_refused(run, tmp_path, content):
+    (tmp_path / "options.yml").write_text(content, encoding="utf-8")
+    result, seen = run(f"--config={tmp_path / 'options.yml'}")
+    assert (result.exit_code, seen) == (1, {})
+    assert "Traceback" not in result.output
+
+
+def test_a_file_of_options_gives_parameters_as_the_command_line_does(run, tmp_path):
+    (tmp_path / "options.yml").write_text("run: {env: uav, params: {raw_dir: 2024}}", encoding="utf-8")
+    _, seen = run(f"--config={tmp_path / 'options.yml'}")
+    assert (seen["env"], seen["params"]) == ("uav", {"raw_dir": "2024"})
+
+
+def test_a_start_from_a_folder_below_the_project_says_where_to_start(project, monkeypatch):
+    class Metadata:
+        project_path = project
+
+    monkeypatch.chdir(project / "tests")
+    result = CliRunner().invoke(cli.cli, ["doctor"], obj=Metadata())
+    assert result.exit_code == 1
+    assert f"type: cd {project}" in result.output
+
+
+def test_reading_is_not_blamed_on_writing(tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "a.npz").write_bytes(b"")
+    real = os.access
+    deny = lambda path, mode: closed.name not in str(path) and real(path, mode)  # noqa: E731
+    monkeypatch.setattr(os, "access", deny)  # root may read everything
+    for place in (closed, closed / "a.npz"):
+        said = cli.explain(PermissionError(errno.EACCES, "Permission denied", str(place)))
+        assert f"cannot read {closed}: this user has no permission" in said
+        assert "free some space" not in said
+    other = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "b"))
+    assert f"cannot write {tmp_path / 'b'}" in cli.explain(other)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.EMFILE])
+def test_a_failing_disk_is_named(code):
+    assert f"cannot use /x: {os.strerror(code)}" in cli.explain(OSError(code, os.strerror(code), "/x"))

@@ -9,7 +9,9 @@ from llmar_pipeline.holders import hold
 from llmar_pipeline.hooks import FolderHook, TrackingHook
 from llmar_pipeline.interruption import Interrupted
 from llmar_pipeline.io import tracking
+from llmar_pipeline.io.known_names import check_read
 from llmar_pipeline.language.llm_name import BUNDLED
+from llmar_pipeline.pipeline_registry import all_inputs
 
 
 @pytest.mark.parametrize(("model", "name"), [("smollm2", BUNDLED), ("someone/model", "someone/model")])
@@ -101,3 +103,9 @@ def test_a_run_that_fails_or_is_asked_to_end_is_closed_in_mlflow(monkeypatch, er
     TrackingHook().on_pipeline_error(wrapped, None, None, None)
     assert ended == [status]
     assert tracking.current() is None
+
+
+def test_a_parameter_that_nothing_reads_is_refused_and_one_that_another_pipeline_reads_is_not():
+    check_read(["lora_training", "vqvae", "run"], all_inputs())
+    with pytest.raises(UserError, match=r"'vqvae_trainnig' .* nothing reads: did you mean 'vqvae_training'"):
+        check_read(["vqvae", "vqvae_trainnig"], all_inputs())

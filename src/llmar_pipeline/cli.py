@@ -2,40 +2,79 @@
 
 import errno
 import functools
+import inspect
+import io
 import os
 import re
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import _split_params
+from kedro.framework.cli.utils import _config_file_callback
 from kedro.framework.session import KedroSession
+from kedro.pipeline import Pipeline
+from kedro.utils import load_obj
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from llmar_pipeline.errors import UserError, causes
 from llmar_pipeline.files import disk_is_full, no_room
 from llmar_pipeline.interruption import Interrupted, ending_in_order, interruption
+from llmar_pipeline.io.known_names import check_choice
+from llmar_pipeline.io.params_text import read_params, write_params
 from llmar_pipeline.io.tracking import end_current
 from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.progress import quiet_other_bars
+from llmar_pipeline.training.launchers import be_one_process
 
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+FAILING = (errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE)
+
+
+_FILTERS = {
+    name: name for name in ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags")
+} | {"namespaces": "node_namespaces"}
+"""Kedro's options that leave out nodes, and what its pipelines call them."""
 
 
 class Program(click.Command):
     """A command that sets up its process's threads before anything heavy is imported."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse an option that is given twice: click takes the last without a word."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option in given:
+            if isinstance(option, click.Option) and not option.multiple and given.count(option) > 1:
+                raise UserError(
+                    f"expected {option.opts[0]} once, saw it {given.count(option)} times; keep one"
+                )
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it."""
+        """Run it, from the project's folder alone: relative folders and MLflow's database start there."""
+        project = getattr(ctx.find_root().obj, "project_path", None)  # None where there is no project
+        if project is not None and Path(project).resolve() != Path.cwd().resolve():
+            raise UserError(f"expected to be started in {project}, saw {Path.cwd()}; type: cd {project}")
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a console may lack letters of names
         prepare_process()
+        be_one_process()
         return super().invoke(ctx)
 
 
 class _Programs(click.Group):
     command_class = Program
+
+
+def _read_params(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """What --params say; given several times, all count."""
+    return read_params(",".join(given))
 
 
 @click.group(cls=_Programs)
@@ -70,7 +109,13 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, UserError):
             return cause.message
         if isinstance(cause, OSError) and cause.errno in READ_ONLY:
-            return _cannot_write(cause.errno, cause.filename)
+            return _cannot_read(cause.filename) or _cannot_write(cause.errno, cause.filename)
+        if isinstance(cause, OSError) and cause.errno in FAILING:
+            return (
+                f"cannot use {cause.filename or 'a file'}: {cause.strerror}; see to the disk, and run again"
+            )
+        if "'load_versions' keys" in str(cause):
+            return f"--load-versions: expected datasets of conf/base/catalog, saw others: {cause}"
         if type(cause).__name__ == "ParameterValidationError":
             return _invalid_parameters(str(cause))
     named = [getattr(cause, "filename", None) for cause in chain] + [_place(str(cause)) for cause in chain]
@@ -83,8 +128,21 @@ def explain(error: BaseException) -> str | None:
             f"expected {place} as a run wrote it, saw that reading fails ({reason}); run the pipeline that "
             "writes it again"
         )
-    if isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
-        return _unknown_pipeline(str(error).split("'")[1])
+    return None
+
+
+def _cannot_read(filename: Any) -> str | None:
+    """The line for what this user may not read, or for a folder before it; None where all may be read."""
+    if not isinstance(filename, str | os.PathLike):
+        return None
+    path = Path(os.path.abspath(os.fspath(filename)))
+    for place in (*reversed(path.parents), path):
+        needed = os.X_OK if place != path else os.R_OK | (os.X_OK if place.is_dir() else 0)
+        if place.exists() and not os.access(place, needed):
+            return (
+                f"cannot read {place}: this user has no permission; have its owner give it "
+                f"(chmod -R a+rX {place}), or name another place"
+            )
     return None
 
 
@@ -118,12 +176,32 @@ def _invalid_parameters(text: str) -> str:
     return "invalid parameters: " + " ".join(lines)
 
 
-def _unknown_pipeline(name: str) -> str:
+def _check_names(pipelines: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Refuse names under Kedro's own options that it does not know; its errors are tracebacks."""
     from llmar_pipeline.pipeline_registry import register_pipelines
 
-    return (
-        f"unknown pipeline '{name}': choose one of {', '.join(sorted(register_pipelines()))} (--pipelines=)"
-    )
+    known = register_pipelines()
+    for name in pipelines:
+        check_choice("pipeline", name, sorted(known), "--pipelines=")
+    given = {name: options[name] for name in _FILTERS if options.get(name)}
+    chosen = sum((known[name] for name in pipelines or ["__default__"]), Pipeline([]))
+    try:
+        chosen.filter(**{_FILTERS[name]: values for name, values in given.items()})
+    except ValueError as error:
+        flags = {option.name: option.opts[0] for option in kedro_run.params}
+        said = " ".join(f"{flags[name]}={','.join(values)}" for name, values in given.items())
+        raise UserError(
+            f"{said}: {str(error).splitlines()[0].rstrip('.')}; there are "
+            f"{', '.join(node.name for node in chosen.nodes)}"
+        ) from error
+    runner, settings = options.get("runner") or "SequentialRunner", options.get("runner_params") or {}
+    try:
+        inspect.signature(load_obj(runner, "kedro.runner")).bind(**settings)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(
+            f"--runner={runner}: expected SequentialRunner, ThreadRunner or one that Python can import, and "
+            f"settings that it has, saw {error}"
+        ) from error
 
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
@@ -137,13 +215,45 @@ def _run(pipeline: str | None = None, pipelines: Any = (), wait: bool = False, *
     quiet_other_bars()
     if any(option.name == "pipeline" for option in kedro_run.params):
         options["pipeline"] = None
+    chosen = [pipeline] if pipeline else list(pipelines)
+    _check_names(chosen, options)
     with one_line_errors():
-        return kedro_run.callback(pipelines=[pipeline] if pipeline else list(pipelines), **options)  # type: ignore[misc]
+        return kedro_run.callback(pipelines=chosen, **options)  # type: ignore[misc]
+
+
+def _read_config(ctx: click.Context, option: click.Parameter, file: str | None) -> str | None:
+    """Kedro's reading of --config, with one line for a file that is not written so."""
+    try:
+        _config_file_callback(ctx, option, file)
+        params = (ctx.default_map or {}).get("params")
+        if isinstance(params, Mapping):
+            ctx.default_map = {**(ctx.default_map or {}), "params": [write_params(params)]}
+    except (
+        YAMLError,
+        OmegaConfBaseException,
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        raise UserError(
+            f"--config={file}: expected YAML such as `run: {{env: ntu60}}`, saw "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    return file
 
 
 def _run_options() -> list[click.Parameter]:
-    """Kedro's and `--wait`; a `--pipeline` that stays where Kedro drops its own, and `--env` put right."""
+    """Kedro's and `--wait`, some put right; a `--pipeline` that stays where Kedro drops its own."""
+    file = click.Path(exists=True, dir_okay=False, resolve_path=True)
     ours = {
+        "params": click.Option(
+            ["--params"], multiple=True, callback=_read_params, help="Such as size=laptop,vqvae.width=64."
+        ),
+        "config": click.Option(
+            ["--config", "-c"], type=file, callback=_read_config, help="Options from YAML."
+        ),
         "pipeline": click.Option(["--pipeline", "-p"], help="The same as --pipelines, for one."),
         "env": click.Option(["--env", "-e"], help="The dataset, a folder of conf. Defaults to `demo`."),
         "wait": click.Option(["--wait"], is_flag=True, help="Wait for a run that writes to the same folder."),
@@ -158,7 +268,7 @@ cli.add_command(
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
 def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
     """Say what a run would need, what is missing, how large it gets, and what to do."""
@@ -180,7 +290,7 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option("--experiments", help="Files of conf/experiments, comma separated (default: Tables 4 to 6).")
 @click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
 @click.option("--pipelines", default="full", show_default=True, help="As in `kedro run`.")
@@ -209,7 +319,7 @@ def ablations(
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option("--list", "only_list", is_flag=True, help="Run nothing: show the numbers that there are.")
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
 def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_source: str) -> None:
@@ -229,7 +339,7 @@ def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_sou
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option(
     "--classes",
     default="3",
@@ -263,7 +373,7 @@ def unseen(
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option("--experiment", default="best", show_default=True, help="Whose candidates, of conf/tune.")
 @click.option("--folds", help="Such as camera:1,camera:2 or 1of3,2of3,3of3 (default: those of the file).")
 @click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
@@ -312,7 +422,7 @@ def tune(
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option(
     "--protocol",
     type=click.Choice(["leave_one_subject_out", "k_fold"]),

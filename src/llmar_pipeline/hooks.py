@@ -18,6 +18,7 @@ from llmar_pipeline.ingestion.survey import Survey
 from llmar_pipeline.interruption import interruption
 from llmar_pipeline.io import tracking
 from llmar_pipeline.io.folder_dataset import FolderDataset
+from llmar_pipeline.io.known_places import remember
 from llmar_pipeline.io.run_names import leaves
 from llmar_pipeline.language.llm_name import llm_name
 from llmar_pipeline.records import announce, record
@@ -50,6 +51,8 @@ class PreflightHook:
         for finding in examination.findings():
             if finding.state == "missing" and not finding.refused_later:
                 raise UserError(finding.text)
+        if "recordings" in pipeline.all_outputs():
+            remember(self._loader["globals"]["data_dir"], self._loader.places.values())
         _tell_of_new_recordings(pipeline, catalog)
         _tell_of_other_code(pipeline, catalog)
         _tell_how_long(pipeline, self._loader, examination.found)

@@ -184,7 +184,7 @@ def speed(precision: str, shape: tuple[int, int, int] | None = None, seconds: fl
 def processor() -> str:
     """Name of the CPU."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

@@ -65,7 +65,7 @@ def is_tracked(project, file="mlflow.db"):
     assert ask(project, "select key, value from params", file) == [("codes", "512")]
     assert ask(project, "select key, value, step from metrics", file) == [("loss", 1.5, 3)]
     [(place,)] = ask(project, "select artifact_uri from runs", file)
-    assert Path(place, "table.txt").read_text() == "a table"
+    assert Path(place, "table.txt").read_text(encoding="utf-8") == "a table"
 
 
 def test_a_run_is_tracked_and_nothing_is_kept(project):

@@ -20,6 +20,8 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.estimate.reading import look
 from llmar_pipeline.ingestion.acceptance import check_clips, too_many_damaged
 from llmar_pipeline.ingestion.survey import Survey, survey
+from llmar_pipeline.io.known_names import check_read
+from llmar_pipeline.pipeline_registry import all_inputs
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training.config import TrainingConfig
@@ -62,6 +64,7 @@ class Examination:
             yield self._disk()
 
     def _settings(self) -> Iterator[Finding]:
+        check_read(self._parameters, all_inputs())
         check_settings(self._parameters, self._asked)
         yield from ()
 

@@ -9,12 +9,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.interruption import children_without_ctrl_c, interruption
 from llmar_pipeline.io.config_loader import StackedConfigLoader
-from llmar_pipeline.io.run_names import leaves
+from llmar_pipeline.io.params_text import write_params
 from llmar_pipeline.io.tracking import TrackedRun, kept_folder, store_uri
 from llmar_pipeline.records import read_recorded
 
@@ -52,18 +50,19 @@ def kedro_run(
         parent: id of the MLflow run around it; empty for a run of its own.
 
     Raises:
-        UserError: the run failed, and its last lines are shown; or `--params` cannot hold a value.
+        UserError: the run failed, and its last lines are shown.
     """
-    joined = as_params(params)
+    joined = write_params(params)
     command = [*(sys.executable, "-m", "llmar_pipeline", "run"), f"--conf-source={conf_source}"]
     command += [f"--pipelines={pipelines}", f"--params={joined}", *([f"--env={env}"] if env else [])]
     with children_without_ctrl_c():
         started = subprocess.Popen(
             command,
-            env={**os.environ, "LLMAR_PARENT_RUN": parent},
+            env={**os.environ, "LLMAR_PARENT_RUN": parent, "PYTHONIOENCODING": "utf-8"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
     with started as child:
         try:
@@ -86,29 +85,6 @@ def with_seed(params: Mapping[str, Any], seed: int) -> dict[str, Any]:
         for stage in ("vqvae_training", "lora_training"):
             chosen.setdefault(stage, {})["seed"] = seed
     return chosen
-
-
-def as_params(params: Mapping[str, Any]) -> str:
-    """What follows `--params=`.
-
-    Args:
-        params: nested or dotted.
-
-    Raises:
-        UserError: a value that cannot stand there.
-    """
-    spelled = {key: "null" if value is None else str(value) for key, value in leaves(params).items()}
-    for key, value in spelled.items():
-        if "," in value:
-            raise UserError(
-                f"{key}={value}: a list cannot stand in --params: write it into a file of conf/experiments"
-            )
-    return ",".join(f"{key}={value}" for key, value in spelled.items())
-
-
-def from_params(text: str) -> dict[str, Any]:
-    """What `kedro run` makes of it, so that values are of the same kind, and hashes the same."""
-    return dict(OmegaConf.to_container(OmegaConf.from_dotlist(text.split(","))))  # type: ignore[arg-type]
 
 
 def written_numbers(loader: StackedConfigLoader, *datasets: str) -> dict[str, Any]:

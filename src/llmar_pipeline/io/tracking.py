@@ -200,7 +200,9 @@ def git_revision() -> str:
     """The commit of the code that runs, marked where files differ from it; empty outside a checkout."""
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", cwd=Path(__file__).parent, check=False
+        )
     except OSError:
         return ""
     return done.stdout.strip()

@@ -59,7 +59,7 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
         What the function returned in the first process.
 
     Raises:
-        UserError: what a process raised as such; the others are ended.
+        UserError: what a process raised as such; the others are ended. Or they cannot be started.
         Interrupted: the process was asked to end; the others are ended.
         ChildFailedError: a process failed otherwise.
 
@@ -82,6 +82,11 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
             return elastic_launch(config, _call)(partial(function, *arguments, **settings))[0]
     except SignalException as error:
         raise Interrupted(error.sigval) from error
+    except OSError as error:
+        raise UserError(
+            f"{number} processes of a training cannot be started: {error.strerror or error}; see that shared "
+            "memory (/dev/shm) can be written and a local port opened, or set processes to 1"
+        ) from error
     except ChildFailedError as error:
         message = error.get_first_failure()[1].message
         text = message["message"] if isinstance(message, dict) else message
