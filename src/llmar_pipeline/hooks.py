@@ -9,7 +9,6 @@ import click
 from kedro.framework.hooks import hook_impl
 
 from llmar_pipeline.checks.datasets import output_folders, place_of, recorded_place
-from llmar_pipeline.checks.examination import Examination
 from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
@@ -44,6 +43,8 @@ class PreflightHook:
         Raises:
             UserError: whatever is missing, and what to do.
         """
+        from llmar_pipeline.checks.examination import Examination  # imports PyTorch
+
         if self._loader.size_note:
             click.echo(self._loader.size_note)
         globals_, parameters = dict(self._loader["globals"]), self._loader["parameters"]
