@@ -1,5 +1,6 @@
 """What becomes of files: cut off, emptied, changed in one bit, or gone."""
 
+import os
 from pathlib import Path
 
 
@@ -12,9 +13,10 @@ def empty(file: Path) -> None:
 
 
 def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
+    content, changed = bytearray(file.read_bytes()), file.stat().st_mtime_ns
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
+    os.utime(file, ns=(changed, changed + 10**9))  # clocks of file systems are coarse, tests are not
 
 
 def remove(file: Path) -> None:

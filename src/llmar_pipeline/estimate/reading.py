@@ -16,6 +16,7 @@ from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.demo.recordings import DemoConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.ingestion.survey import Survey, survey
+from llmar_pipeline.records import check_recorded
 
 FRAMES = 70.0  # of a clip, where none was looked at
 A_READ_CLIP = 0.005  # seconds, where none was looked at
@@ -69,7 +70,9 @@ def look(
     split = Path(selection["data_dir"], "03_primary", selection["split_folder"], "splits.parquet")
     index = Path(selection["data_dir"], "02_intermediate", selection["recordings_folder"], "index.parquet")
     # Where one is gone or damaged, who needs it says so, or makes it again.
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(UserError, OSError, ValueError, KeyError):
+        check_recorded(split, "")
+        check_recorded(index, "")
         splits, frames = pd.read_parquet(split), pd.read_parquet(index, columns=["frames"])["frames"]
         return Recordings(splits, float(frames.mean()), A_READ_CLIP, 0, f"{len(splits):,} clips of {split}")
     corpus = CORPORA[selection["corpus"]]
