@@ -260,7 +260,7 @@ def _pool(workers: int, load: Callable[[Source], Sequence | Damaged]) -> Process
     try:
         return ProcessPoolExecutor(workers, context, initializer=_set_loader, initargs=(load,))
     except (OSError, NotImplementedError) as error:
-        logger.warning("shared memory (/dev/shm) cannot be used: %s; one process reads", error)
+        logger.warning("no other processes can be started (%s; see /dev/shm): one reads", error)
         return None
 
 
