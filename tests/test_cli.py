@@ -1,8 +1,10 @@
 """What `kedro run` takes: Kedro's options, and one that stays where Kedro drops its own."""
 
 import errno
+import io
 import os
 import signal
+import sys
 from types import SimpleNamespace
 
 import click
@@ -163,3 +165,11 @@ def test_reading_is_not_blamed_on_writing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.EMFILE])
 def test_a_failing_disk_is_named(code):
     assert f"cannot use /x: {os.strerror(code)}" in cli.explain(OSError(code, os.strerror(code), "/x"))
+
+
+def test_a_console_that_lacks_letters_shows_the_rest(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", stream)
+    cli.Program("show", callback=lambda: print("\u6325\u624b 50 %")).main([], standalone_mode=False)
+    stream.flush()
+    assert stream.buffer.getvalue().decode("cp1252").strip() == r"\u6325\u624b 50 %"

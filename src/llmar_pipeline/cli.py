@@ -28,7 +28,7 @@ from llmar_pipeline.interruption import Interrupted, ending_in_order, interrupti
 from llmar_pipeline.io.known_names import check_choice
 from llmar_pipeline.io.params_text import read_params, write_params
 from llmar_pipeline.io.tracking import end_current
-from llmar_pipeline.machine import prepare_process
+from llmar_pipeline.machine import prepare_process, prepare_user
 from llmar_pipeline.progress import quiet_other_bars
 from llmar_pipeline.training.launchers import be_one_process
 
@@ -63,6 +63,7 @@ class Program(click.Command):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a console may lack letters of names
+        prepare_user()
         prepare_process()
         be_one_process()
         return super().invoke(ctx)

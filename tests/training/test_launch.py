@@ -25,6 +25,15 @@ def test_one_process_is_a_plain_call():
     assert launch(rank_of, 1, 10) == 9
 
 
+def test_processes_that_cannot_be_started_are_one_line(monkeypatch):
+    def unwritable(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("llmar_pipeline.training.launch.elastic_launch", unwritable)
+    with pytest.raises(UserError, match=r"2 processes .* Read-only file system; .*/dev/shm"):
+        launch(rank_of, 2, 10)
+
+
 @pytest.mark.slow
 def test_several_return_what_the_first_returns():
     assert launch(rank_of, 2, 10) == 10
