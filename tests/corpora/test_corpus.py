@@ -119,19 +119,3 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
     assert len(workers) == 2
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(30, "Read-only file system"), NotImplementedError("no semaphores")]
-)
-def test_a_machine_without_shared_memory_reads_in_one_process(monkeypatch, caplog, tmp_path, error):
-    def none(*_, **__):
-        raise error
-
-    monkeypatch.setattr(corpus, "ProcessPoolExecutor", none)
-    (tmp_path / "a01_s01_e00_v01.json").write_text("{}", encoding="utf-8")
-    nwucla = CORPORA["nwucla"]
-    with corpus.Reader(nwucla, tmp_path, workers=2) as reader:
-        (read,) = reader.read(nwucla.sources(tmp_path))
-    assert read.name == "a01_s01_e00_v01"
-    assert "/dev/shm" in caplog.text
