@@ -129,6 +129,23 @@ def test_a_store_that_fails_in_between_misses_nothing(project, monkeypatch):
     assert kept(project) == []
 
 
+@pytest.mark.parametrize("how", ["the run", "the database"])
+def test_what_was_kept_of_a_run_that_was_deleted_meanwhile_opens_a_new_one(project, how, monkeypatch):
+    run = start(project)
+    monkeypatch.setattr(tracking, "send", lambda *_: 1 / 0)
+    run.log_metrics({"loss": 1.0}, 1)
+    monkeypatch.undo()
+    if how == "the run":
+        ask(project, "update runs set lifecycle_stage = 'deleted'")
+    else:
+        ask(project, "delete from tags")
+        ask(project, "delete from runs")
+    run.end("FINISHED")
+    assert ask(project, "select status from runs where lifecycle_stage = 'active'") == [("FINISHED",)]
+    assert ask(project, "select value, step from metrics") == [(1.0, 1)]
+    assert kept(project) == []
+
+
 def test_artifacts_that_cannot_be_copied_keep_back_nothing_else(project):
     run = start(project)
     [(place,)] = ask(project, "select artifact_uri from runs")
