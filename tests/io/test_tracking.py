@@ -16,9 +16,6 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from llmar_pipeline.io import mlflow_store, tracking
 from llmar_pipeline.io.tracking import TrackedRun
 
-pytestmark = pytest.mark.xdist_group("mlflow")
-
-
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
     """An MLflow database; making one takes seconds."""
