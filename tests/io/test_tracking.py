@@ -16,6 +16,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from llmar_pipeline.io import mlflow_store, tracking
 from llmar_pipeline.io.tracking import TrackedRun
 
+
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
     """An MLflow database; making one takes seconds."""
