@@ -16,8 +16,6 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from llmar_pipeline.io import mlflow_store, tracking
 from llmar_pipeline.io.tracking import TrackedRun
 
-pytestmark = pytest.mark.xdist_group("mlflow")
-
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
@@ -126,6 +124,23 @@ def test_a_store_that_fails_in_between_misses_nothing(project, monkeypatch):
     run.end("FINISHED")
     assert ask(project, "select value, step from metrics order by step") == [(1.0, 1), (0.5, 2)]
     assert ask(project, "select status from runs") == [("FINISHED",)]
+    assert kept(project) == []
+
+
+@pytest.mark.parametrize("how", ["the run", "the database"])
+def test_what_was_kept_of_a_run_that_was_deleted_meanwhile_opens_a_new_one(project, how, monkeypatch):
+    run = start(project)
+    monkeypatch.setattr(tracking, "send", lambda *_: 1 / 0)
+    run.log_metrics({"loss": 1.0}, 1)
+    monkeypatch.undo()
+    if how == "the run":
+        ask(project, "update runs set lifecycle_stage = 'deleted'")
+    else:
+        ask(project, "delete from tags")
+        ask(project, "delete from runs")
+    run.end("FINISHED")
+    assert ask(project, "select status from runs where lifecycle_stage = 'active'") == [("FINISHED",)]
+    assert ask(project, "select value, step from metrics") == [(1.0, 1)]
     assert kept(project) == []
 
 

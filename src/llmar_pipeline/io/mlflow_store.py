@@ -152,8 +152,15 @@ def send(client: "MlflowClient", run_id: str, entry: Mapping[str, Any]) -> None:
 
 
 def is_deleted(client: "MlflowClient", run_id: str) -> bool:
-    """Whether somebody has deleted a run since it was opened."""
-    return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
+    """Whether somebody has deleted a run since it was opened, or the whole store."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return True
+        raise
 
 
 def holder_tags(holder: Holder) -> dict[str, str]:

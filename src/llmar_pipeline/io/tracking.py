@@ -38,6 +38,7 @@ class TrackedRun:
         self.uri = uri
         self.run_id: str | None = None
         self._opening, self._journal = opening, journal
+        self._first = untracked.head(uri, opening)
         self._process = os.getpid()
         self._quiet_until = {True: 0.0, False: 0.0}  # of artifacts, which may lie elsewhere, and of all else
         self._said = False
@@ -106,9 +107,8 @@ class TrackedRun:
         at_once = not waiting if mine else self.run_id is not None
         if at_once and self._attempt(send_it, artifact):
             return
-        first = untracked.head(self.uri, self._opening) | ({"run_id": self.run_id} if self.run_id else {})
         try:
-            untracked.keep(self._journal, first, entry)
+            untracked.keep(self._journal, {**self._first, "run_id": self.run_id}, entry)
         except OSError as error:
             logger.warning("%s cannot be written (%s): not tracked", self._journal, error.strerror)
         if mine and waiting:
