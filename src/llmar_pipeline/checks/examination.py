@@ -88,25 +88,14 @@ class Examination:
             yield Finding("missing", "recordings", f"{text}: {damage}", refused_later=True)
             return
         try:
-            allowed = bool(self._selection["allow_incomplete"])
-            protocols = found.facts.protocols
+            allowed, protocols = bool(self._selection["allow_incomplete"]), found.facts.protocols
             check_clips(
                 found.clips, found.quarantine, found.gaps, folder, share, allowed, protocol, protocols
             )
-            unseen = UnseenConfig(**self._parameters["unseen"])
-            val_share, fold = self._parameters["val_share"], self._parameters["fold"]
-            self._splits, classes = split_run(found.clips, found.facts, protocol, val_share, fold, unseen)
+            yield from self._split(found, text) if "val_share" in self._asked else ()
         except UserError as error:
             yield Finding("missing", "recordings", f"{text}: {error.message}")
         else:
-            split = self._splits["split"].value_counts()
-            parts = ", ".join(f"{split.get(part, 0):,} {part}" for part in ("train", "val", "test"))
-            yield Finding("ok", "recordings", f"{text}; {protocol}: {parts}")
-            if classes.unseen:
-                seen = f"{len(classes.seen)} others train and validate"
-                yield Finding("note", "unseen classes", f"{', '.join(classes.unseen)}: tested alone; {seen}")
-            if not split.get("val", 0):
-                yield Finding("note", "validation", f"no clip validates: {self._why_none_validates()}")
             if found.gaps:
                 yield Finding("note", "completeness", f"{found.gaps} The run goes on (allow_incomplete)")
         for damaged in [*found.quarantine.itertuples(), *found.damaged][:1]:
@@ -117,6 +106,20 @@ class Examination:
                 f"{len(found.quarantine)} by name or list, {len(found.damaged)} of {found.sampled} looked "
                 f"at; {damaged.file}{line}: expected {damaged.expected}, saw {damaged.seen}",
             )
+
+    def _split(self, found: Survey, text: str) -> Iterator[Finding]:
+        """What each part would be made of."""
+        protocol, unseen = self._selection["protocol"], UnseenConfig(**self._parameters["unseen"])
+        val_share, fold = self._parameters["val_share"], self._parameters["fold"]
+        self._splits, classes = split_run(found.clips, found.facts, protocol, val_share, fold, unseen)
+        split = self._splits["split"].value_counts()
+        parts = ", ".join(f"{split.get(part, 0):,} {part}" for part in ("train", "val", "test"))
+        yield Finding("ok", "recordings", f"{text}; {protocol}: {parts}")
+        if classes.unseen:
+            seen = f"{len(classes.seen)} others train and validate"
+            yield Finding("note", "unseen classes", f"{', '.join(classes.unseen)}: tested alone; {seen}")
+        if not split.get("val", 0):
+            yield Finding("note", "validation", f"no clip validates: {self._why_none_validates()}")
 
     def _why_none_validates(self) -> str:
         if self._parameters["fold"] != NONE:

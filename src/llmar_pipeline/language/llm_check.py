@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -68,7 +69,8 @@ def check_llm(
     # On this device no weight is read, only which there are, and of which shape.
     here = without_hub(config, cache) is not None or is_here(config.model, config.revision)
     llm = load_weights(folder, "auto", device_map="meta") if here else None
-    rows = settings.get("vocab_size", 0) if llm is None else llm.get_input_embeddings().num_embeddings
+    words = None if llm is None else cast(nn.Embedding, llm.get_input_embeddings())
+    rows = settings.get("vocab_size", 0) if words is None else words.num_embeddings
     check_tokenizer(read_tokenizer(folder), folder, rows)
     if llm is None:
         return 0
