@@ -137,3 +137,12 @@ def test_parts_of_a_folder_find_an_empty_place(tmp_path: Path) -> None:
     file = tmp_path / "model.bin"
     file.touch()
     assert set_aside(file).name == "model.bin.before-1"
+
+
+def test_links_are_replaced_never_written_through(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    for name in ("a.json", f"a.json.{os.getpid()}.partial"):
+        (tmp_path / name).symlink_to(tmp_path / "precious")
+    write_json(tmp_path / "a.json", 1)
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "a.json").read_text() == "1\n"
