@@ -17,7 +17,7 @@ def raw(workplace) -> Path:
     points = np.random.default_rng(0).normal(300, 60, (12, 1, 9, 17, 2))
     points[3, 0, 4:6] = 0
     points[5, 0, 7, 9, 1] = 1e12
-    rows = ["file,action,split", "0.npz,\x1b[8mwave,train"]
+    rows = ["file,action,split", "x.npz,\x1b[8mwave,train"]
     for number, keypoints in enumerate(points):
         np.savez(folder / f"{number}.npz", keypoints=keypoints)
         rows.append(f"{number}.npz,{('wave', 'Wave')[number % 2]},{'test' if number > 7 else 'train'}")
