@@ -221,3 +221,12 @@ def test_a_small_file_and_a_cache_that_cannot_be_written_are_read_each_time(larg
         checksum_of_another_process(file)
         checksum_of_another_process(file.parent / "tiny")
     assert read == ["weights", "tiny"] * 2
+
+
+def test_links_are_replaced_never_written_through(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    for name in ("a.json", f"a.json.{os.getpid()}.partial"):
+        (tmp_path / name).symlink_to(tmp_path / "precious")
+    write_json(tmp_path / "a.json", 1)
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "a.json").read_text() == "1\n"

@@ -8,8 +8,9 @@ import pandas as pd
 import psutil
 import pytest
 
-from llmar_pipeline.corpora import CORPORA, Protocol, corpus
+from llmar_pipeline.corpora import CORPORA, Protocol
 from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.protocol import choose_protocol
 from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.errors import UserError
 
@@ -119,3 +120,13 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
     assert len(workers) == 2
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
+
+
+def test_the_only_protocol_is_taken_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    for known in (["xview"], ["leave_one_subject_out", "xview", "k_fold"]):
+        assert choose_protocol("split", known) == "xview"
+    assert choose_protocol("k_fold", ["xview", "k_fold"]) == "k_fold"
+    assert caplog.messages == ["unknown protocol 'split': taking xview, the only one that there is"]
+    for known in (["xview", "xsub"], ["k_fold"]):
+        with pytest.raises(UserError, match="unknown protocol 'split': choose one of"):
+            choose_protocol("split", known)

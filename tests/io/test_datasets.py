@@ -144,3 +144,22 @@ def test_a_table_that_cannot_be_read_is_one_line(tmp_path):
 def test_kedro_viz_knows_how_to_show_them():
     for dataset, kind in ((ActionSentencesDataset, "TablePreview"), (ImageDataset, "ImagePreview")):
         assert inspect.signature(dataset.preview).return_annotation.__name__ == kind
+
+
+def test_a_folder_that_is_made_has_no_link_to_write_through(tmp_path: Path) -> None:
+    folder, precious = tmp_path / "model", tmp_path / "precious"
+    precious.write_text("precious")
+    (folder / "part").mkdir(parents=True)
+    for name in ("weights", "part/weights", "config.json"):
+        (folder / name).symlink_to(precious)
+
+    def make(folder: Path) -> None:
+        for name in ("weights", "part/weights", "config.json"):
+            (folder / name).write_text(name)
+
+    FolderDataset(str(folder), manifest="config.json").save(make)
+    assert precious.read_text() == "precious"
+    (folder / "weights").unlink()
+    (folder / "weights").symlink_to(precious)
+    FolderDataset(str(folder)).save(lambda _: None)  # recordings of the user's: theirs to link
+    assert (folder / "weights").is_symlink()

@@ -212,3 +212,13 @@ def test_misfits_are_refused(tmp_path: Path) -> None:
     write(tmp_path, CLIPS)
     with pytest.raises(UserError, match="saw 'nobody'"):
         SequenceStore.open(tmp_path).by_name("nobody")
+
+
+def test_a_link_in_the_place_of_a_shard_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "store").mkdir()
+    for name in ("shard-00000.bin", "shard-00000.json", "manifest.json"):
+        (tmp_path / "store" / name).symlink_to(tmp_path / "precious")
+    write(tmp_path / "store", [clip("a", 1, 2)])
+    assert SequenceStore.open(tmp_path / "store").names == ["a"]
+    assert (tmp_path / "precious").read_text() == "precious"

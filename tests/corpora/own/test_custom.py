@@ -294,6 +294,86 @@ def test_mistakes_are_named(tmp_path: Path, table: str, facts: dict[str, Any], m
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("place", ["../elsewhere", "link", "/etc/passwd.pkl", "\0"])
+@pytest.mark.parametrize("key", ["pickle", "layout", "file"])
+def test_nothing_outside_the_folder_is_read(tmp_path: Path, key: str, place: str) -> None:
+    elsewhere, folder = tmp_path / "elsewhere.pkl", tmp_path / "raw"
+    elsewhere.write_bytes(b"secret")
+    folder.mkdir()
+    clip(folder / "a.npz")
+    (folder / "link.pkl").symlink_to(elsewhere)
+    (folder / "link.npz").symlink_to(elsewhere)
+    ending = ".npz" if key == "file" else ".pkl"
+    name = place if place.startswith("/") else place + ending
+    if key == "file":
+        [_, item] = CUSTOM.read(write(folder, f"file,action,name\na.npz,wave,a\n{name},wave,b\n"))
+        assert isinstance(item, Damaged)
+        assert "expected a file in the folder" in f"expected {item.expected}" or "\\x00" in item.seen
+        return
+    facts = {key: name, "classes": ["a"]}
+    with pytest.raises(UserError, match=f"corpus.yml, {key}: expected .*in this folder, saw") as caught:
+        CUSTOM.open(write(folder, TABLE, **facts))
+    assert "secret" not in caught.value.message
+
+
+def test_names_and_lists_that_do_not_fit_are_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "abc":
+        clip(tmp_path / f"{name}.npz")
+    rows = ["a.npz,wave,x,Anna,train", "a.npz,Wave,y,anna,test", "b.npz,wa\u0301ve,z,ben,train"]
+    table = "file,action,name,subject,split\n" + "\n".join(rows)
+    for _ in range(2):
+        CUSTOM.open(write(tmp_path, table))
+    said = [record.getMessage().partition("clips.csv")[2] for record in caplog.records]
+    assert said == [
+        ", action: 'Wave' and 'wave' and 'wa\u0301ve' count as 3, though they differ in spelling alone",
+        ", subject: 'Anna' and 'anna' count as 2, though they differ in spelling alone",
+        ": 1 are in more than one part, such as a.npz",
+        ": 1 keypoint files of the folder are in no row, such as c.npz",
+    ]
+
+
+def test_lists_of_a_pickle_that_do_not_fit_are_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keypoint = np.full((1, 4, 17, 2), 2, np.float16)
+    names = [f"v{number}" for number in range(4)]
+    clips = [{"frame_dir": name, "label": 0, "total_frames": 4, "keypoint": keypoint} for name in names]
+    split = {"x_val": ["v1"], "x_train": ["v0", "v1"], "y_train": ["v0.mp4"], "y_val": names}
+    (tmp_path / "all.pkl").write_bytes(pickle.dumps({"split": split, "annotations": clips}))
+    forget()
+    corpus = CUSTOM.open(write(tmp_path, pickle="all.pkl", classes=["a"]))
+    both, foreign = (record.getMessage().partition("all.pkl: ")[2] for record in caplog.records)
+    assert both == "1 are in more than one part, such as v1; 2 of 4 are in no part and not used, such as v2"
+    assert foreign == "1 names of its lists are no frame_dir (y), such as v0.mp4 (there is v0)"
+    assert corpus.parse_name("v1")["split_x"] == 2  # what tests does not train
+
+
+def test_yaml_is_read_as_it_looks(tmp_path: Path) -> None:
+    for name in "abc":
+        clip(tmp_path / f"{name}.npz")
+    (tmp_path / "clips.csv").write_text("file,action,subject\na.npz,on,08\nb.npz,no,09\nc.npz,on,010\n")
+    known = "layout: coco17\nunits: pixels\nclasses: [on, no]\n"
+    (tmp_path / "corpus.yml").write_text(
+        known + "protocols: {x: {by: subject, train: [08, 9], test: ['010']}}\n"
+    )
+    corpus = CUSTOM.open(tmp_path)
+    assert corpus.class_names == ("on", "no")
+    assert (corpus.protocols["x"].train, corpus.protocols["x"].test) == ({8, 9}, {10})
+    for wrong, message in (
+        ("a: &a {<<: *a}\n", "expected YAML|recursi|<<"),
+        ("units: metres\n", "line 4: expected YAML, saw: the key 'units' again"),
+        ("protocols: {x: {by: subject, train: [true]}}\n", "put it in quotes"),
+        ("persons: !!timestamp x\n", "expected YAML"),
+        ("# " + "x" * 2**18, "at most 262144 bytes"),
+        ('pickle: "\\e[8m.pkl"', r"saw '\\x1b\[8m\.pkl'"),
+    ):
+        (tmp_path / "corpus.yml").write_text(known + wrong)
+        with pytest.raises(UserError, match=message):
+            CUSTOM.open(tmp_path)
+
+
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"expected a folder with corpus\.yml, saw none in it\. Describe your"

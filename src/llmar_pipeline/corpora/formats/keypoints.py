@@ -57,8 +57,10 @@ def to_sequence(
             f"shape {list(keypoints.shape)}{advice(keypoints.shape, topology)}",
         )
     if keypoints.shape[0] > max(keypoints.shape[1], 2):
-        seen = f"shape {list(keypoints.shape)}, more persons than frames"
-        raise SkeletonFileError(f"the axes [person, frame, joint, coordinate] in this order, {_SWAP}", seen)
+        raise SkeletonFileError(
+            f"the axes [person, frame, joint, coordinate] in this order, {_SWAP}",
+            f"shape {list(keypoints.shape)}, more persons than frames",
+        )
     if scores is not None and scores.shape != keypoints.shape[:3]:
         expected, seen = list(keypoints.shape[:3]), list(scores.shape)
         raise SkeletonFileError(f"scores {expected}, one for each keypoint", f"shape {seen}")
@@ -97,7 +99,7 @@ _SWAP = "or swapaxes(0, 1) where frames come first"
 def advice(shape: tuple[int, ...], topology: Topology) -> str:
     """What an array of the wrong shape may be, in brackets, and the way out; empty where it is not clear."""
     joints, coordinates = len(topology.joints), topology.coordinates
-    hints = {
+    hints: dict[tuple[int, ...], str] = {
         (joints, 2): "2D: say coordinates: 2 in corpus.yml",
         (joints, coordinates + 1): "a score last? It goes into an array of its own, scores",
         (coordinates, joints): "the last two axes swapped",
