@@ -26,6 +26,7 @@ from workplaces import Workplace
 STEPS = {"vqvae_training__max_steps": 60, "lora_training__max_steps": 60}
 SIGNALS = {"killed": signal.SIGKILL, "told to end": signal.SIGTERM, "interrupted": signal.SIGINT}
 ENDS = (*SIGNALS, "disk full")
+ENDLESS = "it did not end"
 # A disk of so many bytes in a namespace of its own, which needs no rights where the kernel allows such; run,
 # make room, run again, and keep what came of it.
 SMALL_DISK = """
@@ -70,13 +71,13 @@ class Project:
         before = left_running(self.workplace)
         try:
             if end == "disk full":
-                code, output = self._on_a_small_disk(int(share * self.bytes), data)
+                code, output = self._on_a_small_disk(4096 + int(share * self.bytes), data)
                 found = results(Path(f"{data}.kept"))
             else:
                 output = self._ended(SIGNALS[end], share * self.seconds, data)
                 process = self._start(data.name)
-                continued, _ = process.communicate()
-                code, output = process.returncode, output + continued
+                output += self._output(process)
+                code = process.returncode
                 found = results(data)
         finally:
             shutil.rmtree(data, ignore_errors=True)
@@ -85,8 +86,7 @@ class Project:
         faults = [f"another {name}" for name in wrong]
         if code:
             faults.insert(0, f"continuing ended with {code}: {output.strip().splitlines()[-1]}")
-        if "Traceback (most recent call last)" in output:
-            faults.append("a traceback: " + output.partition("Traceback (most")[2].splitlines()[-1])
+        faults += [words for words in ("Traceback (most recent call last)", ENDLESS) if words in output]
         if (left := left_running(self.workplace) - before) > 0:
             faults.append(f"{left} runs of MLflow stay running")
         return faults
@@ -97,10 +97,18 @@ class Project:
         while not data.exists() and process.poll() is None:
             time.sleep(0.01)
         try:
-            process.wait(seconds)
+            process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(kind)
-        return process.communicate()[0]
+        return self._output(process)
+
+    def _output(self, process: "subprocess.Popen[str]") -> str:
+        """What a process prints to its end, which must come."""
+        try:
+            return process.communicate(timeout=10 * (self.imports + self.seconds))[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return f"{process.communicate()[0]}\n{ENDLESS}"
 
     def _on_a_small_disk(self, size: int, data: Path) -> tuple[int, str]:
         data.mkdir()
@@ -153,6 +161,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="a page for what is printed")
     arguments = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # children of what runs in the background ignore it
     lines, started = ["# Runs that were ended and continued", ""], time.monotonic()
     for demo, kills in ((False, arguments.kills), (True, arguments.demo)):
         if kills:

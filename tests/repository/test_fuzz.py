@@ -51,7 +51,9 @@ def test_damage_depends_on_the_generator_alone_and_changes_something(fuzz: Modul
 
 
 @pytest.mark.parametrize("fault", [KeyError("x"), ValueError("first\nsecond")])
-def test_another_exception_is_a_fault(fuzz: ModuleType, kinds: list, tmp_path: Path, fault: Exception) -> None:
+def test_another_exception_is_a_fault(
+    fuzz: ModuleType, kinds: list, tmp_path: Path, fault: Exception
+) -> None:
     from dataclasses import replace
 
     def read(folder: Path, way: int) -> str:
