@@ -3,7 +3,7 @@
 All else is a fault: another exception, a wait, much memory, or a result that differs where a checksum should
 have told. An input is decided by the seed and its number, so `--only` repeats one.
 
-    python benchmarks/fuzz.py [--inputs 10000] [--command-line 200] [--only 1234] [--seed 0]
+    python benchmarks/fuzz.py [--inputs 10000] [--quick] [--command-line 200] [--only 1234] [--seed 0]
 """
 
 import argparse
@@ -26,7 +26,7 @@ from typing import NoReturn
 import numpy as np
 from damages import DAMAGES
 from fuzz_kinds import QUARANTINED, WAYS, Kind, light_kinds, run_kinds
-from measuring import machine, peak, write_page
+from measuring import GPU, machine, peak, write_page
 
 from llmar_pipeline.cli import explain
 
@@ -166,21 +166,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=10_000, help="in this process")
     parser.add_argument("--command-line", type=int, default=0, help="through `kedro run`, half a minute each")
+    parser.add_argument("--quick", action="store_true", help="in this process without what needs a whole run")
     parser.add_argument("--only", type=int, help="one input by its number")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="a page for what is printed")
     arguments = parser.parse_args()
     logging.disable()
     os.environ["TQDM_DISABLE"] = "1"
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+    if not GPU:  # whose driver reserves more
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     lines = ["# Damaged inputs", ""]
     for in_process, inputs in ((False, arguments.command_line), (True, arguments.inputs)):
         if not inputs:
             continue
         with tempfile.TemporaryDirectory(prefix="llmar-fuzz-") as name:
             folder = Path(name)
-            kinds = run_kinds(folder / "runs", in_process)
-            kinds += light_kinds(folder / "light") if in_process else []
+            quick = in_process and arguments.quick
+            kinds = light_kinds(folder / "light") if in_process else []
+            kinds += [] if quick else run_kinds(folder / "runs", in_process)
             numbers = range(inputs) if arguments.only is None else [arguments.only]
             title = "In one process" if in_process else "Through the command line"
             fuzz = Fuzz(kinds, folder / "attempt", arguments.seed)
