@@ -152,7 +152,7 @@ def _stopped(asked: Interrupted) -> UserError:
     error = UserError(
         f"stopped by {asked}: what is finished is kept; the same command goes on from the last checkpoint"
     )
-    error.exit_code = 128 + asked.signal
+    vars(error)["exit_code"] = 128 + asked.signal
     return error
 
 
@@ -279,8 +279,8 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
     with one_line_errors():
         states = []
         with KedroSession.create(env=env, conf_source=conf_source, runtime_params=params) as session:
-            context = session.load_context()
-            catalog, loader = context.catalog, context.config_loader  # type: ignore[attr-defined]
+            context = session.load_context()  # type: ignore[attr-defined]
+            catalog, loader = context.catalog, context.config_loader
             selection = dict(loader["globals"])
             for finding in examine(selection, loader["parameters"], loader.size_note, catalog):
                 click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")

@@ -125,11 +125,11 @@ def _people(frame: Any, pose: str, coordinates: int, where: str) -> np.ndarray:
     people = np.empty((len(frame), coordinates, joints), np.float32)
     for number, person in enumerate(frame, start=1):
         values = person.get(pose) if isinstance(person, dict) else None
-        kinds = {type(value) for value in values} if isinstance(values, list) else set()
-        seen = f"a {type(values).__name__}"
+        seen, kinds = f"a {type(values).__name__}", set[type]()
         if isinstance(values, list):
+            kinds = {type(value) for value in values}
             seen = f"{len(values)} values of {', '.join(sorted(kind.__name__ for kind in kinds))}"
-        if len(kinds) and kinds <= {int, float} and len(values) == coordinates * joints:
+        if isinstance(values, list) and kinds <= {int, float} and len(values) == coordinates * joints:
             try:
                 with np.errstate(over="ignore"):
                     people[number - 1] = np.array(values, np.float64).reshape(coordinates, joints)

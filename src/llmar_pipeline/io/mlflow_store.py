@@ -143,9 +143,9 @@ def send(client: "MlflowClient", run_id: str, entry: Mapping[str, Any]) -> None:
             client.log_batch(run_id, metrics=[Metric(k, v, time, step) for k, v in metrics.items()])
         case {"tag": name, "value": value}:
             client.set_tag(run_id, name, value)
-        case {"artifact": name} if (path := Path(name)).is_dir():
-            client.log_artifacts(run_id, name, artifact_path=path.name)
-        case {"artifact": name} if path.exists():
+        case {"artifact": name} if Path(name).is_dir():
+            client.log_artifacts(run_id, name, artifact_path=Path(name).name)
+        case {"artifact": name} if Path(name).exists():
             client.log_artifact(run_id, name)
         case {"end": status, "time": time}:
             client.set_terminated(run_id, status, time)

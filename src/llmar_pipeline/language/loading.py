@@ -131,10 +131,9 @@ def load_weights(folder: Path, dtype: torch.dtype | str, **settings: Any) -> Pre
     transformers_logging.disable_progress_bar()
     before = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # its report of what is missing takes dozens of lines
-    llm: PreTrainedModel
     try:
         # Scaled-dot-product attention takes the tree-shaped mask of scoring; flash attention does not.
-        llm, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
@@ -148,6 +147,8 @@ def load_weights(folder: Path, dtype: torch.dtype | str, **settings: Any) -> Pre
         raise unavailable(str(folder), error) from error
     finally:
         transformers_logging.set_verbosity(before)
+    llm: PreTrainedModel
+    llm, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise UserError(
             f"expected all weights that config.json describes in the safetensors files of {folder}, saw no "

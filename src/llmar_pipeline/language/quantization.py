@@ -100,7 +100,7 @@ def check_widths(llm: PreTrainedModel) -> None:
             _check_width(module, llm.name_or_path)
 
 
-def _check_width(layer: nn.Linear, place: str) -> None:
+def _check_width(layer: nn.Linear, place: str | None) -> None:
     # On a CPU, bitsandbytes would read rows of other widths with the scales of other blocks.
     if layer.in_features % _BLOCK:
         raise UserError(
