@@ -45,16 +45,6 @@ _FILTERS = {
 class Program(click.Command):
     """A command that sets up its process's threads before anything heavy is imported."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse an option that is given twice: click takes the last without a word."""
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        for option in given:
-            if isinstance(option, click.Option) and not option.multiple and given.count(option) > 1:
-                raise UserError(
-                    f"expected {option.opts[0]} once, saw it {given.count(option)} times; keep one"
-                )
-        return super().parse_args(ctx, args)
-
     def invoke(self, ctx: click.Context) -> Any:
         """Run it, from the project's folder alone: relative folders and MLflow's database start there."""
         project = getattr(ctx.find_root().obj, "project_path", None)  # None where there is no project
