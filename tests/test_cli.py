@@ -86,6 +86,16 @@ def test_a_run_that_fails_outside_of_its_nodes_is_closed_in_mlflow(monkeypatch):
     assert ended == ["FAILED"]
 
 
+def test_what_is_written_is_for_the_owner_and_its_group_alone(run, tmp_path):
+    before = os.umask(0o022)
+    try:
+        run()
+        (tmp_path / "written").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "written").stat().st_mode & 0o777 == 0o640
+
+
 def test_params_given_twice_all_count(run):
     _, seen = run("--params=size=gpu", "--params=vqvae.width=8")
     assert seen["params"] == {"size": "gpu", "vqvae": {"width": 8}}

@@ -53,6 +53,7 @@ class Program(click.Command):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a console may lack letters of names
+        os.umask(os.umask(0) | 0o007)  # recordings of people: for their owner and its group alone
         prepare_user()
         prepare_process()
         be_one_process()
