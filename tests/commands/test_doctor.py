@@ -73,7 +73,7 @@ def test_every_need_is_looked_at(selection: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"protocol": "nosuch"}, "protocol xview of nwucla leaves no test clip"),
+        ({"protocol": "nosuch"}, "unknown protocol 'nosuch': choose one of xview"),
         ({}, "leaves no test clip"),
     ],
 )

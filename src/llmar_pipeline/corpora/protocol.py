@@ -22,17 +22,21 @@ logger = logging.getLogger(__name__)
 FOLDED = ("leave_one_subject_out", "k_fold")
 """Protocols of users' own recordings that have test clips once a fold is named."""
 
+_USUAL = "split"  # what conf/custom asks for where nobody names another
+
 
 def choose_protocol(wanted: str, known: Iterable[str]) -> str:
-    """The protocol of that name; where there is just one beside the `FOLDED` ones, that one, and it is said.
+    """The protocol of that name.
+
+    Where nobody names one, and there is just one beside the `FOLDED` ones, it is that, and it is said.
 
     Raises:
-        UserError: If there is none of that name, and several others.
+        UserError: If there is none of that name.
     """
     known = list(known)
     if wanted in known:
         return wanted
-    if len(proper := [name for name in known if name not in FOLDED]) == 1:
+    if wanted == _USUAL and len(proper := [name for name in known if name not in FOLDED]) == 1:
         _tell(wanted, proper[0])
         return proper[0]
     raise UserError(
@@ -42,7 +46,7 @@ def choose_protocol(wanted: str, known: Iterable[str]) -> str:
 
 @functools.cache
 def _tell(wanted: str, taken: str) -> None:
-    logger.warning("unknown protocol '%s': taking %s, the only one that there is", wanted, taken)
+    logger.warning("no protocol '%s': taking %s, the only one that there is", wanted, taken)
 
 
 @dataclass(frozen=True)
