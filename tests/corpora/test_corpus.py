@@ -126,7 +126,7 @@ def test_the_only_protocol_is_taken_and_it_is_said(caplog: pytest.LogCaptureFixt
     for known in (["xview"], ["leave_one_subject_out", "xview", "k_fold"]):
         assert choose_protocol("split", known) == "xview"
     assert choose_protocol("k_fold", ["xview", "k_fold"]) == "k_fold"
-    assert caplog.messages == ["unknown protocol 'split': taking xview, the only one that there is"]
-    for known in (["xview", "xsub"], ["k_fold"]):
-        with pytest.raises(UserError, match="unknown protocol 'split': choose one of"):
-            choose_protocol("split", known)
+    assert caplog.messages == ["no protocol 'split': taking xview, the only one that there is"]
+    for wanted, known in (("split", ["xview", "xsub"]), ("split", ["k_fold"]), ("nosuch", ["xview"])):
+        with pytest.raises(UserError, match=f"unknown protocol '{wanted}': choose one of"):
+            choose_protocol(wanted, known)
