@@ -285,3 +285,19 @@ def test_names_of_globals_and_names_that_two_files_have_are_refused(conf):
 def test_null_leaves_a_selector_to_its_default(conf):
     chosen = load(conf, "nwucla", size="laptop", data_dir=None, fold=None)["globals"]
     assert (chosen["data_dir"], chosen["fold"], chosen["allow_incomplete"]) == ("data", "none", False)
+
+
+@pytest.mark.parametrize("entry", ["", "[a]", "3", "{type: 3}", "{type: }", "{filepath: x}"])
+def test_a_catalog_entry_without_a_type_is_named(conf, entry):
+    (conf / "nwucla/catalog.yml").write_text(f"_values: 3\nmine: {entry}", encoding="utf-8")
+    with pytest.raises(
+        UserError, match="catalog entry 'mine': expected a mapping with the type of a dataset"
+    ):
+        load(conf, "nwucla", size="laptop")["catalog"]
+
+
+def test_a_catalog_entry_of_an_unknown_value_is_refused_in_one_line(conf):
+    text = "mine: {type: pandas.CSVDataset, filepath: '${globals:run_foldr}'}"
+    (conf / "nwucla/catalog.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="cannot be resolved: .*run_foldr"):
+        load(conf, "nwucla", size="laptop")["catalog"]

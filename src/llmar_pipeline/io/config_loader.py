@@ -93,7 +93,13 @@ class StackedConfigLoader(OmegaConfigLoader):
         if key == "parameters" and key not in self:
             self._register_runtime_params_resolver()
             return dict(_resolved(self._layers))
-        return super().__getitem__(key)
+        try:
+            made = super().__getitem__(key)
+        except OmegaConfBaseException as error:
+            raise UserError(f"configuration cannot be resolved: {str(error).splitlines()[0]}") from error
+        if key == "catalog":
+            _check_entries(made)
+        return made
 
     def place(self, dataset: str) -> Path:
         """Where the catalog says that a dataset of its own entry lies."""
@@ -214,6 +220,18 @@ class StackedConfigLoader(OmegaConfigLoader):
         if key not in ("globals", "parameters"):  # which are layers of their own
             env |= self._local_files(key, read)
         return base, env, base_path, env_path, read
+
+
+def _check_entries(catalog: Mapping[str, Any]) -> None:
+    """What Kedro answers with a traceback."""
+    for name, entry in catalog.items():
+        if name.startswith("_"):  # what other entries take their values from
+            continue
+        if not (isinstance(entry, Mapping) and isinstance(entry.get("type"), str)):
+            raise UserError(
+                f"catalog entry {name!r}: expected a mapping with the type of a dataset, saw {entry!r:.80}; "
+                "correct it in conf/*/catalog"
+            )
 
 
 def _usual_raw_dir(chosen: Mapping[str, Any]) -> str:
