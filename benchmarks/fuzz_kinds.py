@@ -16,7 +16,7 @@ from kedro.framework.startup import bootstrap_project
 from measuring import ROOT
 from tiny_project import Workplace, make_workplace, results
 
-from llmar_pipeline.cli import cli
+from llmar_pipeline.cli import cli, one_line_errors
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.ingestion.ingest import IngestionConfig, ingest
@@ -201,7 +201,8 @@ def _configured(conf: Path, way: int) -> str:
     """Whatever a run reads of its configuration before it begins."""
     bootstrap_project(ROOT)
     chosen = {"size": "laptop", "experiment": EXPERIMENTS[way]}
-    with KedroSession.create(ROOT, env="demo", conf_source=str(conf), runtime_params=chosen) as session:
+    session_of = KedroSession.create(ROOT, env="demo", conf_source=str(conf), runtime_params=chosen)
+    with one_line_errors(), session_of as session:
         context = session.load_context()
         rest = (context.config_loader[name] for name in ("globals", "catalog", "mlflow"))
         return _sum(map(repr, (context.params, context.catalog, *rest)))

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from kedro.framework.cli.project import run as kedro_run
+from kedro.io import DataCatalog
 
 from llmar_pipeline import cli
 from llmar_pipeline.io import tracking
@@ -180,3 +181,14 @@ def test_a_console_that_lacks_letters_shows_the_rest(monkeypatch):
     cli.Program("show", callback=lambda: print("\u6325\u624b 50 %")).main([], standalone_mode=False)
     stream.flush()
     assert stream.buffer.getvalue().decode("cp1252").strip() == r"\u6325\u624b 50 %"
+
+
+@pytest.mark.parametrize("name", ["pandas.CSVDatast", "llmar_pipeline.io", "llmar_pipeline.errors.escaped"])
+def test_a_catalog_entry_of_another_type_is_one_line(name):
+    try:
+        DataCatalog.from_config({"mine": {"type": name, "filepath": "x.csv"}})["mine"].exists()
+    except Exception as error:
+        said = cli.explain(error)
+    assert said is not None
+    assert said.startswith("conf/*/catalog: expected datasets by a type")
+    assert "\n" not in said

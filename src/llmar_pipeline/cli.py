@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ _FILTERS = {
     name: name for name in ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags")
 } | {"namespaces": "node_namespaces"}
 """Kedro's options that leave out nodes, and what its pipelines call them."""
+
+_CATALOG = "parse_dataset_definition"
+"""In which Kedro looks for the type of a catalog's entry."""
 
 
 class Program(click.Command):
@@ -105,6 +109,12 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in FAILING:
             return (
                 f"cannot use {cause.filename or 'a file'}: {cause.strerror}; see to the disk, and run again"
+            )
+        if any(frame.name == _CATALOG for frame in traceback.extract_tb(cause.__traceback__)):
+            seen = " ".join(str(cause).split())
+            return (
+                "conf/*/catalog: expected datasets by a type such as pandas.ParquetDataset and its settings, "
+                f"saw that one cannot be made ({seen}); correct it"
             )
         if "'load_versions' keys" in str(cause):
             return f"--load-versions: expected datasets of conf/base/catalog, saw others: {cause}"

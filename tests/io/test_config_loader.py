@@ -299,5 +299,5 @@ def test_a_catalog_entry_without_a_type_is_named(conf, entry):
 def test_a_catalog_entry_of_an_unknown_value_is_refused_in_one_line(conf):
     text = "mine: {type: pandas.CSVDataset, filepath: '${globals:run_foldr}'}"
     (conf / "nwucla/catalog.yml").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match="cannot be resolved: .*run_foldr"):
+    with pytest.raises(UserError, match=r"cannot be resolved: .*run_foldr"):
         load(conf, "nwucla", size="laptop")["catalog"]
