@@ -61,7 +61,7 @@ class DemoConfig(BaseModel):
     subjects: tuple[int, ...] = (1, 2, 4, 5, 8, 9, 13, 14, 3, 6, 7, 10)
     cameras: tuple[int, ...] = (1, 2, 3)
     setups: tuple[int, ...] = (2, 1)
-    replications: int = Field(1, ge=1)
+    replications: int = Field(1, ge=1, le=999)  # as names of files have room for
     actions: tuple[int, ...] = tuple(ACTIONS)
     noise: float = Field(0.004, ge=0)
     dropped_frame_share: float = Field(0.01, ge=0, le=0.5)

@@ -113,6 +113,7 @@ class StackedConfigLoader(OmegaConfigLoader):
         chosen = {**defaults, **settle({**defaults, **self._selected})}
         for kind, more in (("size", [sizes.AUTO]), ("experiment", [])):
             check_choice(kind, chosen[kind], [*more, *self._overlays.names(kind)], f"--params={kind}=")
+        check_choice("corpus", chosen["corpus"], CORPORA, "corpus: ")
         if protocols := CORPORA[chosen["corpus"]].protocols:  # those of `custom` are known from its folder
             check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
         chosen["raw_dir"] = chosen["raw_dir"] or _usual_raw_dir(chosen)
