@@ -306,5 +306,5 @@ def test_a_catalog_entry_of_an_unknown_value_is_refused_in_one_line(conf):
 @pytest.mark.parametrize("corpus", ["", "null", "nosuch", "[ntu60]"])
 def test_a_corpus_that_there_is_not_is_refused(conf, corpus):
     (conf / "nwucla/globals.yml").write_text(f"dataset: nwucla\ncorpus: {corpus}", encoding="utf-8")
-    with pytest.raises(UserError, match="unknown corpus '.*': choose one of ntu60, "):
+    with pytest.raises(UserError, match=r"unknown corpus '.*': choose one of ntu60, "):
         load(conf, "nwucla", size="laptop")["globals"]
