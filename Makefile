@@ -103,5 +103,5 @@ docs: $(SITE)                        ## the documentation as a static site, in s
 	@echo "site/index.html"
 
 clean:                               ## remove what runs have written; recordings of yours and the environment stay
-	rm -rf data/01_raw/demo data/0[2-5]* data/0[78]* mlflow.db mlruns mlartifacts .viz
+	rm -rf data/01_raw/demo data/0[2-5]* data/0[78]* data/known_places.json mlflow.db mlruns mlartifacts .viz
 	find data/06_models -mindepth 1 -maxdepth 1 ! -name llm -exec rm -rf {} + 2>/dev/null || true

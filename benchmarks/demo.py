@@ -39,7 +39,7 @@ def measure(
     """
     command = [sys.executable, "-m", "kedro", "run", f"--pipelines={stage}", *options, f"--params={params}"]
     started = time.perf_counter()
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
@@ -47,7 +47,7 @@ def measure(
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        last = "\n".join(log.read_text().splitlines()[-15:])
+        last = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
         raise SystemExit(f"stage {stage} ended with exit code {process.returncode}:\n{last}")
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
     return Measurement(stage, seconds, usage.ru_maxrss * unit / 2**20)

@@ -63,7 +63,7 @@ class Stored:
 
 def straightforward(path: Path, fields: int = 12) -> dict[str, np.ndarray]:
     """What scripts of the field do: a line at a time, an array a joint, bodies stacked frame by frame."""
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         lines = file.readlines()
     bodies: dict[str, np.ndarray] = {}
     at = 1

@@ -121,9 +121,10 @@ def machine(command: str, seed: str = "0", library: str = "") -> list[str]:
     ]
 
 
-def write_page(file: Path, lines: list[str]) -> None:
-    """Write a page, and show it."""
+def write_page(file: Path | None, lines: list[str]) -> None:
+    """Show a page, and write it where a file is named."""
     page = "\n".join(lines)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(page, encoding="utf-8")
     print(page)

@@ -1,23 +1,30 @@
+import signal
+import threading
 from types import SimpleNamespace
 
 import pytest
 
-from llmar_pipeline.hooks import TrackingHook
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.holders import hold
+from llmar_pipeline.hooks import FolderHook, TrackingHook
+from llmar_pipeline.interruption import Interrupted
 from llmar_pipeline.io import tracking
+from llmar_pipeline.io.known_names import check_read
 from llmar_pipeline.language.llm_name import BUNDLED
+from llmar_pipeline.pipeline_registry import all_inputs
 
 
 @pytest.mark.parametrize(("model", "name"), [("smollm2", BUNDLED), ("someone/model", "someone/model")])
 def test_mlflow_calls_the_language_model_what_it_is(monkeypatch, model, name):
     opened = []
 
-    def start(uri, experiment, title, tags):
+    def start(uri, experiment, title, tags, kept):
         opened.append(tags)
         return SimpleNamespace(log_params=lambda params: None)
 
     monkeypatch.setattr(tracking.TrackedRun, "start", start)
     monkeypatch.setattr(tracking, "set_current", lambda run: None)
-    names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "run")
+    names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "run", "data_dir")
     configuration = {
         "mlflow": {"tracking_uri": "sqlite://"},
         "globals": dict.fromkeys(names, "one"),
@@ -27,3 +34,78 @@ def test_mlflow_calls_the_language_model_what_it_is(monkeypatch, model, name):
     hook.after_context_created(SimpleNamespace(config_loader=configuration))
     hook.before_pipeline_run({"pipeline_names": None}, None, None)
     assert [tags["language_model"] for tags in opened] == [name]
+
+
+@pytest.fixture
+def run_of_two_nodes(tmp_path):
+    places = {"sequences": "shared/sequences", "splits": "split/splits.parquet", "model": "run/model"}
+    catalog = {name: SimpleNamespace(_filepath=tmp_path / place) for name, place in places.items()}
+    pipeline = SimpleNamespace(all_outputs=lambda: set(places))
+    context = SimpleNamespace(config_loader={"globals": {"run": "run"}})
+
+    def start():
+        hook = FolderHook()
+        hook.after_context_created(context)
+        hook.before_pipeline_run({}, pipeline, catalog)
+        return hook
+
+    return start
+
+
+def node(*outputs):
+    return SimpleNamespace(outputs=list(outputs))
+
+
+def test_of_two_runs_in_one_folder_the_second_is_refused_before_it_works(run_of_two_nodes, tmp_path):
+    first = run_of_two_nodes()
+    with pytest.raises(UserError, match="run, saw one at work: process"):
+        run_of_two_nodes()
+    first.before_node_run(node("sequences"))
+    first.on_pipeline_error()
+    run_of_two_nodes().after_pipeline_run()
+
+
+def test_a_shared_folder_is_held_only_while_a_node_writes_there(run_of_two_nodes, tmp_path):
+    run = run_of_two_nodes()
+    hold(tmp_path / "shared").close()
+    run.before_node_run(node("sequences"))
+    with pytest.raises(UserError, match="shared, saw one at work"):
+        hold(tmp_path / "shared")
+    run.before_node_run(node("splits"))
+    hold(tmp_path / "shared").close()
+    with pytest.raises(UserError, match="split, saw one at work"):
+        hold(tmp_path / "split")
+    run.before_node_run(node("model"))
+    hold(tmp_path / "split").close()
+    with pytest.raises(UserError, match="run, saw one at work"):
+        hold(tmp_path / "run")
+    run.after_pipeline_run()
+    hold(tmp_path / "run").close()
+
+
+def test_in_a_shared_folder_a_run_that_has_begun_waits_for_another(run_of_two_nodes, tmp_path):
+    run = run_of_two_nodes()
+    other = hold(tmp_path / "shared")
+    threading.Timer(0.2, other.close).start()
+    run.before_node_run(node("sequences"))
+    assert other.closed
+    run.after_pipeline_run()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("a bug"), "FAILED"), (Interrupted(signal.SIGTERM), "KILLED")]
+)
+def test_a_run_that_fails_or_is_asked_to_end_is_closed_in_mlflow(monkeypatch, error, status):
+    ended = []
+    monkeypatch.setattr(tracking, "_current", SimpleNamespace(end=ended.append))
+    wrapped = RuntimeError("a node failed")
+    wrapped.__cause__ = error
+    TrackingHook().on_pipeline_error(wrapped, None, None, None)
+    assert ended == [status]
+    assert tracking.current() is None
+
+
+def test_a_parameter_that_nothing_reads_is_refused_and_one_that_another_pipeline_reads_is_not():
+    check_read(["lora_training", "vqvae", "run"], all_inputs())
+    with pytest.raises(UserError, match=r"'vqvae_trainnig' .* nothing reads: did you mean 'vqvae_training'"):
+        check_read(["vqvae", "vqvae_trainnig"], all_inputs())

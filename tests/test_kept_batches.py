@@ -2,6 +2,7 @@ import logging
 
 import numpy as np
 import pytest
+from damage import DAMAGES
 
 from llmar_pipeline.kept_batches import in_kept_batches
 
@@ -62,6 +63,23 @@ def test_a_half_written_file_and_one_of_unknown_origin_do_not_count(tmp_path):
     again = Squares()
     assert run(kept, again, model="a").tolist() == EXPECTED
     assert len(again.batches) == 4
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_damaged_batch_is_named_set_aside_and_made_again(tmp_path, damage, recorded, caplog):
+    kept, again = tmp_path / "kept", Squares()
+    run(kept, Squares(), model="a")
+    if not recorded:  # kept by an earlier version: what can be read is taken
+        (kept / ".from_0000002.npy.written").unlink()
+    damage(kept / "from_0000002.npy")
+    unnoticed = damage.__name__ == "flip" and not recorded
+    with caplog.at_level(logging.WARNING):
+        assert unnoticed or run(kept, again, model="a").tolist() == EXPECTED
+    gone = not (kept / "from_0000002.npy.before-1").exists()
+    assert again.batches == ([] if unnoticed else [[2, 3]])
+    assert gone is (unnoticed or damage.__name__ == "remove")
+    assert ("from_0000002.npy cannot be read" in caplog.text) is not gone
 
 
 def test_text_is_kept_too(tmp_path):

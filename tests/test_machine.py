@@ -158,3 +158,32 @@ def test_where_torch_says_nothing_clear_the_clock_decides(torch_says, monkeypatc
 
 def test_speed_is_measured_in_a_moment():
     assert machine.speed("float32", (64, 64, 64), seconds=0.01) > 1e6
+
+
+def test_a_user_without_name_or_home_gets_what_packages_need(monkeypatch, tmp_path):
+    def nobody():
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr(machine.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(machine.getpass, "getuser", nobody)
+    monkeypatch.setattr(machine.os.path, "expanduser", lambda path: path)
+    environment: dict[str, str] = {}
+    machine.prepare_user(environment)
+    home = tmp_path / f"llmar-pipeline-{os.getuid()}"
+    assert environment == {"HOME": str(home), "USER": str(os.getuid())}
+    assert home.stat().st_mode & 0o777 == 0o700
+    home.chmod(0o777)  # anybody may have put something there
+    machine.prepare_user(environment)
+    assert environment["HOME"] != str(home)
+
+
+def test_a_home_that_cannot_be_written_stays_the_home(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(machine.os, "access", lambda path, mode: False)  # root may write anywhere
+    environment = {"USER": "me"}
+    machine.prepare_user(environment)
+    assert environment == {"USER": "me", "NUMBA_CACHE_DIR": str(tmp_path / f"llmar-pipeline-{os.getuid()}")}
+    before = dict(environment)
+    monkeypatch.undo()
+    machine.prepare_user(environment)
+    assert environment == before

@@ -2,37 +2,75 @@
 
 import errno
 import functools
+import inspect
+import io
 import os
+import re
+import sys
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import _split_params
+from kedro.framework.cli.utils import _config_file_callback
 from kedro.framework.session import KedroSession
+from kedro.pipeline import Pipeline
+from kedro.utils import load_obj
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from llmar_pipeline.errors import UserError
-from llmar_pipeline.machine import prepare_process
+from llmar_pipeline.errors import UserError, causes
+from llmar_pipeline.files import disk_is_full, no_room
+from llmar_pipeline.interruption import Interrupted, ending_in_order, interruption
+from llmar_pipeline.io.known_names import check_choice
+from llmar_pipeline.io.params_text import read_params, write_params
+from llmar_pipeline.io.tracking import end_current
+from llmar_pipeline.machine import prepare_process, prepare_user
 from llmar_pipeline.progress import quiet_other_bars
+from llmar_pipeline.training.launchers import be_one_process
 
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+FAILING = (errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE)
+
+
+_FILTERS = {
+    name: name for name in ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags")
+} | {"namespaces": "node_namespaces"}
+"""Kedro's options that leave out nodes, and what its pipelines call them."""
+
+_CATALOG = "parse_dataset_definition"
+"""In which Kedro looks for the type of a catalog's entry."""
 
 
 class Program(click.Command):
     """A command that sets up its process's threads before anything heavy is imported."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it."""
+        """Run it, from the project's folder alone: relative folders and MLflow's database start there."""
+        project = getattr(ctx.find_root().obj, "project_path", None)  # None where there is no project
+        if project is not None and Path(project).resolve() != Path.cwd().resolve():
+            raise UserError(f"expected to be started in {project}, saw {Path.cwd()}; type: cd {project}")
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a console may lack letters of names
+        os.umask(os.umask(0) | 0o007)  # recordings of people: for their owner and its group alone
+        prepare_user()
         prepare_process()
+        be_one_process()
         return super().invoke(ctx)
 
 
 class _Programs(click.Group):
     command_class = Program
+
+
+def _read_params(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """What --params say; given several times, all count."""
+    return read_params(",".join(given))
 
 
 @click.group(cls=_Programs)
@@ -42,33 +80,81 @@ def cli() -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can put right into one line and exit code 1; leave bugs their traceback."""
-    try:
-        yield
-    except Exception as error:
-        message = explain(error)
-        if message is None:
-            raise
-        raise UserError(message) from error
+    """Turn what a user can put right into one line and exit code 1; leave bugs their traceback.
+
+    A run that is asked to end, or fails outside of its nodes, is closed in MLflow.
+    """
+    with ending_in_order():
+        try:
+            yield
+        except BaseException as error:
+            asked = interruption(error)
+            end_current("KILLED" if asked else "FAILED")
+            if asked:
+                raise _stopped(asked) from error
+            message = explain(error)
+            if message is None:
+                raise
+            raise UserError(message) from error
 
 
 def explain(error: BaseException) -> str | None:
     """The line for a user's mistake, found anywhere in the chain of causes; None for anything else."""
-    chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(cause)
+    chain = causes(error)
     for cause in chain:
         if isinstance(cause, UserError):
             return cause.message
-        if isinstance(cause, OSError) and cause.errno in FULL_DISK + READ_ONLY:
-            return _cannot_write(cause.errno, cause.filename)
+        if isinstance(cause, OSError) and cause.errno in READ_ONLY:
+            return _cannot_read(cause.filename) or _cannot_write(cause.errno, cause.filename)
+        if isinstance(cause, OSError) and cause.errno in FAILING:
+            return (
+                f"cannot use {cause.filename or 'a file'}: {cause.strerror}; see to the disk, and run again"
+            )
+        if any(frame.name == _CATALOG for frame in traceback.extract_tb(cause.__traceback__)):
+            seen = " ".join(str(cause).split())
+            return (
+                "conf/*/catalog: expected datasets by a type such as pandas.ParquetDataset and its settings, "
+                f"saw that one cannot be made ({seen}); correct it"
+            )
+        if "'load_versions' keys" in str(cause):
+            return f"--load-versions: expected datasets of conf/base/catalog, saw others: {cause}"
         if type(cause).__name__ == "ParameterValidationError":
             return _invalid_parameters(str(cause))
-    if any("No space left on device" in str(cause) for cause in chain):  # safetensors and torch wrap it
-        return _cannot_write(errno.ENOSPC, None)
-    if isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
-        return _unknown_pipeline(str(error).split("'")[1])
+    named = [getattr(cause, "filename", None) for cause in chain] + [_place(str(cause)) for cause in chain]
+    place = Path(next(filter(None, named), "a file"))
+    if disk_is_full(error):
+        return no_room(place)
+    if str(error).startswith("Failed while loading data from dataset"):  # what Kedro's own datasets read
+        reason = " ".join(str(chain[1] if chain[1:] else error).split())[:200]
+        return (
+            f"expected {place} as a run wrote it, saw that reading fails ({reason}); run the pipeline that "
+            "writes it again"
+        )
     return None
+
+
+def _cannot_read(filename: Any) -> str | None:
+    """The line for what this user may not read, or for a folder before it; None where all may be read."""
+    if not isinstance(filename, str | os.PathLike):
+        return None
+    path = Path(os.path.abspath(os.fspath(filename)))
+    for place in (*reversed(path.parents), path):
+        needed = os.X_OK if place != path else os.R_OK | (os.X_OK if place.is_dir() else 0)
+        if place.exists() and not os.access(place, needed):
+            return (
+                f"cannot read {place}: this user has no permission; have its owner give it "
+                f"(chmod -R a+rX {place}), or name another place"
+            )
+    return None
+
+
+def _stopped(asked: Interrupted) -> UserError:
+    """The line for a run that was asked to end, with the exit code that shells give it."""
+    error = UserError(
+        f"stopped by {asked}: what is finished is kept; the same command goes on from the last checkpoint"
+    )
+    vars(error)["exit_code"] = 128 + asked.signal
+    return error
 
 
 def _cannot_write(code: int | None, filename: Any) -> str:
@@ -80,23 +166,49 @@ def _cannot_write(code: int | None, filename: Any) -> str:
     )
 
 
+def _place(text: str) -> str | None:
+    """The file of a dataset that Kedro names in an error."""
+    found = re.search(r"filepath=(?:\w+\()?'?([^',)]+)", text)
+    return found[1] if found else None
+
+
 def _invalid_parameters(text: str) -> str:
     """Kedro's multi-line pydantic report as one line, without links."""
     lines = [line.strip(" -") for line in text.splitlines()[1:] if "https://" not in line and line.strip()]
     return "invalid parameters: " + " ".join(lines)
 
 
-def _unknown_pipeline(name: str) -> str:
+def _check_names(pipelines: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Refuse names under Kedro's own options that it does not know; its errors are tracebacks."""
     from llmar_pipeline.pipeline_registry import register_pipelines
 
-    return (
-        f"unknown pipeline '{name}': choose one of {', '.join(sorted(register_pipelines()))} (--pipelines=)"
-    )
+    known = register_pipelines()
+    for name in pipelines:
+        check_choice("pipeline", name, sorted(known), "--pipelines=")
+    given = {name: options[name] for name in _FILTERS if options.get(name)}
+    chosen = sum((known[name] for name in pipelines or ["__default__"]), Pipeline([]))
+    try:
+        chosen.filter(**{_FILTERS[name]: values for name, values in given.items()})
+    except ValueError as error:
+        flags = {option.name: option.opts[0] for option in kedro_run.params}
+        said = " ".join(f"{flags[name]}={','.join(values)}" for name, values in given.items())
+        raise UserError(
+            f"{said}: {str(error).splitlines()[0].rstrip('.')}; there are "
+            f"{', '.join(node.name for node in chosen.nodes)}"
+        ) from error
+    runner, settings = options.get("runner") or "SequentialRunner", options.get("runner_params") or {}
+    try:
+        inspect.signature(load_obj(runner, "kedro.runner")).bind(**settings)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(
+            f"--runner={runner}: expected SequentialRunner, ThreadRunner or one that Python can import, and "
+            f"settings that it has, saw {error}"
+        ) from error
 
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
-def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> Any:
-    """Run a pipeline. The default is the whole demo."""
+def _run(pipeline: str | None = None, pipelines: Any = (), wait: bool = False, **options: Any) -> Any:
+    """Run a pipeline. The default is the whole demo; `wait` is read by `FolderHook`."""
     if pipeline and pipelines:
         raise UserError("expected --pipelines or --pipeline, saw both: keep one")
     warnings.filterwarnings(
@@ -105,15 +217,48 @@ def _run(pipeline: str | None = None, pipelines: Any = (), **options: Any) -> An
     quiet_other_bars()
     if any(option.name == "pipeline" for option in kedro_run.params):
         options["pipeline"] = None
+    chosen = [pipeline] if pipeline else list(pipelines)
+    _check_names(chosen, options)
     with one_line_errors():
-        return kedro_run.callback(pipelines=[pipeline] if pipeline else list(pipelines), **options)  # type: ignore[misc]
+        return kedro_run.callback(pipelines=chosen, **options)  # type: ignore[misc]
+
+
+def _read_config(ctx: click.Context, option: click.Parameter, file: str | None) -> str | None:
+    """Kedro's reading of --config, with one line for a file that is not written so."""
+    try:
+        _config_file_callback(ctx, option, file)
+        params = (ctx.default_map or {}).get("params")
+        if isinstance(params, Mapping):
+            ctx.default_map = {**(ctx.default_map or {}), "params": [write_params(params)]}
+    except (
+        YAMLError,
+        OmegaConfBaseException,
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        raise UserError(
+            f"--config={file}: expected YAML such as `run: {{env: ntu60}}`, saw "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    return file
 
 
 def _run_options() -> list[click.Parameter]:
-    """Kedro's, but a `--pipeline` of our own that stays where Kedro drops its own, and `--env` put right."""
+    """Kedro's and `--wait`, some put right; a `--pipeline` that stays where Kedro drops its own."""
+    file = click.Path(exists=True, dir_okay=False, resolve_path=True)
     ours = {
+        "params": click.Option(
+            ["--params"], multiple=True, callback=_read_params, help="Such as size=laptop,vqvae.width=64."
+        ),
+        "config": click.Option(
+            ["--config", "-c"], type=file, callback=_read_config, help="Options from YAML."
+        ),
         "pipeline": click.Option(["--pipeline", "-p"], help="The same as --pipelines, for one."),
         "env": click.Option(["--env", "-e"], help="The dataset, a folder of conf. Defaults to `demo`."),
+        "wait": click.Option(["--wait"], is_flag=True, help="Wait for a run that writes to the same folder."),
     }
     return [*(option for option in kedro_run.params if option.name not in ours), *ours.values()]
 
@@ -125,7 +270,7 @@ cli.add_command(
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
 def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
     """Say what a run would need, what is missing, how large it gets, and what to do."""
@@ -133,18 +278,21 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
 
     quiet_other_bars()
     with one_line_errors():
-        loader = _loading(env, conf_source)(params)
         states = []
-        for finding in examine(dict(loader["globals"]), loader["parameters"], loader.size_note):
-            click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")
-            states.append(finding.state)
+        with KedroSession.create(env=env, conf_source=conf_source, runtime_params=params) as session:
+            context = session.load_context()  # type: ignore[attr-defined]
+            catalog, loader = context.catalog, context.config_loader
+            selection = dict(loader["globals"])
+            for finding in examine(selection, loader["parameters"], loader.size_note, catalog):
+                click.echo(f"{finding.state:8}{finding.subject:16}{finding.text}")
+                states.append(finding.state)
     if "missing" in states:
         raise SystemExit(1)
 
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option("--experiments", help="Files of conf/experiments, comma separated (default: Tables 4 to 6).")
 @click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
 @click.option("--pipelines", default="full", show_default=True, help="As in `kedro run`.")
@@ -173,7 +321,7 @@ def ablations(
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option("--list", "only_list", is_flag=True, help="Run nothing: show the numbers that there are.")
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
 def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_source: str) -> None:
@@ -193,7 +341,7 @@ def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_sou
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option(
     "--classes",
     default="3",
@@ -227,7 +375,7 @@ def unseen(
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option("--experiment", default="best", show_default=True, help="Whose candidates, of conf/tune.")
 @click.option("--folds", help="Such as camera:1,camera:2 or 1of3,2of3,3of3 (default: those of the file).")
 @click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
@@ -276,7 +424,7 @@ def tune(
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
-@click.option("--params", default="", callback=_split_params, help="As in `kedro run`.")
+@click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option(
     "--protocol",
     type=click.Choice(["leave_one_subject_out", "k_fold"]),

@@ -12,7 +12,8 @@ CODE = "code"
 _PACKAGE = __package__
 _ROOT = Path(__file__).parent
 _DECIDE_NOTHING = {
-    *("errors", "files", "code_digest", "machine", "progress", "kept_batches"),
+    *("errors", "files", "records", "code_digest", "machine", "progress", "kept_batches"),
+    *("holders", "interruption"),
     *("training.callbacks", "training.launch", "training.validation"),
     *("vqvae.validation", "language.validation"),
 }

@@ -1,5 +1,6 @@
 """Files that are whole or not there, and folders that say what they were made from."""
 
+import errno
 import functools
 import hashlib
 import json
@@ -8,16 +9,26 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import platformdirs
+
 from llmar_pipeline.code_digest import CODE, changed_modules
+from llmar_pipeline.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 FINGERPRINT = "fingerprint.json"
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+_LARGE = 2**26  # bytes; above, reading a file takes longer than looking up what was seen of it before
 _LONGEST = 60  # characters of a value that a message quotes
+# How writers say it that keep the system's error to themselves: safetensors, torch, NumPy.
+_SAID_FULL = re.compile(
+    r"No space left|Disk quota exceeded|requested and \d+ written"
+    r"|PytorchStreamWriter failed|unexpected pos \d+ vs \d+|iostream error"
+)
 
 
 @contextmanager
@@ -29,15 +40,62 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     Yields:
         A stream; the file has its name once the context is left without an exception.
+
+    Raises:
+        UserError: The disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with room_for(path):
+        try:
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as stream:  # anew: what lies there may be a link to elsewhere
+                yield stream
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def room_for(path: Path, needed: int | None = None, partial: Path | None = None) -> Iterator[None]:
+    """Say in one line that the disk is full, whoever writes and however it says so.
+
+    Args:
+        path: What is written.
+        needed: Its bytes, where they are known.
+        partial: A folder that is removed where its writing fails so: half of one takes the room of a whole.
+
+    Raises:
+        UserError: The disk is full.
+    """
     try:
-        with temporary.open("wb") as stream:
-            yield stream
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(no_room(path, needed)) from error
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error, or what caused it, says that there is no room for a file."""
+    if (isinstance(error, OSError) and error.errno in FULL_DISK) or _SAID_FULL.search(str(error)):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and disk_is_full(cause)
+
+
+def no_room(path: Path, needed: int | None = None) -> str:
+    """The line for a file that a full disk has no room for: which, how large, and what is free."""
+    place = next((folder for folder in path.absolute().parents if folder.is_dir()), Path())
+    free = shutil.disk_usage(place).free
+    wants = "it needs more" if needed is None else f"it needs {needed:,} bytes"
+    return (
+        f"cannot write {path}: {os.strerror(errno.ENOSPC)}: {wants}, {free:,} bytes are free; free some "
+        "space or choose another output folder with --params=data_dir=<folder>, and run again: training "
+        "continues from its last checkpoint"
+    )
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
@@ -47,13 +105,32 @@ def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
 
 
 def file_checksum(path: Path) -> str:
-    """SHA-256 of a file's content; remembered while its size and time of change stay."""
+    """SHA-256 of a file's content; remembered while its size and times of change stay.
+
+    Those of large files, such as weights of language models, are remembered in the user's cache too.
+    """
     stat = path.stat()
-    return _file_checksum(path, stat.st_size, stat.st_mtime_ns)
+    return _file_checksum(path.absolute(), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _file_checksum(path: Path, _size: int, _changed: int) -> str:
+def _file_checksum(path: Path, size: int, *changed: int) -> str:
+    place = platformdirs.user_cache_path("llmar-pipeline", appauthor=False) / "checksums.json"
+    if size < _LARGE or not place.is_absolute():
+        return _digest(path)
+    known = None
+    try:
+        known = json.loads(place.read_text(encoding="utf-8"))
+        checksum: str = known[str(path)][str([size, *changed])]
+    except (OSError, ValueError, KeyError, TypeError):
+        checksum = _digest(path)
+        remembered = known if isinstance(known, dict) else {}
+        with suppress(OSError):
+            write_json(place, {**remembered, str(path): {str([size, *changed]): checksum}})
+    return checksum
+
+
+def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -69,7 +146,9 @@ def read_fingerprint(folder: Path) -> dict[str, Any] | None:
         known = json.loads((folder / FINGERPRINT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return known if isinstance(known, dict) else None
+    code = known.get(CODE, {}) if isinstance(known, dict) else None
+    readable = isinstance(code, dict) and all(isinstance(digests, list) for digests in code.values())
+    return known if readable else None
 
 
 def claim(folder: Path, fingerprint: Mapping[str, Any], what: str) -> bool:
@@ -153,6 +232,7 @@ def _next_aside(path: Path) -> tuple[Path, list[Path]]:
 
 def _remove(paths: list[Path]) -> None:
     for path in paths:
+        logger.warning("%s, set aside earlier, is removed: only the newest one is kept", path)
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -1,8 +1,11 @@
 """The machine a program runs on: its processors, threads and number type, each decided here alone."""
 
+import getpass
 import os
 import platform
 import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -54,6 +57,34 @@ def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
     Source: ours (docs/lab_log.md).
     """
     _set(environment, {WAITING: "PASSIVE", THREADS: str(usable_processors())})
+
+
+def prepare_user(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Give a user without a name or a home, as in a container, what packages need: they end without it.
+
+    Args:
+        environment: Changed in place; what the user has set in it stays.
+
+    Source: ours.
+    """
+    home = Path(os.path.expanduser("~"))
+    if not home.is_absolute():
+        environment["HOME"] = str(_own_temporary_folder())
+    elif not os.access(home, os.W_OK | os.X_OK):
+        environment.setdefault("NUMBA_CACHE_DIR", str(_own_temporary_folder()))
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        environment["USER"] = str(os.getuid())
+
+
+def _own_temporary_folder() -> Path:
+    """The same in every run; never one that somebody else has laid there, as programs lie in caches."""
+    folder = Path(tempfile.gettempdir(), f"llmar-pipeline-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    seen = folder.lstat()
+    theirs = seen.st_uid != os.getuid() or not stat.S_ISDIR(seen.st_mode) or seen.st_mode & 0o022
+    return Path(tempfile.mkdtemp(prefix="llmar-pipeline-")) if theirs else folder
 
 
 @contextmanager
@@ -184,7 +215,7 @@ def speed(precision: str, shape: tuple[int, int, int] | None = None, seconds: fl
 def processor() -> str:
     """Name of the CPU."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

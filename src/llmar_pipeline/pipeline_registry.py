@@ -39,3 +39,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "full": stage1 + stage2,
         "__default__": stage1 + stage2,
     }
+
+
+def all_inputs() -> set[str]:
+    """What any pipeline reads."""
+    return set().union(*(made.inputs() for made in stages().values()))

@@ -193,7 +193,7 @@ class Recognizer:
 
     def _read_file(self, path: Path) -> Sequence:
         known = SUFFIXES if self._corpus.name == _CUSTOM else (self._corpus.suffix,)
-        if path.suffix not in known:
+        if path.suffix.lower() not in known:
             expected = f"a recording of {self._corpus.name} ({', '.join(f'*{suffix}' for suffix in known)})"
             raise SkeletonFileError(expected, f"*{path.suffix}", file=str(path))
         return self._corpus.load(path, named=False)

@@ -1,22 +1,21 @@
 """The folder of a trained recogniser: one, and whole without the project around it."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import file_checksum, json_checksum, whole_file, write_json
+from llmar_pipeline.files import file_checksum, whole_file
 from llmar_pipeline.language.trained_model import model_files
+from llmar_pipeline.records import read_sealed, write_sealed
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 
 MANIFEST = "recognizer.json"
 VQVAE_FOLDER = "vqvae"
 _OF_VQVAE = ("model.safetensors", "config.json")
-_CHECKSUM = "checksum"
 _AGAIN = "copy the whole folder again, or run `kedro run --pipelines=stage2`"
 
 
@@ -84,8 +83,7 @@ def complete_recognizer(
         test_readings=test_readings,
         files={file.relative_to(folder).as_posix(): file_checksum(file) for file in members},
     )
-    content = facts.model_dump(mode="json")
-    write_json(folder / MANIFEST, content | {_CHECKSUM: json_checksum(content)})
+    write_sealed(folder / MANIFEST, facts.model_dump(mode="json"))
     return folder
 
 
@@ -107,11 +105,8 @@ def check_recognizer(folder: Path) -> RecognizerFacts:
             f"expected the folder of a trained recogniser with {MANIFEST}, saw {seen}: {folder}; {_AGAIN}"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        written = content.pop(_CHECKSUM)
-        _check(path, written, json_checksum(content))
-        facts = RecognizerFacts.model_validate(content)
-    except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
+        facts = RecognizerFacts.model_validate(read_sealed(path))
+    except (OSError, ValueError) as error:  # pydantic's are ValueErrors
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"expected {MANIFEST} as training writes it, saw {path} ({reason}); {_AGAIN}"

@@ -1,10 +1,10 @@
 """Kedro's project settings."""
 
-from llmar_pipeline.hooks import PreflightHook, TrackingHook
+from llmar_pipeline.hooks import FolderHook, PreflightHook, RecordHook, TrackingHook
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.io.tracking import git_revision, now
 
-HOOKS = (PreflightHook(), TrackingHook())
+HOOKS = (PreflightHook(), FolderHook(), RecordHook(), TrackingHook())
 CONFIG_LOADER_CLASS = StackedConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

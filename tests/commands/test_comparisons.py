@@ -29,7 +29,7 @@ def write_metrics(loader, **numbers):
     selection = loader["globals"]
     file = Path(selection["data_dir"], "08_reporting", selection["run_folder"], "metrics.json")
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps(numbers))
+    file.write_text(json.dumps(numbers), encoding="utf-8")
 
 
 def test_published_numbers_are_about_protocols_that_exist():

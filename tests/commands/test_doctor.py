@@ -29,6 +29,8 @@ def selection(tmp_path: Path) -> dict[str, Any]:
         "allow_incomplete": False,
         "protocol": "xview",
         "size": "laptop",
+        "recordings_folder": "nwucla/recordings",
+        "run_folder": "nwucla/xview/llm_ar-laptop",
     }
 
 
@@ -41,6 +43,9 @@ PARAMETERS = {
     "llm": {"model": "/no/such/folder", "precision": "float32"},
     "lora": {"method": "lora"},
     "vqvae": {"code_dim": 576},
+    "vqvae_training": {"max_steps": 2, "batch_size": 4, "micro_batch_size": 2, "seed": 0},
+    "lora_training": {"max_steps": 2, "batch_size": 4, "micro_batch_size": 2, "seed": 0},
+    "evaluation": {"seed": 0},
 }
 
 
@@ -85,27 +90,28 @@ def test_an_incomplete_corpus_may_be_allowed(selection: dict[str, Any]) -> None:
     first = (raw / "a01_s01_e00_v01.json").read_text()
     (raw / "a01_s01_e00_v03.json").write_text(first)
     (raw / "a01_s02_e00_v02.json").write_text(first)
+    (raw / "a01_s02_e00_v03.json").write_text(first)
     found = examined(selection | {"allow_incomplete": True})
     assert found["recordings"][0] == "ok"
-    assert found["recordings"][1].endswith("xview: 1 train, 1 val, 1 test")
+    assert found["recordings"][1].endswith("xview: 1 train, 1 val, 2 test")
     assert found["completeness"][0] == "note"
     (raw / "readme.json").write_text("{}")
     state, text = examined(selection | {"allow_incomplete": True})["recordings"]
     assert state == "missing"
-    assert "1 of 4 recordings" in text
+    assert "1 of 5 recordings" in text
 
 
 def test_no_clip_validates_where_none_is_asked_for(selection: dict[str, Any]) -> None:
     raw = Path(selection["raw_dir"])
-    for name in ("a01_s02_e00_v02", "a01_s01_e00_v03"):
+    for name in ("a01_s02_e00_v02", "a01_s01_e00_v02", "a01_s01_e00_v03", "a01_s02_e00_v03"):
         (raw / f"{name}.json").write_text((raw / "a01_s01_e00_v01.json").read_text())
     selection = selection | {"allow_incomplete": True}
     assert "validation" not in examined(selection)
     found = examined(selection, val_share=0)
-    assert found["recordings"][1].endswith("xview: 2 train, 0 val, 1 test")
+    assert found["recordings"][1].endswith("xview: 3 train, 0 val, 2 test")
     assert found["validation"] == ("note", "no clip validates: val_share is 0")
     found = examined(selection, fold="camera:2")
-    assert found["recordings"][1].endswith("xview: 1 train, 0 val, 1 test")
+    assert found["recordings"][1].endswith("xview: 1 train, 0 val, 2 test")
     assert found["validation"] == ("note", "no clip validates: fold camera:2 tests training clips")
 
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from llmar_pipeline.commands import folds, tune
-from llmar_pipeline.commands.nested_runs import as_params, from_params
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.params_text import read_params, write_params
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 FOLDS = ("camera:1", "camera:2")
@@ -71,19 +71,6 @@ def test_a_mean_over_folds_says_which_failed():
     assert lines[4:] == ["| 3of3 |  | failed | 0 |", "| mean of 2, 1 failed | 9 | 60.0 ± 14.1 | 2,000 |"]
 
 
-def test_values_come_back_as_kedro_reads_them():
-    values = {"vqvae": {"max_norm": None, "width": 8}, "lora.rank": 2, "a": {"b": "1e-3", "c": True}}
-    text = as_params(values)
-    assert text == "vqvae.max_norm=null,vqvae.width=8,lora.rank=2,a.b=1e-3,a.c=True"
-    assert from_params(text) == {
-        "vqvae": {"max_norm": None, "width": 8},
-        "lora": {"rank": 2},
-        "a": {"b": 1e-3, "c": True},
-    }
-    with pytest.raises(UserError, match=r"further_streams=.*: a list cannot stand in --params"):
-        as_params({"vqvae": {"further_streams": ["bones", "motion"]}})
-
-
 @pytest.mark.parametrize("env", ["nwucla", "utdmhad", "ntu60", "demo"])
 def test_the_candidates_of_the_project_can_be_run(project, loading, env):
     for file in (project / "conf" / "tune").glob("*.yml"):
@@ -91,7 +78,7 @@ def test_the_candidates_of_the_project_can_be_run(project, loading, env):
         assert next(iter(candidates.values())) == {}
         runs = set()
         for values in candidates.values():
-            chosen = from_params(as_params({"experiment": file.stem, "size": "laptop", **values}))
+            chosen = read_params(write_params({"experiment": file.stem, "size": "laptop", **values}))
             runs.add(loading(env)(chosen)["globals"]["run"])
         assert len(runs) == len(candidates)
 

@@ -10,6 +10,7 @@ import pytest
 
 from llmar_pipeline.corpora import CORPORA, Protocol
 from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.protocol import choose_protocol
 from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.errors import UserError
 
@@ -105,7 +106,7 @@ from llmar_pipeline.corpora import CORPORA
 if __name__ == "__main__":
     with Reader(CORPORA["nwucla"], Path("/"), workers=2) as reader:
         list(reader.read([Source("a", Path("/nowhere/a.json"))] * 64))
-        print(*reader._pool._processes, flush=True)
+        print(*(process.pid for process, _ in reader._workers), flush=True)
         time.sleep(60)
 """
 
@@ -119,3 +120,13 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
     assert len(workers) == 2
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
+
+
+def test_the_only_protocol_is_taken_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    for known in (["xview"], ["leave_one_subject_out", "xview", "k_fold"]):
+        assert choose_protocol("split", known) == "xview"
+    assert choose_protocol("k_fold", ["xview", "k_fold"]) == "k_fold"
+    assert caplog.messages == ["no protocol 'split': taking xview, the only one that there is"]
+    for wanted, known in (("split", ["xview", "xsub"]), ("split", ["k_fold"]), ("nosuch", ["xview"])):
+        with pytest.raises(UserError, match=f"unknown protocol '{wanted}': choose one of"):
+            choose_protocol(wanted, known)

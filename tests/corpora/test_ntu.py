@@ -40,7 +40,7 @@ def test_parse_name() -> None:
     "name", ["S017C002P003R001A061", "S001C001P001R001A000", "S1C1P1R1A1", "xS001C001P001R001A001"]
 )
 def test_foreign_names_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match="expected a name such as S001C002P003R002A013, action 1 to 60, saw"):
+    with pytest.raises(UserError, match="expected a name such as S001C002P003R002A013, action 1 to 60"):
         NTU60.parse_name(name + ".skeleton")
 
 
@@ -94,6 +94,46 @@ def test_protocols() -> None:
 
 def body(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(25, 3)).astype(np.float32).round(4)
+
+
+def test_what_lies_beside_recordings(
+    tmp_path: Path, skeleton_text: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    recording = skeleton_text([[("7", body(0))], [("7", body(1))]])
+    raw, elsewhere = tmp_path / "raw", tmp_path / "elsewhere"
+    for folder in (raw / "__MACOSX", elsewhere):
+        folder.mkdir(parents=True)
+    for path in (raw / "__MACOSX", raw):
+        (path / "._S001C001P001R001A001.skeleton").write_bytes(b"\0\5\x16\7")
+    (raw / "S001C001P001R001A002.SKELETON").write_text(recording)
+    (raw / "S018C001P001R001A061.skeleton").write_text(recording)
+    (raw / "\x1b[8m.skeleton").write_text(recording)
+    (elsewhere / "S001C001P001R001A003.skeleton").write_text(recording)
+    (raw / "away").symlink_to(elsewhere)
+    (raw / "S001C001P001R001A004.skeleton").symlink_to(elsewhere / "S001C001P001R001A003.skeleton")
+    (raw / "S001C001P001R001A005.skeleton").symlink_to(raw / "S001C001P001R001A002.SKELETON")
+    linked = tmp_path / "linked"
+    linked.symlink_to(raw)
+    escape, *two, other = NTU60.read(linked)
+    assert [item.name for item in two] == ["S001C001P001R001A002", "S001C001P001R001A005"]
+    assert all(isinstance(item, Sequence) for item in two)
+    assert isinstance(other, Damaged)
+    assert "--env=ntu120" in other.expected
+    assert isinstance(escape, Damaged)
+    assert escape.file == "\\x1b[8m.skeleton"
+    assert caplog.messages[0].startswith(f"2 links leave {linked} and are not followed, such as ")
+
+
+def test_a_body_of_zeros_is_nobody(skeleton_text: Callable[..., str]) -> None:
+    one_joint = body(3)
+    one_joint[5] = 0
+    frames = [[("7", body(n)), ("8", 0 * body(0))] for n in range(15)] + [[("7", one_joint)]]
+    sequence = NTU60.parse("S001C001P001R001A001", skeleton_text(frames).encode())
+    assert sequence.data.shape == (1, 16, 25, 3)
+    assert sequence.bodies == ()
+    assert np.argwhere(np.isnan(sequence.data[..., 0])).tolist() == [[0, 15, 5]]
+    with pytest.raises(SkeletonFileError, match="a body in at least one frame"):
+        NTU60.parse("S001C001P001R001A001", skeleton_text([[("8", 0 * body(0))]] * 3).encode())
 
 
 def test_read_a_folder(tmp_path: Path, skeleton_text: Callable[..., str]) -> None:

@@ -97,7 +97,8 @@ def test_who_moves_most_is_actor_1(skeleton_text: Callable[..., str]) -> None:
         ("2\n0\n0\n", None, "a person in at least one frame"),
         ("FULL", None, "a person in at least one frame"),
         ("1\n1\n000 0 0 0 0 0 0 0 0 0\n25\n", 4, "17 joints of body 1 of 1 in frame 1 of 1"),
-        ("1000000000\n0\n", 3, "the number of bodies of frame 2"),
+        ("1000000000\n0\n", 1, "at most 1048576 frames"),
+        ("1000000\n0\n", 3, "the number of bodies of frame 2"),
     ],
 )
 def test_damage(text: str, line: int | None, expected: str, skeleton_text: Callable[..., str]) -> None:

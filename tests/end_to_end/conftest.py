@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,13 +46,14 @@ def kedro(workplace: Workplace) -> Iterator[Callable[..., tuple[int, str]]]:
 def many_runs(kedro: Callable[..., tuple[int, str]]) -> Iterator[Callable[..., tuple[int, str]]]:
     """The same for a command of many runs, which then are in this process too: a quarter of its time."""
 
-    def run(command: list[str], env: dict[str, str], **_: object) -> "subprocess.CompletedProcess[str]":
+    @contextmanager
+    def run(command: list[str], env: dict[str, str], **_: object) -> Iterator[SimpleNamespace]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LLMAR_PARENT_RUN", env["LLMAR_PARENT_RUN"])
             result = CliRunner().invoke(cli, command[command.index("llmar_pipeline") + 1 :])
-        return subprocess.CompletedProcess(command, result.exit_code, result.output)
+        yield SimpleNamespace(returncode=result.exit_code, communicate=lambda: (result.output, None))
 
     with pytest.MonkeyPatch.context() as patch:
-        here = SimpleNamespace(run=run, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
+        here = SimpleNamespace(Popen=run, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
         patch.setattr(nested_runs, "subprocess", here)
         yield kedro

@@ -54,9 +54,9 @@ class Place:
         return output + self.log.text
 
     def edit(self, file: Path, old: str, new: str) -> None:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         assert old in text
-        file.write_text(text.replace(old, new))
+        file.write_text(text.replace(old, new), encoding="utf-8")
 
     @property
     def size(self) -> Path:

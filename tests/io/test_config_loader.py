@@ -240,3 +240,71 @@ def test_a_name_in_local_that_does_not_exist_is_refused(conf, local, file, text,
     local(file, text)
     with pytest.raises(UserError, match=expected):
         _ = load(conf)["parameters"]
+
+
+YAML_FAULTS = [
+    ("a:\n\tb: 1\n", r"custom/parameters.yml, line 2: expected YAML, saw found character '.t'"),
+    ("a: {b: 1\n", r"custom/parameters.yml, line 2: expected YAML"),
+    ("vqvae: {}\nvqvae: {}\n", r"custom/parameters.yml, line 2: .* duplicate key vqvae"),
+    ("- a\n- b\n", r"custom/parameters.yml: expected names with values, saw \['a', 'b'\]"),
+    ("3\n", r"custom/parameters.yml: expected YAML"),
+    ("\xff", r"custom/parameters.yml: expected YAML, saw 'utf-8' codec"),
+    ("vqvae_trainnig: {}\n", "'vqvae_trainnig' in conf/custom/parameters.yml: did you mean 'vqvae_training'"),
+    ("vqvae: {widht: 3}\n", "'vqvae.widht' in conf/custom/parameters.yml: did you mean 'vqvae.width'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "expected"), YAML_FAULTS)
+def test_a_file_of_an_environment_that_is_not_written_so_is_refused_in_one_line(conf, content, expected):
+    (conf / "custom" / "parameters.yml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=expected) as refused:
+        load(conf, "custom", size="laptop")
+    assert "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize(("content", "expected"), YAML_FAULTS[:4])
+def test_so_is_one_of_globals_of_the_catalog_and_of_local(conf, content, expected):
+    for file in ("nwucla/globals.yml", "base/catalog/vqvae.yml", "local/parameters.yml"):
+        whole = (conf / file).read_bytes() if (conf / file).exists() else b""
+        (conf / file).parent.mkdir(exist_ok=True)
+        (conf / file).write_text(content, encoding="utf-8")
+        with pytest.raises(UserError, match=expected.replace("custom/parameters.yml", file)):
+            load(conf, "nwucla", size="laptop")["catalog"]
+        (conf / file).write_bytes(whole)
+
+
+def test_names_of_globals_and_names_that_two_files_have_are_refused(conf):
+    (conf / "custom" / "globals.yml").write_text("dataset: custom\nprotocl: x\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"'protocl' in conf/custom/globals.yml: did you mean 'protocol'"):
+        load(conf, "custom", size="laptop")
+    (conf / "base" / "parameters" / "more.yml").write_text("lora: {rank: 2}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="Duplicate keys found"):
+        load(conf, "nwucla", size="laptop")
+
+
+def test_null_leaves_a_selector_to_its_default(conf):
+    chosen = load(conf, "nwucla", size="laptop", data_dir=None, fold=None)["globals"]
+    assert (chosen["data_dir"], chosen["fold"], chosen["allow_incomplete"]) == ("data", "none", False)
+
+
+@pytest.mark.parametrize("entry", ["", "[a]", "3", "{type: 3}", "{type: }", "{filepath: x}"])
+def test_a_catalog_entry_without_a_type_is_named(conf, entry):
+    (conf / "nwucla/catalog.yml").write_text(f"_values: 3\nmine: {entry}", encoding="utf-8")
+    with pytest.raises(
+        UserError, match="catalog entry 'mine': expected a mapping with the type of a dataset"
+    ):
+        load(conf, "nwucla", size="laptop")["catalog"]
+
+
+def test_a_catalog_entry_of_an_unknown_value_is_refused_in_one_line(conf):
+    text = "mine: {type: pandas.CSVDataset, filepath: '${globals:run_foldr}'}"
+    (conf / "nwucla/catalog.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"cannot be resolved: .*run_foldr"):
+        load(conf, "nwucla", size="laptop")["catalog"]
+
+
+@pytest.mark.parametrize("corpus", ["", "null", "nosuch", "[ntu60]"])
+def test_a_corpus_that_there_is_not_is_refused(conf, corpus):
+    (conf / "nwucla/globals.yml").write_text(f"dataset: nwucla\ncorpus: {corpus}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"unknown corpus '.*': choose one of ntu60, "):
+        load(conf, "nwucla", size="laptop")["globals"]

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from damage import DAMAGES, cut
 from kedro.io import DatasetError
+from kedro_datasets.pandas import ParquetDataset
 
 from llmar_pipeline.cli import explain
 from llmar_pipeline.errors import UserError
@@ -113,11 +115,51 @@ def test_features_lie_beside_action_sentences(tmp_path):
     assert views[0].base is views[2].base  # one mapped file, none of it in memory
     assert isinstance(views[0].base.base, np.memmap)
     assert dataset.preview()["columns"] == ["name", "split", "action", "codes"]
-    assert {p.name for p in tmp_path.iterdir()} == {"sentences.parquet", "sentences.features.npy"}
+    assert {p.name for p in tmp_path.glob("[!.]*")} == {"sentences.parquet", "sentences.features.npy"}
     dataset.save(table)
     assert "features" not in dataset.load()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_features_are_refused(tmp_path, damage):
+    dataset = ActionSentencesDataset(filepath=str(tmp_path / "sentences.parquet"))
+    table = pd.DataFrame({"name": list("ab"), "codes": [[1, 2]] * 2})
+    dataset.save(table.assign(features=[np.ones((4, 8), np.float16)] * 2))
+    damage(tmp_path / "sentences.features.npy")
+    with pytest.raises(DatasetError) as error:
+        dataset.load()
+    assert "sentences.features.npy as it was written, saw" in explain(error.value)
+
+
+def test_a_table_that_cannot_be_read_is_one_line(tmp_path):
+    dataset = ParquetDataset(filepath=str(tmp_path / "clips.parquet"))
+    dataset.save(pd.DataFrame({"name": ["a"]}))
+    cut(tmp_path / "clips.parquet")
+    with pytest.raises(DatasetError) as error:
+        dataset.load()
+    assert explain(error.value).startswith(f"expected {tmp_path / 'clips.parquet'} as a run wrote it, saw ")
+    assert "\n" not in explain(error.value)
 
 
 def test_kedro_viz_knows_how_to_show_them():
     for dataset, kind in ((ActionSentencesDataset, "TablePreview"), (ImageDataset, "ImagePreview")):
         assert inspect.signature(dataset.preview).return_annotation.__name__ == kind
+
+
+def test_a_folder_that_is_made_has_no_link_to_write_through(tmp_path: Path) -> None:
+    folder, precious = tmp_path / "model", tmp_path / "precious"
+    precious.write_text("precious")
+    (folder / "part").mkdir(parents=True)
+    for name in ("weights", "part/weights", "config.json"):
+        (folder / name).symlink_to(precious)
+
+    def make(folder: Path) -> None:
+        for name in ("weights", "part/weights", "config.json"):
+            (folder / name).write_text(name)
+
+    FolderDataset(str(folder), manifest="config.json").save(make)
+    assert precious.read_text() == "precious"
+    (folder / "weights").unlink()
+    (folder / "weights").symlink_to(precious)
+    FolderDataset(str(folder)).save(lambda _: None)  # recordings of the user's: theirs to link
+    assert (folder / "weights").is_symlink()

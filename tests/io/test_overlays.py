@@ -112,7 +112,7 @@ def test_it_is_adapted_to_a_size_that_has_a_section_of_its_own_or_inherited(writ
         ("from: best", r"best.yml, from: starts in a circle, best, best"),
         ("from: other", r"other.yml, from: starts in a circle, best, other, best"),
         ("[vqvae]", r"conf/experiments/best.yml: expected names with values, saw \['vqvae'\]"),
-        ("vqvae: {", r"conf/experiments/best.yml: expected YAML, saw "),
+        ("vqvae: {", r"conf/experiments/best.yml, line 1: expected YAML, saw "),
         ("3", r"conf/experiments/best.yml: expected YAML, saw "),
     ],
 )

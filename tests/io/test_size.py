@@ -125,6 +125,7 @@ def test_weights_are_here_only_if_all_of_them_are(tiny_llm_folder, tmp_path):
     assert llm.is_here("smollm2")
     assert llm.is_here(str(tiny_llm_folder))
     copy = shutil.copytree(tiny_llm_folder, tmp_path / "copy")
+    (copy / "model.safetensors").unlink()
     (copy / "model.safetensors.index.json").write_text('{"weight_map": {"a": "1.safetensors"}}')
     assert not llm.is_here(str(copy))
     assert not llm.is_here("nobody/no-such-model")

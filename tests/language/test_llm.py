@@ -9,7 +9,8 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.language import bundled_llm
 from llmar_pipeline.language import llm as llm_module
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
-from llmar_pipeline.language.llm import check_llm, ensure_llm, hidden_size
+from llmar_pipeline.language.llm import ensure_llm, hidden_size
+from llmar_pipeline.language.llm_check import check_llm
 from llmar_pipeline.language.loading import attach_lora, load_llm
 
 
@@ -27,7 +28,7 @@ def test_unknown_settings_are_refused():
 def test_the_hidden_size_is_read_without_weights(tiny_llm_folder, tmp_path):
     (tmp_path / "config.json").write_text((tiny_llm_folder / "config.json").read_text())
     assert hidden_size(config_of(tmp_path), tmp_path) == 32
-    check_llm(config_of(tmp_path), tmp_path, code_dim=32)
+    check_llm(config_of(tiny_llm_folder), tmp_path, code_dim=32)
     with pytest.raises(UserError, match=r"code_dim=32.*saw 512"):
         check_llm(config_of(tmp_path), tmp_path, code_dim=512)
 

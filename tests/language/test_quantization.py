@@ -18,7 +18,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import LabelTrie, score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
-from llmar_pipeline.language.llm import check_llm
+from llmar_pipeline.language.llm_check import check_llm
 from llmar_pipeline.language.loading import load_llm
 from llmar_pipeline.language.lora import train_lora
 from llmar_pipeline.language.trained_model import load_model, save_model

@@ -2,6 +2,8 @@ import json
 
 import pytest
 import torch
+from damage import cut, empty, remove
+from safetensors.torch import load_file, save_file
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.instructions import encode_answers
@@ -74,4 +76,50 @@ def test_another_language_model_is_refused(build, tmp_path, key, what):
     path = tmp_path / "saved" / "language_model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: 0}))
     with pytest.raises(UserError, match=f"expected {what} 0"):
+        load_model(tmp_path / "saved", tmp_path)
+
+
+def rename(folder):
+    """The adapters are those of other layers."""
+    file = folder / "adapter_model.safetensors"
+    content = {k.replace("layers", "other.layers"): v for k, v in load_file(file).items()}
+    save_file(content, file, metadata={"format": "pt"})
+
+
+def lose_a_layer(folder):
+    file = folder / "adapter_model.safetensors"
+    content = load_file(file)
+    del content[min(content)]
+    save_file(content, file, metadata={"format": "pt"})
+
+
+def widen(folder):
+    """The adapters have another rank than their settings say."""
+    file = folder / "adapter_config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps(settings | {"r": settings["r"] + 1}))
+
+
+def lose_the_rows(folder):
+    save_file({"other": torch.ones(2)}, folder / "action_tokens.safetensors")
+
+
+def lose_a_key(folder):
+    (folder / "language_model.json").write_text("{}")
+
+
+@pytest.mark.parametrize("spoil", [rename, lose_a_layer, widen, lose_the_rows, lose_a_key])
+def test_what_is_loaded_is_complete_or_refused(build, tmp_path, spoil):
+    save_model(build(), tmp_path / "saved")
+    spoil(tmp_path / "saved")
+    with pytest.raises(UserError, match=r"^expected the .*, saw .*; run `kedro run --pipelines=stage2`\.$"):
+        load_model(tmp_path / "saved", tmp_path)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, remove])
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "language_model.json"])
+def test_a_damaged_file_of_a_model_is_one_line(build, tmp_path, name, damage):
+    save_model(build(), tmp_path / "saved")
+    damage(tmp_path / "saved" / name)
+    with pytest.raises(UserError, match="saved"):
         load_model(tmp_path / "saved", tmp_path)

@@ -180,8 +180,10 @@ def test_the_language_model_and_what_its_rows_know_are_told():
     assert "names of unseen classes have no part in it" in text
     assert parse(render_report(context)).headings[-1] == "Stage 2: action sentences to names"
     assert "names of unseen classes" not in words(full())
-    assert "as the class head of stage 1 does" in words(replace(BARE, answers_of_head=True))
-    assert "as the class head of stage 1 does" not in text
+    assert "the probabilities that the class head of stage 1 gives" in words(
+        replace(BARE, answers_of_head=True)
+    )
+    assert "the probabilities that the class head of stage 1 gives" not in text
 
 
 def test_numbers_appear():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import DAMAGES
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons import store as store_module
@@ -140,6 +141,22 @@ def test_shards_are_reused_only_where_key_and_size_fit(tmp_path: Path) -> None:
     assert StoreWriter(tmp_path, 2, STICK).reuse({"key": "key 0"}) is None
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("suffix", ["bin", "json"])
+def test_a_damaged_shard_is_named_and_made_again(tmp_path, suffix, damage, caplog) -> None:
+    folder = tmp_path / "store"
+    write(folder, CLIPS[:1], CLIPS[1:])
+    damage(folder / f"shard-00001.{suffix}")
+    with StoreWriter(folder, 2, STICK) as writer:
+        assert writer.reuse({"key": "key 0"}) == {"clips": 1}
+        assert writer.reuse({"key": "key 1"}) is None
+        with writer.shard({"key": "key 1"}) as shard:
+            shard.append(CLIPS[1])
+    assert SequenceStore.open(folder).names == ["a", "b"]
+    unseen = (suffix, damage.__name__) == ("json", "remove")  # as a writing that was killed leaves it
+    assert ("sequences from shard-00001 on: " in caplog.text) is not unseen
+
+
 def test_shards_of_another_origin_are_set_aside_once_and_the_newest_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,7 +169,7 @@ def test_shards_of_another_origin_are_set_aside_once_and_the_newest_kept(
                 with writer.shard({"key": f"{wanted} {number}"}) as shard:
                     shard.append(item)
         assert [path.name for path in tmp_path.iterdir() if path != folder] == kept
-        assert len(caplog.messages) == len(kept)
+        assert sum("made again" in message for message in caplog.messages) == len(kept)
     aside = tmp_path / "store.before-2"
     assert SequenceStore.open(aside).names == SequenceStore.open(folder).names  # whole, to be looked at
     assert "from shard-00000 on: key changed from second 0 to third 0; set aside as " in caplog.text
@@ -195,3 +212,13 @@ def test_misfits_are_refused(tmp_path: Path) -> None:
     write(tmp_path, CLIPS)
     with pytest.raises(UserError, match="saw 'nobody'"):
         SequenceStore.open(tmp_path).by_name("nobody")
+
+
+def test_a_link_in_the_place_of_a_shard_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "store").mkdir()
+    for name in ("shard-00000.bin", "shard-00000.json", "manifest.json"):
+        (tmp_path / "store" / name).symlink_to(tmp_path / "precious")
+    write(tmp_path / "store", [clip("a", 1, 2)])
+    assert SequenceStore.open(tmp_path / "store").names == ["a"]
+    assert (tmp_path / "precious").read_text() == "precious"

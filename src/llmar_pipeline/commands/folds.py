@@ -1,6 +1,5 @@
 """`kedro folds`: a training for every fold of a protocol, and their mean."""
 
-import json
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.estimate.reading import made_up_clips
 from llmar_pipeline.ingestion.survey import survey
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.records import read_recorded
 
 SECONDS = "processor seconds"
 """Of a run as it was now: what it found finished costs nothing."""
@@ -187,7 +187,7 @@ def _clips(loader: StackedConfigLoader) -> tuple[CorpusFacts, pd.DataFrame]:
     """The corpus and its clips: as read where they were, else by their names."""
     corpus, index = loader.place("corpus"), loader.place("index")
     if corpus.is_file() and index.is_file():
-        facts = CorpusFacts.model_validate(json.loads(corpus.read_text(encoding="utf-8")))
+        facts = CorpusFacts.model_validate(read_recorded(corpus))
         return facts, pd.read_parquet(index)
     selection, demo = loader["globals"], loader["parameters"]["demo_recordings"]
     if demo is not None:

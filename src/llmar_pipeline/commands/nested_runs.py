@@ -1,6 +1,5 @@
 """Several `kedro run`s, one after the other, nested in one MLflow run."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,12 +9,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.interruption import children_without_ctrl_c, interruption
 from llmar_pipeline.io.config_loader import StackedConfigLoader
-from llmar_pipeline.io.run_names import leaves
-from llmar_pipeline.io.tracking import TrackedRun, store_uri
+from llmar_pipeline.io.params_text import write_params
+from llmar_pipeline.io.tracking import TrackedRun, kept_folder, store_uri
+from llmar_pipeline.records import read_recorded
 
 
 @contextmanager
@@ -27,11 +26,13 @@ def parent_run(loader: StackedConfigLoader, name: str, tags: Mapping[str, str]) 
         name: what it is called.
         tags: what else it is known by.
     """
-    parent = TrackedRun.start(store_uri(loader["mlflow"]), loader["globals"]["dataset"], name, dict(tags))
+    selection = loader["globals"]
+    uri, kept = store_uri(loader["mlflow"]), kept_folder(selection)
+    parent = TrackedRun.start(uri, selection["dataset"], name, tags, kept)
     try:
-        yield parent.run_id
-    except BaseException:
-        parent.end("FAILED")
+        yield parent.run_id or ""
+    except BaseException as error:
+        parent.end("KILLED" if interruption(error) else "FAILED")
         raise
     parent.end("FINISHED")
 
@@ -49,22 +50,29 @@ def kedro_run(
         parent: id of the MLflow run around it; empty for a run of its own.
 
     Raises:
-        UserError: the run failed, and its last lines are shown; or `--params` cannot hold a value.
+        UserError: the run failed, and its last lines are shown.
     """
-    joined = as_params(params)
+    joined = write_params(params)
     command = [*(sys.executable, "-m", "llmar_pipeline", "run"), f"--conf-source={conf_source}"]
     command += [f"--pipelines={pipelines}", f"--params={joined}", *([f"--env={env}"] if env else [])]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "LLMAR_PARENT_RUN": parent},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = "\n".join(done.stdout.strip().splitlines()[-5:])
-        raise UserError(f"`kedro run --params={joined}` ended with exit code {done.returncode}:\n{last}")
+    with children_without_ctrl_c():
+        started = subprocess.Popen(
+            command,
+            env={**os.environ, "LLMAR_PARENT_RUN": parent, "PYTHONIOENCODING": "utf-8"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+    with started as child:
+        try:
+            output, _ = child.communicate()
+        except BaseException:
+            child.terminate()  # in order, and its MLflow run with it
+            raise
+    if child.returncode:
+        last = "\n".join(output.strip().splitlines()[-5:])
+        raise UserError(f"`kedro run --params={joined}` ended with exit code {child.returncode}:\n{last}")
 
 
 def with_seed(params: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -79,29 +87,6 @@ def with_seed(params: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return chosen
 
 
-def as_params(params: Mapping[str, Any]) -> str:
-    """What follows `--params=`.
-
-    Args:
-        params: nested or dotted.
-
-    Raises:
-        UserError: a value that cannot stand there.
-    """
-    spelled = {key: "null" if value is None else str(value) for key, value in leaves(params).items()}
-    for key, value in spelled.items():
-        if "," in value:
-            raise UserError(
-                f"{key}={value}: a list cannot stand in --params: write it into a file of conf/experiments"
-            )
-    return ",".join(f"{key}={value}" for key, value in spelled.items())
-
-
-def from_params(text: str) -> dict[str, Any]:
-    """What `kedro run` makes of it, so that values are of the same kind, and hashes the same."""
-    return dict(OmegaConf.to_container(OmegaConf.from_dotlist(text.split(","))))  # type: ignore[arg-type]
-
-
 def written_numbers(loader: StackedConfigLoader, *datasets: str) -> dict[str, Any]:
     """The numbers that a run left in JSON files; nothing from a file that is not there.
 
@@ -112,6 +97,6 @@ def written_numbers(loader: StackedConfigLoader, *datasets: str) -> dict[str, An
     numbers: dict[str, Any] = {}
     for file in map(loader.place, datasets):
         if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = read_recorded(file)
             numbers |= {key: value for key, value in found.items() if isinstance(value, int | float)}
     return numbers

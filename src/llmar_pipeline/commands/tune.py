@@ -1,5 +1,6 @@
 """`kedro tune`: candidates compared on folds of the training clips, and the command for the best of them."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from llmar_pipeline.commands.folds import (
     spread,
     subject_folds,
 )
-from llmar_pipeline.commands.nested_runs import as_params, from_params, with_seed
+from llmar_pipeline.commands.nested_runs import with_seed
 from llmar_pipeline.corpora.own.yaml_file import read_yaml
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.conf_folder import conf_folder
 from llmar_pipeline.io.config_loader import SELECTORS
 from llmar_pipeline.io.known_names import check_choice
+from llmar_pipeline.io.params_text import read_params, write_params
 from llmar_pipeline.io.run_names import leaves
 
 MOST_FOLDS = 5
@@ -110,7 +112,7 @@ def tune(
     planned = [
         Planned(
             {"candidate": name, "fold": fold, "seed": seed},
-            from_params(as_params(with_seed({**values, "fold": fold}, seed))),
+            read_params(write_params(with_seed({**values, "fold": fold}, seed))),
         )
         for fold in folds or usual or subject_folds(start, MOST_FOLDS)
         for seed in seeds
@@ -119,7 +121,7 @@ def tune(
     run = start["globals"]["run"]
     file = start.place("metrics").parents[1] / "tune" / f"{run}.csv"
     table = run_planned(conf_source, env, planned, pipelines, f"tune {run}", file, load, tell)
-    final = from_params(as_params(chosen[pick(table, metric_of(start))]))
+    final = read_params(write_params(chosen[pick(table, metric_of(start))]))
     if load(final)["parameters"]["val_share"]:
         final["val_share"] = 0
     return table, file, final
@@ -181,7 +183,7 @@ def final_command(conf_source: str, env: str | None, params: Mapping[str, Any]) 
     """
     where = [f"--env={env}"] if env else []
     where += [f"--conf-source={conf_source}"] if conf_source != "conf" else []
-    return " ".join(["kedro run --pipelines=full", *where, f"--params={as_params(params)}"])
+    return " ".join(["kedro run --pipelines=full", *where, shlex.quote(f"--params={write_params(params)}")])
 
 
 def as_markdown(table: pd.DataFrame, metric: str) -> str:

@@ -1,6 +1,5 @@
 """`kedro unseen`: recognition of classes that were not trained, over several draws of them."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from llmar_pipeline.commands.nested_runs import kedro_run, parent_run, written_n
 from llmar_pipeline.commands.protocols import markdown_table, published_lines
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.records import read_recorded
 
 
 def run_draws(
@@ -93,7 +93,7 @@ def unseen_names(loader: StackedConfigLoader) -> list[str]:
     Args:
         loader: the run's configuration.
     """
-    return list(json.loads(loader.place("class_lists").read_text(encoding="utf-8"))["unseen"])
+    return list(read_recorded(loader.place("class_lists"))["unseen"])
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:

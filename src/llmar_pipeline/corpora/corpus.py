@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import logging
 import multiprocessing
-import multiprocessing.connection
 import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from llmar_pipeline.corpora.formats.pyskl import load_clip, read_pyskl
+from llmar_pipeline.corpora.plausible import check_reach
 from llmar_pipeline.corpora.protocol import Protocol
-from llmar_pipeline.errors import UserError
+from llmar_pipeline.errors import UserError, escaped
+from llmar_pipeline.interruption import children_without_ctrl_c
 from llmar_pipeline.machine import prepare_process
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
@@ -26,8 +28,14 @@ from llmar_pipeline.skeletons.topology import Topology
 if TYPE_CHECKING:
     import pandas as pd
 
+logger = logging.getLogger(__name__)
+
 _CLIPS_PER_TASK = 32
+_TASKS_AHEAD = 4  # of each reading process; few enough that their names fit into its pipe
 _LARGEST_FILE = 64 * 2**20  # bytes; a recording of an hour
+_ENDS = (None, errno.EPIPE, errno.ECONNRESET)  # of a pipe, whose other end is gone
+_SHOWN = 100  # characters of an unforeseen error
+_LEFTOVER = "__MACOSX"  # folder of a Mac's archives; its files are named ._<file>, and hold no recording
 PICKLE = ".pkl"
 _PACKAGE = __name__.partition(".")[0]
 
@@ -130,8 +138,8 @@ class Corpus:
         """
         folder = Path(folder)
         found = [folder] if folder.is_file() else list(_files(folder))
-        sources = [Source(path.stem, path) for path in found if path.suffix == self.suffix]
-        pickles = [path for path in found if path.suffix == PICKLE]
+        sources = [Source(path.stem, path) for path in found if path.suffix.lower() == self.suffix]
+        pickles = [path for path in found if path.suffix.lower() == PICKLE]
         if not sources and len(pickles) == 1:
             names = read_pyskl(pickles[0]).names
             sources = [Source(name, pickles[0], str(place)) for place, name in enumerate(names)]
@@ -157,7 +165,9 @@ class Corpus:
         source = source if isinstance(source, Source) else Source(Path(source).stem, Path(source))
         path = source.path
         try:
-            return self._load(source, named)
+            sequence = self._load(source, named)
+            check_reach(sequence, self.topology, self.units)
+            return sequence
         except SkeletonFileError as error:
             raise SkeletonFileError(error.expected, error.seen, error.line, file=str(path)) from error
         except OSError as error:
@@ -168,14 +178,19 @@ class Corpus:
             line = error.object[: error.start].count(b"\n") + 1
             seen = f"byte 0x{error.object[error.start]:02x}"
             raise SkeletonFileError("text in UTF-8", seen, line, file=str(path)) from error
+        except UserError:
+            raise
+        except Exception as error:  # damage is endless, and one file must not end the reading of all others
+            seen = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
+            raise SkeletonFileError("a file that its reader can read", seen, file=str(path)) from error
 
     def _load(self, source: Source, named: bool) -> Sequence:
-        if source.path.suffix == PICKLE:
+        if source.path.suffix.lower() == PICKLE:
             action = self.parse_name(source.name)["action"]
             place = int(source.member)
             return load_clip(source.path, place, action, self.topology, self.persons, self.vertical)
         if named:
-            self.parse_name(source.path.name)
+            self.parse_name(source.name)
         if not source.path.is_file() and source.path.exists():
             raise SkeletonFileError("a file", "something else")
         if (size := source.path.stat().st_size) > _LARGEST_FILE:
@@ -205,6 +220,9 @@ class Corpus:
 class Reader:
     """Loads clips of one folder, in one process or several.
 
+    Each process has a pipe of its own and shares no lock with others: one that is killed, even in the middle
+    of an answer, is noticed at once and keeps nobody waiting.
+
     Args:
         corpus: Who knows the format.
         folder: The folder that file names in quarantine entries are relative to.
@@ -214,46 +232,61 @@ class Reader:
     def __init__(self, corpus: Corpus, folder: Path, workers: int = 1) -> None:
         self._load = partial(_load_one, corpus, Path(folder))
         self._folder = folder
-        self._ahead = 4 * workers
-        # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        self._pool = (
-            ProcessPoolExecutor(workers, context, initializer=_set_loader, initargs=(self._load,))
-            if workers > 1
-            else None
-        )
+        self._number = workers
+        self._workers: list[tuple[SpawnProcess, Connection]] = []
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        for process, pipe in self._workers:
+            pipe.close()
+            process.terminate()
+        for process, _pipe in self._workers:
+            process.join()
 
     def read(self, sources: list[Source]) -> Iterator[Sequence | Damaged]:
         """A sequence, or the reason why there is none, for each source, in their order.
 
         Only some hundreds of results wait in memory at a time.
         """
-        if self._pool is None:
+        if self._number == 1:
             yield from map(self._load, sources)
             return
         try:
-            yield from self._read_ahead(self._pool, sources)
-        except BrokenProcessPool as error:
+            self._start()
+            yield from self._read_ahead(sources)
+        except (EOFError, OSError) as error:
+            if getattr(error, "errno", None) not in _ENDS:
+                raise
             raise UserError(
                 f"a process that reads {self._folder} was killed, as a rule for lack of memory: "
                 "run again with --params=ingestion.workers=1; what was read is kept"
             ) from error
 
-    def _read_ahead(self, pool: ProcessPoolExecutor, sources: list[Source]) -> Iterator[Sequence | Damaged]:
-        waiting: deque[Future[list[Sequence | Damaged]]] = deque()
-        for start in range(0, len(sources), _CLIPS_PER_TASK):
-            waiting.append(pool.submit(_load_in_worker, sources[start : start + _CLIPS_PER_TASK]))
-            if len(waiting) > self._ahead:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+    def _start(self) -> None:
+        # Spawned, not forked: the calling process may hold threads (PyTorch's) that do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        with children_without_ctrl_c():
+            while len(self._workers) < self._number:
+                here, there = context.Pipe()
+                process = context.Process(target=_work, args=(there, self._load), daemon=True)
+                with there:
+                    process.start()
+                self._workers.append((process, here))
+
+    def _read_ahead(self, sources: list[Source]) -> Iterator[Sequence | Damaged]:
+        tasks = [sources[i : i + _CLIPS_PER_TASK] for i in range(0, len(sources), _CLIPS_PER_TASK)]
+        pipes = [pipe for _, pipe in self._workers]
+        ahead = _TASKS_AHEAD * len(pipes)
+        for number in range(len(tasks) + ahead):
+            if number >= ahead:
+                answer = pipes[(number - ahead) % len(pipes)].recv()
+                if isinstance(answer, Exception):
+                    raise answer
+                yield from answer
+            if number < len(tasks):
+                pipes[number % len(pipes)].send(tasks[number])
 
 
 def _read_all(
@@ -263,21 +296,46 @@ def _read_all(
         yield from reader.read(sources)
 
 
+def leaves(path: Path, folder: Path) -> bool:
+    """Whether a path, its links followed, lies elsewhere than below a folder, which may be a link itself."""
+    try:
+        return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except ValueError:  # no file can have such a name
+        return True
+
+
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder. Links are followed, as data often lie on another disk, but not in circles."""
+    """All files below a folder. Links within it are followed, but not in circles."""
 
     def refuse(error: OSError) -> None:
         if Path(error.filename) != folder:
             raise UserError(f"{error.filename}: expected a folder that can be read, saw {error.strerror}.")
 
     seen: set[str] = set()
+    links: list[Path] = []
     for at, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(at)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        yield from (Path(at, file) for file in files)
+        away = [
+            path
+            for name in (*folders, *files)
+            if (path := Path(at, name)).is_symlink() and leaves(path, folder)
+        ]
+        links += away
+        left_out = {_LEFTOVER, *(path.name for path in away)}
+        folders[:] = [name for name in folders if name not in left_out]
+        yield from (Path(at, name) for name in files if name not in left_out and not name.startswith("._"))
+    if links:
+        logger.warning(
+            "%d links leave %s and are not followed, such as %s: put there what they point to, or name its "
+            "folder by --params=raw_dir=<folder>",
+            len(links),
+            folder,
+            escaped(str(links[0].relative_to(folder))),
+        )
 
 
 def in_order(sources: Iterable[Source]) -> list[Source]:
@@ -293,31 +351,24 @@ def _load_one(corpus: Corpus, folder: Path, source: Source) -> Sequence | Damage
     file = source.file(folder)
     if source.twin is not None:
         twin = Source(source.name, source.twin).file(folder)
-        return Damaged(source.name, file, None, "a name that occurs once", f"the name of {twin}")
+        return _damaged(source, file, None, "a name that occurs once", f"the name of {twin}")
     try:
         return corpus.load(source)
     except SkeletonFileError as error:
-        return Damaged(source.name, file, error.line, error.expected, error.seen)
+        return _damaged(source, file, error.line, error.expected, error.seen)
 
 
-_loader: Callable[[Source], Sequence | Damaged]
+def _damaged(source: Source, file: str, line: int | None, expected: str, seen: str) -> Damaged:
+    return Damaged(escaped(source.name), escaped(file), line, escaped(expected), escaped(seen))
 
 
-def _set_loader(loader: Callable[[Source], Sequence | Damaged]) -> None:
-    """Once a worker process: a corpus with a table of clips is not sent along with every clip."""
-    global _loader
+def _work(pipe: Connection, load: Callable[[Source], Sequence | Damaged]) -> None:
+    """What a reading process does: it answers tasks until whoever gives them is gone."""
     prepare_process()
-    _loader = loader
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed run leaves no worker behind: a pool's own workers would wait forever for its next task."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _load_in_worker(sources: list[Source]) -> list[Sequence | Damaged]:
-    return [_loader(source) for source in sources]
+    with pipe, suppress(EOFError, ConnectionError):
+        while True:
+            sources = pipe.recv()
+            try:
+                pipe.send([load(source) for source in sources])
+            except Exception as error:  # raised where the recordings are wanted
+                pipe.send(error)

@@ -67,6 +67,12 @@ def parse(name: str, content: bytes) -> Sequence:
         SkeletonFileError: If it is damaged or shows nobody.
     """
     ids, positions = parse_bodies(content.decode("utf-8"), len(NTU25.joints))
+    absent = (positions == 0).all(axis=-1)  # at the sensor itself
+    positions[absent] = np.nan
+    if (unseen := absent.all(axis=1)).any():
+        kept = iter(~unseen)
+        ids = [[body for body in frame if next(kept)] for frame in ids]
+        positions = positions[~unseen]
     if np.isnan(positions).all():
         raise SkeletonFileError("a body in at least one frame", f"{len(ids)} frames without one")
     return Sequence(name, *select_actors(ids, positions))
@@ -88,7 +94,15 @@ def parse_name(file_name: str, actions: int) -> dict[str, int]:
     stem = Path(file_name).name.removesuffix(".skeleton")
     match = re.fullmatch(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", stem, re.ASCII)
     if match is None or not 1 <= int(match[5]) <= actions:
-        raise SkeletonFileError(f"a name such as S001C002P003R002A013, action 1 to {actions}", repr(stem))
+        of_120 = match is not None and actions < int(match[5]) <= len(CLASS_NAMES)
+        other = (
+            " (NTU RGB+D 120 is --env=ntu120; of both in one folder, move the files of setup 18 on)"
+            if of_120
+            else ""
+        )
+        raise SkeletonFileError(
+            f"a name such as S001C002P003R002A013, action 1 to {actions}{other}", repr(stem)
+        )
     setup, camera, subject, replication, action = map(int, match.groups())
     return {
         "action": action - 1,

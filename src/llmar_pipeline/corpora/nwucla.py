@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from llmar_pipeline.corpora.corpus import Corpus
+from llmar_pipeline.corpora.formats.nested_lists import read_nested
+from llmar_pipeline.corpora.plausible import empty_frames_missing
 from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import KINECT20
@@ -42,7 +44,7 @@ def parse(name: str, content: bytes) -> Sequence:
     """
     try:
         recording = json.loads(content.decode("utf-8"))
-        label, skeletons = recording["label"], np.array(recording["skeletons"])
+        label, skeletons = recording["label"], recording["skeletons"]
     except json.JSONDecodeError as error:
         raise SkeletonFileError("JSON", error.msg, error.lineno) from error
     except UnicodeDecodeError:
@@ -51,15 +53,12 @@ def parse(name: str, content: bytes) -> Sequence:
         raise SkeletonFileError(
             "an object with label and skeletons, [frame][joint][3]", repr(error)
         ) from error
-    if (
-        skeletons.dtype.kind not in "fi"
-        or skeletons.shape[1:] != (len(KINECT20.joints), 3)
-        or not len(skeletons)
-    ):
-        seen = f"{skeletons.dtype} values of shape {list(skeletons.shape)}"
+    points = read_nested(skeletons, "skeletons", ("", "frame", "joint", "coordinate"))
+    if points.shape[1:] != (len(KINECT20.joints), 3) or not len(points):
+        seen = f"shape {list(points.shape)}"
         raise SkeletonFileError(f"numbers of shape [frame][{len(KINECT20.joints)}][3]", seen)
     with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused below
-        data = skeletons[None].astype(np.float32)
+        data = points[None].astype(np.float32)
     if not np.isfinite(data).all():
         frame, joint = np.argwhere(~np.isfinite(data))[0, 1:3]
         raise SkeletonFileError("finite coordinates", f"another value in frame {frame}, joint {joint}")
@@ -69,7 +68,7 @@ def parse(name: str, content: bytes) -> Sequence:
         expected = label
     if label != expected:
         raise SkeletonFileError(f"label {expected}, as the name says", f"label {label!r}")
-    return Sequence(name, data)
+    return Sequence(name, empty_frames_missing(data))
 
 
 NWUCLA = Corpus(

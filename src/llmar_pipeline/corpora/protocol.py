@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmar_pipeline.corpora.draws import spare
 from llmar_pipeline.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+logger = logging.getLogger(__name__)
+
+FOLDED = ("leave_one_subject_out", "k_fold")
+"""Protocols of users' own recordings that have test clips once a fold is named."""
+
+_USUAL = "split"  # what conf/custom asks for where nobody names another
+
+
+def choose_protocol(wanted: str, known: Iterable[str]) -> str:
+    """The protocol of that name.
+
+    Where nobody names one, and there is just one beside the `FOLDED` ones, it is that, and it is said.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    known = list(known)
+    if wanted in known:
+        return wanted
+    if wanted == _USUAL and len(proper := [name for name in known if name not in FOLDED]) == 1:
+        _tell(wanted, proper[0])
+        return proper[0]
+    raise UserError(
+        f"unknown protocol '{wanted}': choose one of {', '.join(known)} (--params=protocol=<protocol>)"
+    )
+
+
+@functools.cache
+def _tell(wanted: str, taken: str) -> None:
+    logger.warning("no protocol '%s': taking %s, the only one that there is", wanted, taken)
 
 
 @dataclass(frozen=True)
@@ -18,7 +54,7 @@ class Protocol:
     """A rule from the index of a corpus to training, validation and test clips.
 
     Where the corpus has no official validation part, it is whole training subjects: no person is in both,
-    and test clips are never touched.
+    test clips are never touched, and every class keeps training clips.
 
     Attributes:
         name: Short name, as on the command line.
@@ -46,10 +82,10 @@ class Protocol:
         """Splits an index.
 
         Args:
-            index: One row a clip: `name`, `subject` and the deciding column, as `Corpus.parse_name`
-                gives them.
+            index: One row a clip: `name`, `subject`, the deciding column, and `action`, whose values then
+                keep training clips each, as `Corpus.parse_name` gives them.
             val_share: Share of the training subjects that validate instead: at least one, unless the share
-                is 0 or there is only one. 0 gives the official split.
+                is 0, or each subject is the only one to train some class. 0 gives the official split.
             seed: Picks the subjects; the order of the rows does not matter.
 
         Returns:
@@ -78,8 +114,10 @@ class Protocol:
         if self.val is None:
             subjects = np.array(sorted(index.loc[train.to_numpy(), "subject"].unique()))
             n_val = max(1, round(val_share * len(subjects))) if val_share > 0 and len(subjects) > 1 else 0
-            validating = np.random.default_rng(seed).permutation(subjects)[:n_val]
-            val = train & index["subject"].isin(validating)
+            drawn = np.random.default_rng(seed).permutation(subjects).tolist()
+            training = index[train.to_numpy()]
+            actions = training["action"].tolist() if "action" in index else []
+            val = train & index["subject"].isin(spare(drawn, training["subject"].tolist(), actions, n_val))
         split = np.select([val, train, test], ["val", "train", "test"], "unused")
         return pd.Series(split, index=index.index, name="split", dtype="str")
 

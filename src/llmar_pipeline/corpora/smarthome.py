@@ -91,8 +91,9 @@ def parse(name: str, content: bytes, pose: str, coordinates: int) -> Sequence:
     tracks = follow(people)
     if not tracks:
         raise SkeletonFileError("a person in at least one frame", f"{len(frames)} frames without one")
-    if coordinates == 2:
-        for track in tracks:
+    for track in tracks:
+        track.joints[(track.joints == 0).all(axis=-1)] = np.nan  # not seen
+        if coordinates == 2:
             track.joints[..., 1] *= -1  # image rows count downwards; every transform takes y as up
     return Sequence(name, *keep_two(tracks, len(frames), _presence, "two others are seen in more frames"))
 
@@ -117,26 +118,29 @@ def _frames(content: bytes) -> list[Any]:
 
 
 def _people(frame: Any, pose: str, coordinates: int, where: str) -> np.ndarray:
-    """One frame's people, `[person, joint, coordinate]`, float32."""
+    """One frame's people, `[person, joint, coordinate]`, float32, without those at the origin."""
     joints = len(LCRNET13.joints)
     if not isinstance(frame, list) or len(frame) > _MOST_PEOPLE:
         raise SkeletonFileError(f"a list of at most {_MOST_PEOPLE} people as {where}", repr(frame)[:_SHOWN])
     people = np.empty((len(frame), coordinates, joints), np.float32)
     for number, person in enumerate(frame, start=1):
-        try:
-            numbers = np.array(person[pose])
-            seen = f"{numbers.dtype} values of shape {list(numbers.shape)}"
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            numbers, seen = np.array(None), repr(error)
-        if numbers.dtype.kind in "fi" and numbers.shape == (coordinates * joints,):
-            with np.errstate(over="ignore"):
-                people[number - 1] = numbers.reshape(coordinates, joints)
-            if np.isfinite(people[number - 1]).all():
-                continue
+        values = person.get(pose) if isinstance(person, dict) else None
+        seen, kinds = f"a {type(values).__name__}", set[type]()
+        if isinstance(values, list):
+            kinds = {type(value) for value in values}
+            seen = f"{len(values)} values of {', '.join(sorted(kind.__name__ for kind in kinds))}"
+        if isinstance(values, list) and kinds <= {int, float} and len(values) == coordinates * joints:
+            try:
+                with np.errstate(over="ignore"):
+                    people[number - 1] = np.array(values, np.float64).reshape(coordinates, joints)
+                if np.isfinite(people[number - 1]).all():
+                    continue
+            except OverflowError:
+                pass
             seen = "one that is not finite"
         expected = f"{coordinates * joints} finite numbers as {pose} of person {number} in {where}"
         raise SkeletonFileError(expected, seen[:_SHOWN])
-    return people.transpose(0, 2, 1)
+    return people[people.any(axis=(1, 2))].transpose(0, 2, 1)
 
 
 _XSUB = Protocol(

@@ -7,6 +7,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.protocol import choose_protocol
 from llmar_pipeline.errors import UserError
 
 NONE = "none"
@@ -115,7 +116,9 @@ def hold_out(
                 f"{len(splits)} read: more of the corpus is needed, or other classes (--params=unseen=)"
             )
     train = result[result["split"] == "train"].drop_duplicates("label").sort_values("label")
-    own = corpus.protocols[protocol].actions or range(len(corpus.class_names))
+    own = corpus.protocols[choose_protocol(protocol, corpus.protocols)].actions or range(
+        len(corpus.class_names)
+    )
     names = tuple(corpus.class_names[own[label]] for label in labels)
     return result, ClassLists(seen=tuple(train["action"]), unseen=names)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.formats.matlab import read_numbers
+from llmar_pipeline.corpora.plausible import empty_frames_missing
 from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import KINECT20_HEAD_FIRST
@@ -65,7 +66,7 @@ def parse(name: str, content: bytes) -> Sequence:
     if not np.isfinite(data).all():
         frame, joint = np.argwhere(~np.isfinite(data))[0, 1:3]
         raise SkeletonFileError("finite coordinates", f"another value in frame {frame}, joint {joint}")
-    return Sequence(name, data)
+    return Sequence(name, empty_frames_missing(data))
 
 
 def captured(index: pd.DataFrame) -> set[str]:

@@ -8,8 +8,10 @@ spurious bodies, CRLF line ends, a few damaged files), so the ordinary NTU reade
 import json
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +61,7 @@ class DemoConfig(BaseModel):
     subjects: tuple[int, ...] = (1, 2, 4, 5, 8, 9, 13, 14, 3, 6, 7, 10)
     cameras: tuple[int, ...] = (1, 2, 3)
     setups: tuple[int, ...] = (2, 1)
-    replications: int = Field(1, ge=1)
+    replications: int = Field(1, ge=1, le=999)  # as names of files have room for
     actions: tuple[int, ...] = tuple(ACTIONS)
     noise: float = Field(0.004, ge=0)
     dropped_frame_share: float = Field(0.01, ge=0, le=0.5)
@@ -128,7 +130,9 @@ def generate_recordings(folder: Path, config: DemoConfig) -> pd.DataFrame:
         "files": files,
     }
     manifest, readme = folder / "manifest.json", folder / "README.txt"
-    found = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    found: dict[str, Any] = {}
+    with suppress(OSError, ValueError, TypeError):  # one that is damaged is made again, with all that it says
+        found = dict(json.loads(manifest.read_text(encoding="utf-8")))
     present = {path.stem for path in folder.glob("*.skeleton")}
     if not differences(found, wanted) and present == set(config.names):
         return pd.DataFrame(files)

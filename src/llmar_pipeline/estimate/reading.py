@@ -1,7 +1,7 @@
 """What a run will read, known before it reads it."""
 
-import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import pandas as pd
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.facts import CorpusFacts
-from llmar_pipeline.corpora.splits import split_clips
-from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
+from llmar_pipeline.corpora.splits import split_run
+from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.demo.recordings import DemoConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.ingestion.survey import Survey, survey
+from llmar_pipeline.records import check_recorded
 
 FRAMES = 70.0  # of a clip, where none was looked at
 A_READ_CLIP = 0.005  # seconds, where none was looked at
@@ -68,7 +69,10 @@ def look(
     protocol, unseen = selection["protocol"], UnseenConfig(**parameters["unseen"])
     split = Path(selection["data_dir"], "03_primary", selection["split_folder"], "splits.parquet")
     index = Path(selection["data_dir"], "02_intermediate", selection["recordings_folder"], "index.parquet")
-    if split.is_file() and index.is_file():
+    # Where one is gone or damaged, who needs it says so, or makes it again.
+    with suppress(UserError, OSError, ValueError, KeyError):
+        check_recorded(split, "")
+        check_recorded(index, "")
         splits, frames = pd.read_parquet(split), pd.read_parquet(index, columns=["frames"])["frames"]
         return Recordings(splits, float(frames.mean()), A_READ_CLIP, 0, f"{len(splits):,} clips of {split}")
     corpus = CORPORA[selection["corpus"]]
@@ -85,13 +89,7 @@ def look(
             return _official(corpus)
         facts, clips, frames, read, made_up = found.facts, found.clips, found.frames, found.seconds, 0
         known = f"{len(clips):,} clips in {selection['raw_dir']}, {found.sampled} of them looked at"
-    quiet = logging.getLogger("llmar_pipeline.corpora.splits")
-    quiet.disabled = True  # the split that the run makes is told by the run
-    try:
-        splits = split_clips(clips, facts, protocol, parameters["val_share"], parameters["fold"])
-        splits, _ = hold_out(splits, facts, protocol, unseen)
-    finally:
-        quiet.disabled = False
+    splits, _ = split_run(clips, facts, protocol, parameters["val_share"], parameters["fold"], unseen)
     return Recordings(splits, frames, read, made_up, known)
 
 

@@ -194,15 +194,14 @@ class _Work:
         return START[stage] + config.max_steps * step, how
 
     def _language(self) -> tuple[operations.LLMShape, operations.Tokens]:
-        from transformers import AutoTokenizer
-
         from llmar_pipeline.language.answer import LabelTrie
         from llmar_pipeline.language.instructions import encode_prompt, load_instruction
         from llmar_pipeline.language.llm import local_folder
+        from llmar_pipeline.language.loading import read_tokenizer
 
         llm = self.parameters["llm"]
         folder = local_folder(str(llm["model"]), self.llm_cache, llm.get("revision"))
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = read_tokenizer(folder)
         names = self.recordings.classes("train")
         unseen = self.parameters["unseen"]["classes"] != "none"
         instruction = load_instruction("recognize_from_list" if unseen else "recognize")

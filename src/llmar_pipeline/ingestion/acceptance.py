@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from llmar_pipeline.corpora.protocol import choose_protocol
 from llmar_pipeline.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def accept(
     protocol: str,
     protocols: Iterable[str],
 ) -> pd.DataFrame:
-    """Check what was read.
+    """Check what was read, and say what is wrong with it although the run goes on.
 
     Args:
         clips: one row a readable clip.
@@ -37,30 +38,61 @@ def accept(
         `clips`.
 
     Raises:
+        UserError: as in `check_clips`.
+    """
+    check_clips(clips, quarantine, gaps, raw, max_quarantined_share, allow_incomplete, protocol, protocols)
+    if len(quarantine):
+        total = len(clips) + len(quarantine)
+        logger.warning("%d of %d recordings left out: see quarantine.parquet", len(quarantine), total)
+    if gaps:
+        logger.warning("%s", gaps)
+    return clips
+
+
+def check_clips(
+    clips: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    gaps: str,
+    raw: Path,
+    max_quarantined_share: float,
+    allow_incomplete: bool,
+    protocol: str,
+    protocols: Iterable[str],
+) -> None:
+    """Whether a run may go on with these clips; all is as in `accept`.
+
+    Raises:
         UserError: nothing or too little could be read, the corpus is not complete, or it has no such
             protocol.
     """
-    total = len(clips) + len(quarantine)
-    if clips.empty or len(quarantine) > max_quarantined_share * total:
-        first = quarantine.iloc[0]
-        line = "" if pd.isna(first["line"]) else f", line {first['line']}"
-        raise UserError(
-            f"{len(quarantine)} of {total} recordings in {raw} cannot be read, more than the share of "
-            f"{max_quarantined_share} allowed (ingestion.max_quarantined_share); "
-            f"the first: {first['file']}{line}: expected {first['expected']}, saw {first['seen']}"
-        )
+    if damage := too_many_damaged(clips, quarantine, raw, max_quarantined_share):
+        raise UserError(damage)
     if gaps and not allow_incomplete:
         raise UserError(
             f"{gaps} Results on other clips cannot be compared with those of others. "
             "Add or remove the files, or go on with --params=allow_incomplete=true"
         )
-    if protocol not in protocols:
-        raise UserError(
-            f"unknown protocol '{protocol}': choose one of {', '.join(protocols)} "
-            "(--params=protocol=<protocol>)"
-        )
-    if len(quarantine):
-        logger.warning("%d of %d recordings left out: see quarantine.parquet", len(quarantine), total)
-    if gaps:
-        logger.warning("%s", gaps)
-    return clips
+    choose_protocol(protocol, protocols)
+
+
+def too_many_damaged(
+    clips: pd.DataFrame, quarantine: pd.DataFrame, raw: Path, max_quarantined_share: float
+) -> str:
+    """What to say where nothing or too little can be read; empty where enough can be.
+
+    Args:
+        clips: one row a readable clip.
+        quarantine: one row a clip left out.
+        raw: where they were read.
+        max_quarantined_share: of all clips.
+    """
+    total = len(clips) + len(quarantine)
+    if len(clips) and len(quarantine) <= max_quarantined_share * total:
+        return ""
+    first = quarantine.iloc[0]
+    line = "" if pd.isna(first["line"]) else f", line {first['line']}"
+    return (
+        f"{len(quarantine)} of {total} recordings in {raw} cannot be read, more than the share of "
+        f"{max_quarantined_share} allowed (ingestion.max_quarantined_share); "
+        f"the first: {first['file']}{line}: expected {first['expected']}, saw {first['seen']}"
+    )

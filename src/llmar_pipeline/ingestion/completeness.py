@@ -1,5 +1,7 @@
 """Whether all of a corpus is there: its clips against the official numbers."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from llmar_pipeline.corpora.corpus import Corpus
@@ -7,13 +9,19 @@ from llmar_pipeline.corpora.corpus import Corpus
 _SHOWN = 5  # names that an error quotes
 
 
-def compare(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: Corpus) -> tuple[str, pd.DataFrame]:
+def compare(
+    index: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    corpus: Corpus,
+    class_names: Sequence[str] | None = None,
+) -> tuple[str, pd.DataFrame]:
     """What a corpus lacks or has too many of.
 
     Args:
         index: one row a clip: `name` and what it says.
         quarantine: one row a clip left out.
         corpus: whose official numbers are meant.
+        class_names: of users' own recordings, whose classes are known from their folder; else the corpus's.
 
     Returns:
         One or two sentences, empty where all numbers are the official ones; and one row a clip amiss: name,
@@ -23,7 +31,7 @@ def compare(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: Corpus) -> tu
     if index.empty:
         return "no recording could be read.", pd.DataFrame(columns=["name", "problem"], dtype="str")
     amiss = _clips_amiss(index, quarantine, corpus)
-    differences = _differences(index, corpus)
+    differences = _differences(index, corpus, corpus.class_names if class_names is None else class_names)
     if not differences:
         return "", amiss[amiss["problem"] == "quarantined"]
     named = "; ".join(
@@ -35,7 +43,7 @@ def compare(index: pd.DataFrame, quarantine: pd.DataFrame, corpus: Corpus) -> tu
     return message + (f" {named}." if named else ""), amiss
 
 
-def _differences(index: pd.DataFrame, corpus: Corpus) -> list[str]:
+def _differences(index: pd.DataFrame, corpus: Corpus, class_names: Sequence[str]) -> list[str]:
     """Official against seen numbers where they differ, and classes or training values without a clip."""
     found = [("clips", corpus.clips, len(index))]
     for protocol in corpus.protocols.values():
@@ -48,12 +56,11 @@ def _differences(index: pd.DataFrame, corpus: Corpus) -> list[str]:
         for what, official, seen in found
         if official is not None and official != seen
     ]
-    expected = {
-        k for k in range(len(corpus.class_names)) if corpus.class_clips is None or corpus.class_clips[k]
-    }
-    empty = len(expected - set(index["action"]))
-    if empty:
-        differences.append(f"{empty} of {len(expected)} classes have no clip")
+    expected = {k for k in range(len(class_names)) if corpus.class_clips is None or corpus.class_clips[k]}
+    if empty := sorted(expected - set(index["action"])):
+        some = ", ".join(class_names[label] for label in empty[:_SHOWN])
+        some += ", ..." if len(empty) > _SHOWN else ""
+        differences.append(f"{len(empty)} of {len(expected)} classes have no clip ({some})")
     seen = index["action"].value_counts()
     wrong = [
         f"{corpus.class_names[label]} {seen.get(label, 0):,} of {official:,}"

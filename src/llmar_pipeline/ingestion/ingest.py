@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 QUARANTINE_COLUMNS = ["name", "file", "line", "expected", "seen"]
 BODY_COLUMNS = ["name", "body", "frames", "motion", "decision"]
+REMARK_COLUMNS = ["name", "problem"]
 _LISTING = "listing.json"
 
 
@@ -43,12 +44,14 @@ class Ingested(NamedTuple):
             camera, ...
         quarantine: One row a clip left out: name, file, line, expected, seen.
         bodies: One row a body of a recording that shows several: name, body, frames, motion, decision.
+        remarks: One row a clip that was not taken as it stands: name, problem.
         facts: Class names and protocols.
     """
 
     index: pd.DataFrame
     quarantine: pd.DataFrame
     bodies: pd.DataFrame
+    remarks: pd.DataFrame
     facts: CorpusFacts
 
 
@@ -72,6 +75,7 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
     rows: list[dict[str, object]] = []
     damaged: list[dict[str, object]] = []
     bodies: list[dict[str, object]] = []
+    remarks: list[dict[str, object]] = []
     progress = Progress(total=len(sources), title=f"reading {corpus.name}")
     with (
         progress,
@@ -91,12 +95,18 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
             rows += notes["clips"]
             damaged += notes["damaged"]
             bodies += notes["bodies"]
+            remarks += notes["remarks"]
         forget()
         clips = [row | corpus.parse_name(str(row["name"])) for row in rows]
         facts = CorpusFacts.of(corpus).model_dump(mode="json")
-        listing = {"clips": clips, "damaged": damaged, "bodies": bodies, "facts": facts}
+        listing = {
+            "clips": clips, "damaged": damaged, "bodies": bodies, "remarks": remarks, "facts": facts
+        }  # fmt: skip
         write_json(target / _LISTING, listing, indent=None)
     logger.info("%d recordings read from %s", len(clips), raw)
+    if remarks:
+        first = f"{remarks[0]['name']}: {remarks[0]['problem']}"
+        logger.warning("%d of them not as they stand, such as %s (clips_amiss.parquet)", len(remarks), first)
     return read_listing(target)
 
 
@@ -107,13 +117,15 @@ def read_listing(store: Path) -> Ingested:
     quarantine["line"] = quarantine["line"].astype("Int64")
     bodies = pd.DataFrame(listing["bodies"], columns=BODY_COLUMNS)
     facts = CorpusFacts.model_validate(listing["facts"])
-    return Ingested(pd.DataFrame(listing["clips"]), quarantine, bodies, facts)
+    remarks = pd.DataFrame(listing["remarks"], columns=REMARK_COLUMNS, dtype="str")
+    return Ingested(pd.DataFrame(listing["clips"]), quarantine, bodies, remarks, facts)
 
 
 def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: Progress) -> None:
     clips: list[dict[str, object]] = []
     damaged: list[dict[str, object]] = []
     bodies: list[dict[str, object]] = []
+    remarks: list[dict[str, object]] = []
     for item in reader.read(sources):
         progress.update()
         if isinstance(item, Damaged):
@@ -122,7 +134,8 @@ def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: P
         shard.append(item)
         clips.append({"name": item.name, "frames": item.n_frames, "persons": item.n_persons})
         bodies += [{"name": item.name, **asdict(body)} for body in item.bodies]
-    shard.notes |= {"clips": clips, "damaged": damaged, "bodies": bodies}
+        remarks += [{"name": item.name, "problem": item.remark}] if item.remark else []
+    shard.notes |= {"clips": clips, "damaged": damaged, "bodies": bodies, "remarks": remarks}
 
 
 def _made_from(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> dict[str, Any]:

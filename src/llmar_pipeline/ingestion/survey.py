@@ -12,6 +12,7 @@ from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.ingestion.completeness import compare
 from llmar_pipeline.ingestion.ingest import QUARANTINE_COLUMNS
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
+from llmar_pipeline.skeletons.topology import Body
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Survey:
     Attributes:
         clips: One row a clip whose name is the corpus's, and what it says; unread but for the sample.
         quarantine: One row a file whose name is not, or that is not properly listed.
+        body: What a store of them works on.
         gaps: How the clips differ from the official numbers, in words; empty where they do not.
         facts: Class names and protocols.
         raw_bytes: Size of the files.
@@ -33,6 +35,7 @@ class Survey:
 
     clips: pd.DataFrame
     quarantine: pd.DataFrame
+    body: Body
     gaps: str
     facts: CorpusFacts
     raw_bytes: int
@@ -56,7 +59,7 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
 
     Source: ours.
     """
-    corpus = corpus.open(folder)
+    official, corpus = corpus, corpus.open(folder)
     sources = corpus.sources(folder)
     rows: list[dict[str, object]] = []
     proper: list[Source] = []
@@ -82,7 +85,8 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
     return Survey(
         clips=clips,
         quarantine=quarantine,
-        gaps=compare(clips, quarantine, corpus)[0],
+        body=Body(corpus.topology, corpus.persons),
+        gaps=compare(clips, quarantine, official, corpus.class_names)[0],
         facts=CorpusFacts.of(corpus),
         raw_bytes=sum(path.stat().st_size for path in {s.path for s in sources} if path.exists()),
         stored_bytes=int(np.mean(sizes) * len(rows)) if sizes else 0,

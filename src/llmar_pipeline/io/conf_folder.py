@@ -1,11 +1,17 @@
-"""Where a configuration lies, in a folder or in an archive."""
+"""Where a configuration lies, in a folder or in an archive, and its files one by one."""
 
 import atexit
 import functools
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from llmar_pipeline.errors import UserError
 
@@ -30,6 +36,32 @@ def conf_folder(conf_source: str) -> str:
         f"there is no configuration {source}: go to the project's folder, or name a folder or an archive of "
         "`kedro package` with --conf-source="
     )
+
+
+def read_mapping(path: Path, name: str) -> dict[str, Any]:
+    """Names and values of a YAML file; nothing is interpolated yet.
+
+    Args:
+        path: The file.
+        name: What it is called in messages.
+
+    Raises:
+        UserError: it cannot be read, is no YAML, or is no mapping.
+
+    Source: ours.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        seen = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UserError(
+            f"{name}{line}: expected YAML, saw {seen}; tabs do not indent, names stand once"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"{name}: expected names with values, saw {content!r}")
+    return {str(key): value for key, value in content.items()}
 
 
 @functools.cache

@@ -13,10 +13,12 @@ from llmar_pipeline.corpora import CORPORA, folds
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io import size as sizes
-from llmar_pipeline.io.conf_folder import conf_folder
+from llmar_pipeline.io.chosen_values import settle
+from llmar_pipeline.io.conf_folder import conf_folder, read_mapping
 from llmar_pipeline.io.known_names import check_choice, check_parameters, nearest
+from llmar_pipeline.io.known_places import PLACES, first_place, known_places, place
 from llmar_pipeline.io.overlays import Overlays
-from llmar_pipeline.io.run_names import RECORDINGS_PARAMETERS, VAL_SHARE, departures, place, short_hash
+from llmar_pipeline.io.run_names import RECORDINGS_PARAMETERS, VAL_SHARE, departures, leaves, short_hash
 from llmar_pipeline.language.llm_cache import llm_cache
 
 SELECTORS = (
@@ -53,6 +55,7 @@ class StackedConfigLoader(OmegaConfigLoader):
 
     Attributes:
         size_note: Which size was chosen and why, in a line; empty where it was named.
+        places: Folders and models that the run's folders are named after, by parameter.
 
     Raises:
         UserError: an environment, size, experiment, protocol or parameter that does not exist; a size or an
@@ -79,8 +82,8 @@ class StackedConfigLoader(OmegaConfigLoader):
         chosen = _merged(self._local, runtime_params or {})
         self._selected = {key: chosen.pop(key) for key in SELECTORS if key in chosen}
         self.runtime_params = chosen
-        base, of_environment, *_ = self._read_raw_config("parameters")
-        self._usual = OmegaConf.merge({}, *base.values(), *of_environment.values())
+        self._base_and_environment("globals")
+        self._usual = self._base_and_environment("parameters")
         self._tell(self._selection(self._globals))
         self._layers = self._stack(self._globals["size"], self._globals["experiment"])
         self._tell(self._globals | self._folders(self._globals))  # named after values that may refer to these
@@ -90,7 +93,13 @@ class StackedConfigLoader(OmegaConfigLoader):
         if key == "parameters" and key not in self:
             self._register_runtime_params_resolver()
             return dict(_resolved(self._layers))
-        return super().__getitem__(key)
+        try:
+            made = super().__getitem__(key)
+        except OmegaConfBaseException as error:
+            raise UserError(f"configuration cannot be resolved: {str(error).splitlines()[0]}") from error
+        if key == "catalog":
+            _check_entries(made)
+        return made
 
     def place(self, dataset: str) -> Path:
         """Where the catalog says that a dataset of its own entry lies."""
@@ -101,14 +110,20 @@ class StackedConfigLoader(OmegaConfigLoader):
         self._globals_oc = None
 
     def _selection(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = {**defaults, **self._selected}
+        chosen = {**defaults, **settle({**defaults, **self._selected})}
         for kind, more in (("size", [sizes.AUTO]), ("experiment", [])):
             check_choice(kind, chosen[kind], [*more, *self._overlays.names(kind)], f"--params={kind}=")
+        check_choice("corpus", chosen["corpus"], CORPORA, "corpus: ")
         if protocols := CORPORA[chosen["corpus"]].protocols:  # those of `custom` are known from its folder
             check_choice("protocol", chosen["protocol"], protocols, "--params=protocol=")
         chosen["raw_dir"] = chosen["raw_dir"] or _usual_raw_dir(chosen)
         chosen["llm_cache"] = str(llm_cache(chosen["data_dir"]))
-        single = _part(chosen) + short_hash({**self.runtime_params, **_own(chosen)})
+        self.places = {k: v for k, v in leaves(self.runtime_params).items() if k in PLACES} | _own(chosen)
+        known = known_places(chosen["data_dir"])
+        self._named = {name: first_place(value, known) for name, value in self.places.items()}
+        if self._named.get("raw_dir") == place(_usual_raw_dir(chosen)):
+            del self._named["raw_dir"]
+        single = _part(chosen) + short_hash(leaves(self.runtime_params) | self._named)
         self.size_note = ""
         if chosen["size"] == sizes.AUTO:
             chosen["size"], self.size_note = sizes.choose(
@@ -125,7 +140,8 @@ class StackedConfigLoader(OmegaConfigLoader):
             {name: _resolved(layers, name) for name in RECORDINGS_PARAMETERS}
             for layers in (self._usual, self._layers)
         )
-        recordings = "recordings" + short_hash(departures(usual, merged) | _own(chosen))
+        own = {k: v for k, v in self._named.items() if k == "raw_dir"}
+        recordings = "recordings" + short_hash(departures(usual, merged) | own)
         protocol = f"{chosen['dataset']}/{chosen['protocol']}"
         return {
             "adapted": self._overlays.adapted(chosen["size"], chosen["experiment"]),
@@ -151,6 +167,14 @@ class StackedConfigLoader(OmegaConfigLoader):
         merged = self._stack("paper", experiment)
         return is_here(str(OmegaConf.select(merged, "llm.model")), OmegaConf.select(merged, "llm.revision"))
 
+    def _base_and_environment(self, key: str) -> DictConfig | ListConfig:
+        """What both say, merged; the environment has no names that base has not."""
+        base, of_environment, *_ = self._read_raw_config(key)
+        common = OmegaConf.merge({}, *base.values())
+        for file, values in of_environment.items():
+            check_parameters(values, common, f" in {self._called(file)}")
+        return OmegaConf.merge(common, *of_environment.values())
+
     def _local_overrides(self) -> dict[str, Any]:
         chosen = self._local_files("globals").values()
         for key in _merged(*chosen):
@@ -169,6 +193,27 @@ class StackedConfigLoader(OmegaConfigLoader):
         seen = set() if read is None else read
         return dict(self._read_dir_configs(folder, patterns, key, seen, key == "credentials"))
 
+    def _read_dir_configs(
+        self, conf_path: str, patterns: Any, key: str, *others: Any
+    ) -> dict[Path, DictConfig]:
+        """Kedro's, with one line for a file that is not written so."""
+        try:
+            found = dict(super()._read_dir_configs(conf_path, patterns, key, *others))
+        except Exception as error:
+            for file in sorted(Path(conf_path).rglob("*")):
+                if self._is_valid_config_path(file):
+                    read_mapping(file, self._called(file))
+            if isinstance(error, ValueError):  # names that two files have
+                raise UserError(" ".join(str(error).split())) from error
+            raise
+        for file, content in found.items():
+            if not isinstance(content, DictConfig):
+                read_mapping(file, self._called(file))
+        return found
+
+    def _called(self, file: Path) -> str:
+        return f"conf/{Path(file).relative_to(Path(self.conf_source).absolute()).as_posix()}"
+
     def _read_raw_config(
         self, key: str
     ) -> tuple[dict[Path, DictConfig], dict[Path, DictConfig], str, str, set[Path]]:
@@ -178,14 +223,25 @@ class StackedConfigLoader(OmegaConfigLoader):
         return base, env, base_path, env_path, read
 
 
+def _check_entries(catalog: Mapping[str, Any]) -> None:
+    """What Kedro answers with a traceback."""
+    for name, entry in catalog.items():
+        if name.startswith("_"):  # what other entries take their values from
+            continue
+        if not (isinstance(entry, Mapping) and isinstance(entry.get("type"), str)):
+            raise UserError(
+                f"catalog entry {name!r}: expected a mapping with the type of a dataset, saw {entry!r:.80}; "
+                "correct it in conf/*/catalog"
+            )
+
+
 def _usual_raw_dir(chosen: Mapping[str, Any]) -> str:
     return f"{chosen['data_dir']}/01_raw/{chosen['raw_name'] or chosen['dataset']}"
 
 
 def _own(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """A user's own corpus is whatever lies in the folder: another folder, another corpus."""
-    elsewhere = chosen["corpus"] == "custom" and place(chosen["raw_dir"]) != place(_usual_raw_dir(chosen))
-    return {"raw_dir": chosen["raw_dir"]} if elsewhere else {}
+    return {"raw_dir": chosen["raw_dir"]} if chosen["corpus"] == "custom" else {}
 
 
 def _part(chosen: Mapping[str, Any]) -> str:

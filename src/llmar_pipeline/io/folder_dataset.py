@@ -44,10 +44,18 @@ class FolderDataset(AbstractDataset[Callable[[Path], object], Path]):
         return self._filepath
 
     def save(self, data: Callable[[Path], object]) -> None:
-        """Have the folder written."""
+        """Have the folder written; a file in it that is a link is made anew, never written through."""
+        for path in self._filepath.rglob("*") if self._manifest is not None else ():
+            if path.is_symlink() and not path.is_dir():
+                path.unlink()
         data(self._filepath)
         if not self._exists():
             raise UserError(f"expected a complete folder at {self._filepath}, saw no {self._manifest} in it")
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one thing, that a node writes as a whole: no handle."""
+        return self._manifest is not None
 
     def _exists(self) -> bool:
         return self._manifest is None or (self._filepath / self._manifest).exists()

@@ -62,6 +62,27 @@ def check_parameters(
             check_parameters(value, parameters[key], where, prefix=f"{prefix}{key}.")
 
 
+def check_read(parameters: Iterable[str], inputs: Iterable[str]) -> None:
+    """Refuse parameters that nothing reads.
+
+    Args:
+        parameters: Their names.
+        inputs: Of all pipelines, as the catalog calls them.
+
+    Raises:
+        UserError: no pipeline reads one.
+
+    Source: ours.
+    """
+    read = sorted({name.removeprefix("params:").partition(".")[0] for name in inputs if ":" in name})
+    for name in parameters:
+        if name not in read:
+            raise UserError(
+                f"unknown parameter '{name}' in conf/base/parameters, which nothing reads: "
+                f"{nearest(name, read)}there are {', '.join(read)}"
+            )
+
+
 def nearest(key: Any, known: Iterable[Any], prefix: str = "") -> str:
     """A question whether the nearest known name was meant; empty where none is near."""
     near = get_close_matches(str(key), list(map(str, known)), n=1)

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.io.conf_folder import read_mapping
 from llmar_pipeline.io.known_names import check_parameters, nearest
 
 SECTIONS = {"sizes": "size", "environments": "environment"}
@@ -110,12 +107,7 @@ class Overlays:
         return {name: _mapping(values, f"{where}: {name}") for name, values in sections.items()}
 
     def _read(self, kind: str, name: str) -> dict[str, Any]:
-        file = _file(kind, name)
-        try:
-            loaded = OmegaConf.load(self.conf / f"{kind}s" / f"{name}.yml")
-        except (OSError, YAMLError, OmegaConfBaseException) as error:
-            raise UserError(f"{file}: expected YAML, saw {' '.join(str(error).split())}") from error
-        return _mapping(OmegaConf.to_container(loaded, resolve=False), file)
+        return read_mapping(self.conf / f"{kind}s" / f"{name}.yml", _file(kind, name))
 
 
 def _file(kind: str, name: str) -> str:

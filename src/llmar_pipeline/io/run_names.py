@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 RECORDINGS_PARAMETERS = ("ingestion", "normalization", "demo_recordings")
@@ -15,8 +14,6 @@ NEUTRAL_PARAMETERS = (
 """What no result depends on."""
 VAL_SHARE = 0.1
 """The share that validates which needs no name in a folder."""
-PLACES = ("raw_dir", "llm.model")
-"""Parameters that may be folders: the same one under another name is the same."""
 
 
 def leaves(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,28 +40,15 @@ def departures(usual: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     return {k: v for k, v in leaves(values).items() if k not in known or known[k] != v}
 
 
-def place(value: Any) -> Any:
-    """A folder under its one full name; anything else as it is."""
-    try:
-        path = Path(str(value)).expanduser()
-        return str(path.resolve()) if path.is_absolute() or path.exists() else value
-    except (OSError, RuntimeError):
-        return value
-
-
 def short_hash(overrides: Mapping[str, Any]) -> str:
     """A suffix for a folder of results that depend on these values; empty where they depend on none.
 
     Args:
-        overrides: Nested or flat values.
+        overrides: Nested or flat values; folders under their one name.
 
     Source: ours.
     """
-    chosen = {
-        key: place(value) if key in PLACES else value
-        for key, value in leaves(overrides).items()
-        if key not in NEUTRAL_PARAMETERS
-    }
+    chosen = {key: value for key, value in leaves(overrides).items() if key not in NEUTRAL_PARAMETERS}
     if not chosen:
         return ""
     text = json.dumps(chosen, sort_keys=True, default=str)

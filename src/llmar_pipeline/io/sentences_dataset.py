@@ -8,6 +8,7 @@ from kedro_datasets._typing import TablePreview
 from kedro_datasets.pandas import ParquetDataset
 
 from llmar_pipeline.files import whole_file
+from llmar_pipeline.records import announce, check_recorded, forget, record
 
 
 class ActionSentencesDataset(ParquetDataset):
@@ -21,18 +22,25 @@ class ActionSentencesDataset(ParquetDataset):
     """
 
     def load(self) -> pd.DataFrame:
-        """The table; with features where they were saved."""
+        """The table; with features where they were saved.
+
+        Raises:
+            UserError: The features are not those that were saved.
+        """
         table = super().load()
+        check_recorded(self._features_file, "run `kedro run --pipelines=tokenization` again")
         if self._features_file.exists():
             table["features"] = list(np.asarray(np.load(self._features_file, mmap_mode="r")))
         return table
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table, then its features: a table whose writing was interrupted has none."""
-        self._features_file.unlink(missing_ok=True)
+        forget(self._features_file)
         super().save(data.drop(columns="features", errors="ignore"))
         if "features" in data:
+            announce(self._features_file)
             _write_rows(self._features_file, list(data["features"]))
+            record(self._features_file)
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """The first clips as they are (reading 0), with codes as text."""

@@ -5,70 +5,133 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from llmar_pipeline.holders import Holder
+from llmar_pipeline.io import untracked
+from llmar_pipeline.io.mlflow_store import close_abandoned, holder_tags, open_run, open_store, send
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
+logger = logging.getLogger(__name__)
 
 PARAMETER_LIMIT = 6000  # characters MLflow stores of one value
 
 
 class TrackedRun:
-    """One MLflow run, addressed by its id.
+    """One MLflow run, addressed by its id. None of its calls fails: what cannot be tracked is kept.
 
     MLflow's fluent calls belong to one thread, and Kedro may run nodes in others; so everything goes
-    through a client.
+    through a client. A run may travel to the processes of a distributed training.
+
+    Attributes:
+        uri: Where it is tracked.
+        run_id: Its id there; None as long as it could not be opened.
     """
 
-    def __init__(self, client: "MlflowClient", run_id: str):
-        self.client, self.run_id = client, run_id
+    def __init__(self, uri: str, opening: Mapping[str, Any], journal: Path):
+        self.uri = uri
+        self.run_id: str | None = None
+        self._opening, self._journal = opening, journal
+        self._first = untracked.head(uri, opening)
+        self._process = os.getpid()
+        self._quiet_until = {True: 0.0, False: 0.0}  # of artifacts, which may lie elsewhere, and of all else
+        self._said = False
 
     @classmethod
-    def start(cls, uri: str, experiment: str, name: str, tags: dict[str, str]) -> "TrackedRun":
-        """Open a run, creating the experiment where it does not exist."""
-        from mlflow.tracking import MlflowClient
+    def start(cls, uri: str, experiment: str, name: str, tags: Mapping[str, str], kept: Path) -> "TrackedRun":
+        """Open a run, creating the experiment where it does not exist.
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(
-            logging.WARNING
-        )  # it tells of every table it makes
-        client = MlflowClient(tracking_uri=uri)
-        known = client.get_experiment_by_name(experiment)
-        experiment_id = known.experiment_id if known else client.create_experiment(experiment)
-        return cls(client, client.create_run(experiment_id, run_name=name, tags=tags).info.run_id)
+        Runs that processes of this machine left open when they were killed are closed, and what earlier runs
+        could not track is delivered.
 
-    def log_params(self, params: dict[str, Any]) -> None:
-        """Log flat parameters in one batch."""
-        from mlflow.entities import Param
+        Args:
+            uri: Where runs are tracked.
+            experiment: Its name.
+            name: That of the run.
+            tags: What else it is known by.
+            kept: Folder of what could not be tracked, one file a run.
+        """
+        tags = {**tags, **holder_tags(Holder.here())}
+        opening = {"experiment": experiment, "name": name, "tags": tags, "time": _milliseconds()}
+        run = cls(uri, opening, kept / f"{datetime.now():%Y%m%d-%H%M%S}-{uuid4().hex[:8]}.jsonl")
 
-        entries = [Param(key, str(value)[:PARAMETER_LIMIT]) for key, value in params.items()]
-        for start in range(0, len(entries), 100):
-            self.client.log_batch(self.run_id, params=entries[start : start + 100])
+        def open_it(client: "MlflowClient") -> None:
+            close_abandoned(client)
+            run.run_id = open_run(client, opening)
+            untracked.deliver_earlier(kept, uri, client)
 
-    def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
+        run._attempt(open_it)
+        return run
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log flat parameters."""
+        self._tell({"params": {key: str(value)[:PARAMETER_LIMIT] for key, value in params.items()}})
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log numbers at a step in one batch."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        self.client.log_batch(self.run_id, metrics=entries)
+        numbers = {key: float(value) for key, value in metrics.items()}
+        self._tell({"metrics": numbers, "step": step, "time": _milliseconds()})
 
     def tag(self, name: str, value: str) -> None:
         """Say something of the run that became known while it ran."""
-        self.client.set_tag(self.run_id, name, value)
+        self._tell({"tag": name, "value": value})
 
     def log_artifact(self, path: Path) -> None:
         """Keep a copy of a file or a folder with the run."""
-        if path.is_dir():
-            self.client.log_artifacts(self.run_id, str(path), artifact_path=path.name)
-        else:
-            self.client.log_artifact(self.run_id, str(path))
+        self._tell({"artifact": str(path.resolve())})
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.run_id, status=status)
+        if status != "KILLED":  # who kills does not wait
+            self._quiet_until = {True: 0.0, False: 0.0}
+        self._tell({"end": status, "time": _milliseconds()})
+
+    def _tell(self, entry: Mapping[str, Any]) -> None:
+        """Send it, or keep it with what was kept before, which the process that opened the run delivers."""
+
+        def send_it(client: "MlflowClient") -> None:
+            self.run_id = self.run_id or open_run(client, self._opening)
+            send(client, self.run_id, entry)
+
+        def deliver(client: "MlflowClient") -> None:
+            self.run_id = untracked.deliver(self._journal, client)
+
+        artifact, mine = "artifact" in entry, os.getpid() == self._process
+        waiting = self._journal.exists()
+        at_once = not waiting if mine else self.run_id is not None
+        if at_once and self._attempt(send_it, artifact):
+            return
+        try:
+            untracked.keep(self._journal, {**self._first, "run_id": self.run_id}, entry)
+        except OSError as error:
+            logger.warning("%s cannot be written (%s): not tracked", self._journal, error.strerror)
+        if mine and waiting:
+            self._attempt(deliver, artifact)
+
+    def _attempt(self, action: Callable[["MlflowClient"], None], artifact: bool = False) -> bool:
+        """Do something with the store; where it is away, not again before ten times as long has passed."""
+        began = time.monotonic()
+        if began < self._quiet_until[artifact]:
+            return False
+        try:
+            action(open_store(self.uri))
+            return True
+        except Exception as error:  # whatever it is, the run goes on
+            took = time.monotonic() - began
+            self._quiet_until[artifact] = began + max(60.0, 10 * took)
+            if not self._said:
+                logger.warning(
+                    "MLflow (%s): the run goes on; what cannot be tracked is kept in %s and delivered as "
+                    "soon as this run or a later one can", untracked.reason(error), self._journal,
+                )  # fmt: skip
+            self._said = True
+            return False
 
 
 _current: TrackedRun | None = None
@@ -77,6 +140,11 @@ _current: TrackedRun | None = None
 def store_uri(config: Mapping[str, Any]) -> str:
     """Where runs are tracked: the environment's MLFLOW_TRACKING_URI, or what mlflow.yml says."""
     return os.environ.get("MLFLOW_TRACKING_URI") or str(config["tracking_uri"])
+
+
+def kept_folder(selection: Mapping[str, Any]) -> Path:
+    """Where lies what could not be tracked, beside the outputs that the globals lead to."""
+    return Path(selection["data_dir"], "08_reporting", "untracked")
 
 
 def set_current(run: TrackedRun | None) -> None:
@@ -90,29 +158,35 @@ def current() -> TrackedRun | None:
     return _current
 
 
+def end_current(status: str) -> None:
+    """Close the run that is open, if one is."""
+    if _current is not None:
+        _current.end(status)
+    set_current(None)
+
+
 class LiveCurves:
     """A function (record, step) for the training engine, drawing a stage's curves as they grow.
 
-    It holds names only, so it can travel to the processes of a distributed training.
+    It can travel to the processes of a distributed training.
     """
 
-    def __init__(self, stage: str, uri: str | None, run_id: str | None):
-        self.stage, self.uri, self.run_id = stage, uri, run_id
+    def __init__(self, stage: str, run: TrackedRun | None):
+        self.stage, self.run = stage, run
 
     def __call__(self, record: dict[str, float], step: int) -> None:
         """Log a record; without a run that is open, do nothing."""
-        if self.uri is None or self.run_id is None:
-            return
-        from mlflow.tracking import MlflowClient
-
-        run = TrackedRun(MlflowClient(tracking_uri=self.uri), self.run_id)
-        run.log_metrics({f"{self.stage}/{k}": v for k, v in record.items() if k != "epoch"}, step)
+        if self.run is not None:
+            self.run.log_metrics({f"{self.stage}/{k}": v for k, v in record.items() if k != "epoch"}, step)
 
 
 def log_live(stage: str) -> LiveCurves:
     """The curves of a stage in the run that is open."""
-    run = _current
-    return LiveCurves(stage, run.client.tracking_uri if run else None, run.run_id if run else None)
+    return LiveCurves(stage, _current)
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)
 
 
 @functools.cache
@@ -126,7 +200,9 @@ def git_revision() -> str:
     """The commit of the code that runs, marked where files differ from it; empty outside a checkout."""
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", cwd=Path(__file__).parent, check=False
+        )
     except OSError:
         return ""
     return done.stdout.strip()

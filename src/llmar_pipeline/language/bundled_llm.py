@@ -53,8 +53,11 @@ def convert_bundled_llm(cache: Path) -> Path:
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.float32,
         local_files_only=True,
+        trust_remote_code=False,
     )
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, local_files_only=True, trust_remote_code=False
+    )
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     try:
         llm.save_pretrained(temporary)

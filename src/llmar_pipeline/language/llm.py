@@ -2,17 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from safetensors import SafetensorError, safe_open
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum, json_checksum
 from llmar_pipeline.language.bundled_llm import convert_bundled_llm
-from llmar_pipeline.language.config import AdapterConfig, LLMConfig
-from llmar_pipeline.language.quantization import check_quantization
+from llmar_pipeline.language.config import LLMConfig
 
 _BUNDLED = "smollm2"
+_POINTER = b"version https://git-lfs"  # what Git LFS leaves where a file was not fetched
 _WHAT_RUNS_HERE = (
     "use a size that runs without a download (--params=size=laptop or size=demo) or "
     "llm.model=<folder of a Hugging Face model>"
@@ -59,9 +61,112 @@ def is_here(model: str, revision: str | None = None) -> bool:
         folder = local_folder(model, Path(), revision)
     except UserError:
         return False
-    index = folder / "model.safetensors.index.json"
-    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else ()
-    return all((folder / part).is_file() for part in {*parts} or {"model.safetensors"})
+    return all(file.is_file() for file in weight_files(folder))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Files in which a model's folder should have its weights: one, or those that its index names.
+
+    Raises:
+        UserError: The index cannot be read.
+
+    Source: ours.
+    """
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file() or not index.is_file():
+        return [whole]
+    try:
+        return sorted(folder / part for part in set(_read_json(index)["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"expected a weight_map of file names in {index}, saw none; fetch it again"
+        ) from error
+
+
+def check_weights(folder: Path) -> None:
+    """Look at the heads of all files of weights: whether they are there, whole, and weights.
+
+    Raises:
+        UserError: One is missing, cut off, or what Git LFS leaves in its place.
+
+    Source: ours.
+    """
+    for file in weight_files(folder):
+        pointer = False
+        try:
+            with file.open("rb") as stream:
+                pointer = stream.read(len(_POINTER)) == _POINTER
+            with safe_open(file, "pt"):
+                continue
+        except FileNotFoundError:
+            others = sorted(path.name for path in folder.glob("*.bin"))
+            seen = f"{', '.join(others)}, which is not safetensors" if others else "no such file"
+        except (OSError, SafetensorError) as error:
+            seen = "a pointer of Git LFS (`git lfs pull` fetches the file)" if pointer else str(error)
+        raise UserError(
+            f"expected weights of the language model in {file}, saw {seen}; fetch it again, or "
+            f"{_WHAT_RUNS_HERE}."
+        )
+
+
+def check_code(folder: Path) -> None:
+    """Refuse a model that brings Python of its own: it would run with the user's rights.
+
+    Raises:
+        UserError: config.json or tokenizer_config.json names some, or cannot be read.
+
+    Source: ours.
+    """
+    for name in ("config.json", "tokenizer_config.json"):
+        file = folder / name
+        if file.is_file() and "auto_map" in _read_json(file):
+            raise UserError(
+                f"expected a language model without Python of its own, saw auto_map in {file}, which names "
+                "some: it is not run; take a model that transformers knows, or take auto_map out of the file"
+            )
+
+
+def model_folder(config: LLMConfig, cache: Path) -> Path:
+    """Folder with a model's configuration and tokenizer; of a hub id, weights are not downloaded for it.
+
+    Args:
+        config: Which model.
+        cache: As in `ensure_llm`.
+
+    Raises:
+        UserError: As in `ensure_llm`.
+
+    Source: ours.
+    """
+    if (folder := without_hub(config, cache)) is not None:
+        return folder
+    try:
+        # Unlike hf_hub_download, this gives up at once without a network.
+        files = ["*.json", "tokenizer*"]
+        return Path(snapshot_download(config.model, revision=config.revision, allow_patterns=files))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise unavailable(config.model, error) from error
+
+
+def model_settings(folder: Path) -> dict[str, Any]:
+    """What a model's config.json says.
+
+    Raises:
+        UserError: It cannot be read.
+
+    Source: ours.
+    """
+    return _read_json(folder / "config.json")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"expected JSON in {file}, saw {_first_line(error)}; fetch it again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"expected a JSON object in {file}, saw a {type(content).__name__}; fetch it again.")
+    return content
 
 
 def local_folder(model: str, cache: Path, revision: str | None = None) -> Path:
@@ -99,48 +204,14 @@ def hidden_size(config: LLMConfig, cache: Path) -> int:
 
     Source: Sec. 4.2 of the paper (du = 5120 for LLaMA-13B).
     """
-    try:
-        folder = without_hub(config, cache)
-        if folder is None:
-            # Unlike hf_hub_download, this gives up at once without a network.
-            files = ["config.json"]
-            folder = Path(snapshot_download(config.model, revision=config.revision, allow_patterns=files))
-        path = folder / "config.json"
-        size = json.loads(path.read_text(encoding="utf-8")).get("hidden_size")
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        raise unavailable(config.model, error) from error
+    folder = model_folder(config, cache)
+    size = model_settings(folder).get("hidden_size")
     if not isinstance(size, int):
         raise UserError(
-            f"expected an integer hidden_size, saw {size!r} in {path}; choose a decoder-only text model as "
-            "llm.model."
+            f"expected an integer hidden_size, saw {size!r} in {folder / 'config.json'}; choose a "
+            "decoder-only text model as llm.model."
         )
     return size
-
-
-def check_llm(
-    config: LLMConfig, cache: Path, code_dim: int | None = None, adapter: AdapterConfig | None = None
-) -> None:
-    """Find out before any training whether the model can be had, tuned, and fits the codebook.
-
-    Args:
-        config: Which model.
-        cache: As in `ensure_llm`.
-        code_dim: Width of the codebook to be trained, if known.
-        adapter: How the model is to be adapted, if it is.
-
-    Raises:
-        UserError: The model is not available, its word embeddings have another width, or as in
-            `check_quantization`.
-
-    Source: ours.
-    """
-    check_quantization(config, adapter)
-    width = hidden_size(config, cache)
-    if code_dim is not None and code_dim != width:
-        raise UserError(
-            f"expected vqvae.code_dim={width} (hidden size of llm.model={config.model}), saw {code_dim}; set "
-            f"vqvae.code_dim={width}, or choose another llm.model."
-        )
 
 
 def llm_checksum(config: LLMConfig, cache: Path) -> str:
@@ -218,7 +289,12 @@ def unavailable(model: str, error: Exception) -> UserError:
     elif isinstance(error, HFValidationError):
         seen = "neither a folder nor a valid hub id"
     else:
-        seen = next(iter(str(error).splitlines()), type(error).__name__)[:160]
+        seen = _first_line(error)
     return UserError(
         f"expected a language model to load at llm.model={model}, saw: {seen}; {_WHAT_RUNS_HERE}."
     )
+
+
+def _first_line(error: Exception) -> str:
+    text = next(iter(str(error).splitlines()), "")[:160]
+    return f"{type(error).__name__} {text}" if isinstance(error, LookupError) or not text else text

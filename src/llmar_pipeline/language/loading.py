@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
-from llmar_pipeline.language.llm import ensure_llm, unavailable, without_hub
+from llmar_pipeline.language.llm import check_code, check_weights, ensure_llm, unavailable, without_hub
 from llmar_pipeline.language.quantization import check_quantization, fix_nf4, nf4_settings
 from llmar_pipeline.machine import number_type
 
@@ -54,16 +54,13 @@ def load_llm(
     tokenizer = load_tokenizer(config, cache)
     precision = getattr(torch, settled(config).precision)
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or precision
-    try:
-        folder = ensure_llm(config, cache)
-        if config.quantization == "nf4":
-            # Always quantised from the precision of the training: other roundings are other weights.
-            llm = load_weights(folder, precision, **nf4_settings(dtype))
-            fix_nf4(llm, dtype)
-        else:
-            llm = load_weights(folder, dtype)
-    except (OSError, ValueError) as error:
-        raise unavailable(config.model, error) from error
+    folder = ensure_llm(config, cache)
+    if config.quantization == "nf4":
+        # Always quantised from the precision of the training: other roundings are other weights.
+        llm = load_weights(folder, precision, **nf4_settings(dtype))
+        fix_nf4(llm, dtype)
+    else:
+        llm = load_weights(folder, dtype)
     # Recorded by peft beside the adapter, which finds the model there by itself.
     found = without_hub(config, cache)
     llm.name_or_path = config.model if found is None else str(found.resolve())
@@ -78,14 +75,32 @@ def load_tokenizer(config: LLMConfig, cache: Path) -> PreTrainedTokenizerBase:
         cache: As in `ensure_llm`.
 
     Raises:
-        UserError: The model is not available or cannot be read.
+        UserError: The model is not available or its tokenizer cannot be read.
 
     Source: ours.
     """
+    return read_tokenizer(ensure_llm(config, cache))
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Read the tokenizer of a model's folder.
+
+    Args:
+        folder: Folder with tokenizer.json and tokenizer_config.json.
+
+    Raises:
+        UserError: There is none, it cannot be read, or it brings Python of its own.
+
+    Source: ours.
+    """
+    check_code(folder)
     try:
-        return AutoTokenizer.from_pretrained(ensure_llm(config, cache), local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise unavailable(config.model, error) from error
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a foreign file makes of its reader
+        raise UserError(
+            f"expected a tokenizer (tokenizer.json, tokenizer_config.json) in {folder}, saw none that can be "
+            f"read ({type(error).__name__}); fetch its files again, or choose another llm.model."
+        ) from error
 
 
 def tokenizer_checksum(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -105,18 +120,40 @@ def load_weights(folder: Path, dtype: torch.dtype | str, **settings: Any) -> Pre
         dtype: Number type of the weights.
         **settings: Further ones of transformers' `from_pretrained`.
 
+    Raises:
+        UserError: The model brings Python of its own, a file is missing or damaged, or lacks weights that
+            transformers would fill in at random.
+
     Source: ours.
     """
+    check_code(folder)
+    check_weights(folder)
     transformers_logging.disable_progress_bar()
-    # Scaled-dot-product attention takes the tree-shaped mask that scoring needs; flash attention does not.
-    llm: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=dtype,
-        attn_implementation="sdpa",
-        **settings,
-    )
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its report of what is missing takes dozens of lines
+    try:
+        # Scaled-dot-product attention takes the tree-shaped mask of scoring; flash attention does not.
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            trust_remote_code=False,
+            output_loading_info=True,
+            **settings,
+        )
+    except Exception as error:  # whatever a foreign file makes of its reader
+        raise unavailable(str(folder), error) from error
+    finally:
+        transformers_logging.set_verbosity(before)
+    llm: PreTrainedModel
+    llm, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"expected all weights that config.json describes in the safetensors files of {folder}, saw no "
+            f"{missing[0]} ({len(missing)} such); fetch the model again, or correct config.json."
+        )
     llm.requires_grad_(False).eval()
     return llm
 

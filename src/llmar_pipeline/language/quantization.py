@@ -4,6 +4,7 @@ import importlib.util
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from llmar_pipeline.errors import UserError
@@ -75,14 +76,34 @@ def fix_nf4(llm: PreTrainedModel, dtype: torch.dtype) -> None:
 
     for module in llm.modules():
         if isinstance(module, Linear4bit):
-            if module.in_features % _BLOCK:
-                # On a CPU, bitsandbytes would read such rows with the scales of other blocks.
-                raise UserError(
-                    f"expected layers of width a multiple of {_BLOCK} for llm.quantization=nf4, saw "
-                    f"{module.in_features} in {llm.name_or_path}; set llm.quantization=none."
-                )
+            _check_width(module, llm.name_or_path)
             # On some CPUs it would repack its weights at the first evaluation, with scales in bfloat16.
             module.support_avx512bf16_for_cpu = False
     for parameter in llm.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)
+
+
+def check_widths(llm: PreTrainedModel) -> None:
+    """Find out whether the layers of a model that is not quantised yet can be.
+
+    Args:
+        llm: The model.
+
+    Raises:
+        UserError: A layer is not as wide as a multiple of 64.
+
+    Source: ours.
+    """
+    for module in llm.modules():
+        if isinstance(module, nn.Linear) and module is not llm.get_output_embeddings():
+            _check_width(module, llm.name_or_path)
+
+
+def _check_width(layer: nn.Linear, place: str | None) -> None:
+    # On a CPU, bitsandbytes would read rows of other widths with the scales of other blocks.
+    if layer.in_features % _BLOCK:
+        raise UserError(
+            f"expected layers of width a multiple of {_BLOCK} for llm.quantization=nf4, saw "
+            f"{layer.in_features} in {place}; set llm.quantization=none."
+        )

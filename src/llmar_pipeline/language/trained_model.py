@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ _MANIFEST = "language_model.json"
 _WHOLE = "recognizer.json"  # of the folder that the model is a part of, see `recognizer_folder`
 _ACTION_TOKENS = "action_tokens.safetensors"
 _ADAPTERS = "adapter_config.json"
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def save_model(model: ActionLanguageModel, folder: Path) -> None:
@@ -74,11 +76,28 @@ def load_model(
         llm: Where the language model may lie by now, if not where it lay in training.
 
     Raises:
-        UserError: The folder is incomplete, or language model, tokenizer or codebook are not those of the
-            training.
+        UserError: The folder is incomplete or damaged, or language model, tokenizer or codebook are not those
+            of the training.
 
     Source: ours.
     """
+    try:
+        return _load(folder, cache, codebook, dtype, llm)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"expected the files of one trained model in {folder}, saw that reading fails "
+            f"({type(error).__name__}: {reason}); run `kedro run --pipelines=stage2`."
+        ) from error
+
+
+def _load(
+    folder: Path,
+    cache: Path,
+    codebook: Tensor | None,
+    dtype: torch.dtype | str | None,
+    llm: LLMConfig | None,
+) -> ActionLanguageModel:
     if not (folder / _MANIFEST).is_file():
         raise UserError(
             f"expected a trained model with {_MANIFEST}, saw none in {folder}; run "
@@ -100,11 +119,9 @@ def load_model(
     check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
     tuned: nn.Module
     if (folder / _ADAPTERS).is_file():
-        from peft import PeftModel
-
         base, _ = load_llm(config, cache, dtype)
         check("hidden size", manifest["hidden_size"], base.config.hidden_size)
-        tuned = PeftModel.from_pretrained(base, folder)
+        tuned = _adapted(base, folder)
     else:
         tuned = load_weights(folder, dtype or getattr(torch, config.precision))
     rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]
@@ -121,6 +138,21 @@ def load_model(
     model.codebook_checksum = manifest["codebook_sha256"]
     model.llm_checksum = manifest.get("llm_sha256")
     return model.eval()
+
+
+def _adapted(base: nn.Module, folder: Path) -> nn.Module:
+    """The language model with its adapters; peft leaves one as it starts, without effect, that it misses."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    tuned: nn.Module = PeftModel.from_pretrained(base, folder)
+    with safe_open(folder / _ADAPTER_WEIGHTS, "pt") as file:
+        differing = set(file.keys()) ^ get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()
+    if differing:
+        raise UserError(
+            f"expected the adapters of {folder / _ADAPTERS} in {_ADAPTER_WEIGHTS}, saw others "
+            f"({min(differing)}); run `kedro run --pipelines=stage2`."
+        )
+    return tuned
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -32,6 +32,7 @@ class Sequence:
         name: The recording's name, unique in its corpus (the file's stem).
         data: `[person, frame, joint, coordinate]`, float32, the corpus's units; NaN where missing.
         bodies: Where the recording shows several bodies, what became of each; empty otherwise.
+        remark: What the reader did not take as it stands, in words; empty as a rule.
 
     Raises:
         UserError: If the data have another shape or type.
@@ -40,6 +41,7 @@ class Sequence:
     name: str
     data: np.ndarray
     bodies: tuple[SeenBody, ...] = ()
+    remark: str = ""
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.dtype != np.float32 or 0 in self.data.shape:

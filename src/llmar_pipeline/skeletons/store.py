@@ -22,7 +22,8 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import differences, folder_aside, write_json
+from llmar_pipeline.files import differences, folder_aside, room_for, write_json
+from llmar_pipeline.records import damage, read_sealed, write_sealed
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.topology import Body, Topology
 
@@ -105,15 +106,17 @@ class StoreWriter:
         """
         path = self._path("json")
         try:
-            shard: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            known = shard.get("made_from") if shard["format"] == _FORMAT else None
-            changes = ["of unknown origin"] if known is None else differences(known, made_from)
-            if changes:
-                self._set_aside(path.stem, "; ".join(changes))
-                return None
-            if path.with_suffix(".bin").stat().st_size != shard["bytes"]:
-                return None
-        except (OSError, ValueError, KeyError, AttributeError):
+            shard = read_sealed(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            shard = {}
+        known = shard.get("made_from") if shard.get("format") == _FORMAT else None
+        changes = ["of unknown origin"] if known is None else differences(known, made_from)
+        if not changes and (wrong := damage(self.folder, shard["files"])) is not None:
+            changes = [wrong]
+        if changes:
+            self._set_aside(path.stem, "; ".join(changes))
             return None
         self._shards.append(shard)
         return dict(shard["notes"])
@@ -135,20 +138,22 @@ class StoreWriter:
         # At no time does a manifest lie beside data that are not its own.
         (self.folder / _MANIFEST).unlink(missing_ok=True)
         self._path("json").unlink(missing_ok=True)
-        with self._path("bin").open("wb") as file:
-            written = Shard(file, self._persons, self._topology)
-            yield written
-            size = file.tell()
+        path = self._path("bin")
+        path.unlink(missing_ok=True)
+        with room_for(path), path.open("xb") as file:  # anew: what lies there may be a link to elsewhere
+            made = Shard(file, self._persons, self._topology)
+            yield made
+        known = {"bytes": path.stat().st_size, "sha256": made.hash.hexdigest()}
         shard = {
             "format": _FORMAT,
             "made_from": made_from,
-            "bytes": size,
-            "sha256": written.hash.hexdigest(),
-            "names": written.names,
-            "shapes": written.shapes,
-            "notes": written.notes,
+            **known,
+            "files": {path.name: {**known, "changed": path.stat().st_mtime_ns}},
+            "names": made.names,
+            "shapes": made.shapes,
+            "notes": made.notes,
         }
-        write_json(self._path("json"), shard, indent=None)
+        write_sealed(self._path("json"), shard, indent=None)
         self._shards.append(shard)
 
     def __exit__(

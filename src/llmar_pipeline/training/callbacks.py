@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import write_json
 from llmar_pipeline.progress import Progress
-from llmar_pipeline.training.checkpoints import COMPLETE
+from llmar_pipeline.training.checkpoints import complete
 
 LogFunction = Callable[[dict[str, float], int], None]
 
@@ -72,8 +71,7 @@ class Checkpoints(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the mark last."""
         if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            write_json(folder / COMPLETE, {"step": state.global_step})
+            complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class LiveLog(TrainerCallback):

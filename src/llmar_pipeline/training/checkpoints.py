@@ -1,7 +1,8 @@
 """Checkpoints from which a killed training goes on: what they hold, and which of them count."""
 
-import json
 import logging
+import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import claim, set_aside, write_json
+from llmar_pipeline.files import claim, folder_aside, room_for, set_aside
+from llmar_pipeline.records import damage, read_sealed, write_sealed, written
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 COMPLETE = "complete.json"
-_MACHINE = "machine.json"
+_NAME = re.compile(r"checkpoint-(0|[1-9]\d*)")  # checkpoint-best and checkpoint-11-backup are somebody else's
+_BEGUN = "trainer_state.json"  # what the Trainer writes last: without it nothing can be gone on from
+_KEPT = 2  # checkpoints; the older one is for the case that the newest is damaged
 
 
 def changing_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -61,16 +65,32 @@ def restore_state(model: nn.Module, checkpoint: Path) -> None:
     model.load_state_dict(saved, strict=False)
 
 
+def complete(checkpoint: Path) -> None:
+    """Write last of all what a checkpoint holds, which makes it whole; then remove all but the newest."""
+    with room_for(checkpoint, partial=checkpoint):
+        files = {file.name: written(file) for file in sorted(checkpoint.iterdir()) if file.name != COMPLETE}
+        write_sealed(checkpoint / COMPLETE, {"threads": torch.get_num_threads(), "files": files})
+    for old in _checkpoints(checkpoint.parent)[:-_KEPT]:
+        (old / COMPLETE).unlink(missing_ok=True)  # so that half of it does not count
+        shutil.rmtree(old)
+
+
+def checkpoint_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """About how much room a checkpoint takes: what training changes, and what the optimiser keeps of it."""
+    tensors = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    moments = [value for state in optimizer.state.values() for value in state.values()]
+    return sum(value.nbytes for value in [*tensors, *moments] if torch.is_tensor(value))
+
+
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint of a folder, or None."""
-    complete = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(complete, key=_step, default=None)
+    return next((path for path in reversed(_checkpoints(folder)) if (path / COMPLETE).exists()), None)
 
 
 def prepare_folder(
     folder: Path, fingerprint: dict[str, Any], max_steps: int, model_folder: Path | None = None
 ) -> Path | None:
-    """Find the checkpoint to continue from; set aside what is not of this training.
+    """Find the checkpoint to continue from; set aside what is not of this training, and what is damaged.
 
     Args:
         folder: Of the checkpoints.
@@ -90,28 +110,59 @@ def prepare_folder(
             "checkpoints: they go to step %d, max_steps is %d; set aside as %s, made again",
             _step(resume), max_steps, aside,
         )  # fmt: skip
-        resume = None
         claim(folder, fingerprint, "checkpoints")
-    for path in folder.glob("checkpoint-*"):
-        if not (path / COMPLETE).exists():
-            shutil.rmtree(path)
+    resume = _newest_whole(folder)
     unfinished = resume is None or _step(resume) < max_steps
     if model_folder is not None and unfinished and model_folder.is_dir():
         logger.warning("the model of an earlier training is set aside as %s", set_aside(model_folder))
     return resume
 
 
-def keep_threads(folder: Path) -> None:
+def keep_threads(checkpoint: Path | None) -> None:
     """Compute with as many threads as the training began with: their number may change the last bits."""
-    file = folder / _MACHINE
-    try:
-        threads = int(json.loads(file.read_text(encoding="utf-8"))["threads"])
-    except (OSError, ValueError, KeyError, TypeError):
-        write_json(file, {"threads": torch.get_num_threads()})
-        return
+    threads = torch.get_num_threads() if checkpoint is None else read_sealed(checkpoint / COMPLETE)["threads"]
     if threads != torch.get_num_threads():
         logger.info("going on with %d threads, as the training began", threads)
         torch.set_num_threads(threads)
+
+
+def _newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that is as it was written; those after it are set aside, in one folder."""
+    damaged: dict[Path, str] = {}
+    whole = None
+    for checkpoint in reversed(_checkpoints(folder)):
+        if not (checkpoint / COMPLETE).exists() and not (checkpoint / _BEGUN).exists():
+            shutil.rmtree(checkpoint)  # a writing that was killed
+        elif (wrong := _damage(checkpoint)) is not None:
+            damaged[checkpoint] = wrong
+        else:
+            whole = checkpoint
+            break
+    if damaged:
+        aside = folder_aside(folder)
+        for checkpoint in damaged:
+            os.rename(checkpoint, aside / checkpoint.name)
+        logger.warning(
+            "checkpoints: %s; set aside as %s, the training goes on from %s",
+            "; ".join(f"of {checkpoint.name}, {wrong}" for checkpoint, wrong in damaged.items()),
+            aside, "its start" if whole is None else whole.name,
+        )  # fmt: skip
+    return whole
+
+
+def _damage(checkpoint: Path) -> str | None:
+    try:
+        return damage(checkpoint, read_sealed(checkpoint / COMPLETE)["files"])
+    except FileNotFoundError:
+        return f"{COMPLETE} is gone"
+    except (OSError, ValueError, KeyError):
+        return f"{COMPLETE} cannot be read"
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Ours, oldest first, complete or not."""
+    ours = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(ours, key=_step)
 
 
 def _step(checkpoint: Path) -> int:

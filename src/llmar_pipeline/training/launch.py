@@ -1,15 +1,18 @@
 """Several processes, one a GPU (or one a few cores), that train one model together."""
 
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from llmar_pipeline import machine
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.interruption import Interrupted, ending_in_order
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.history import write_history
 
@@ -56,7 +59,8 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
         What the function returned in the first process.
 
     Raises:
-        UserError: what a process raised as such; the others are ended.
+        UserError: what a process raised as such; the others are ended. Or they cannot be started.
+        Interrupted: the process was asked to end; the others are ended.
         ChildFailedError: a process failed otherwise.
 
     Source: torch's elastic launcher (torchrun).
@@ -74,8 +78,15 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
         start_method="spawn",
     )
     try:
-        with machine.shared_by(number):
+        with machine.shared_by(number), ending_in_order():  # which also puts the launcher's handlers right
             return elastic_launch(config, _call)(partial(function, *arguments, **settings))[0]
+    except SignalException as error:
+        raise Interrupted(error.sigval) from error
+    except OSError as error:
+        raise UserError(
+            f"{number} processes of a training cannot be started: {error.strerror or error}; see that shared "
+            "memory (/dev/shm) can be written and a local port opened, or set processes to 1"
+        ) from error
     except ChildFailedError as error:
         message = error.get_first_failure()[1].message
         text = message["message"] if isinstance(message, dict) else message
@@ -86,4 +97,5 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
 
 def _call(function: Callable[[], Any]) -> Any:
     """What runs in each process; the launcher takes no keywords and wants a name."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal; the launcher ends these
     return function()

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import room_for
 from llmar_pipeline.training.callbacks import (
     Checkpoints,
     LiveLog,
@@ -27,7 +28,13 @@ from llmar_pipeline.training.callbacks import (
     check_gradients,
     check_terms,
 )
-from llmar_pipeline.training.checkpoints import keep_threads, prepare_folder, restore_state, save_state
+from llmar_pipeline.training.checkpoints import (
+    checkpoint_bytes,
+    keep_threads,
+    prepare_folder,
+    restore_state,
+    save_state,
+)
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.stream import SampleStream
 
@@ -128,7 +135,10 @@ class ResumableTrainer(Trainer):
         save_state(self.accelerator.unwrap_model(self.model), Path(output_dir or str(self.args.output_dir)))
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        super()._save_checkpoint(*args, **kwargs)
+        folder = Path(str(self.args.output_dir), f"checkpoint-{self.state.global_step}")
+        model, optimizer = self.accelerator.unwrap_model(self.model), cast(Any, self.optimizer)
+        with room_for(folder, checkpoint_bytes(model, optimizer), partial=folder):
+            super()._save_checkpoint(*args, **kwargs)
         self.accelerator.wait_for_everyone()  # each process writes its random state; then it is complete
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -196,7 +206,6 @@ def train(
         logging_steps=config.log_every,
         logging_nan_inf_filter=False,
         save_steps=config.save_every,
-        save_total_limit=2,
         seed=config.seed,
         report_to=[],
         remove_unused_columns=False,
@@ -218,7 +227,7 @@ def train(
     with arguments.main_process_first(local=False):
         whole = {**fingerprint, "training": config.identity()}
         resume = prepare_folder(folder, whole, config.max_steps, model_folder)
-        keep_threads(folder)
+        keep_threads(resume)
     if resume is not None:
         logger.info("continuing from %s", resume.name)
     trainer = ResumableTrainer(

@@ -86,8 +86,11 @@ def test_keypoints_of_an_image_are_turned_upright_and_scores_of_zero_are_missing
     ("given", "expected", "seen"),
     [
         (3, "an annotation with a name", "3"),
-        (annotation(frame_dir=None), "an annotation with a name", "a dict"),
-        (annotation(frame_dir="\ud800"), "an annotation with a name", "a dict"),
+        (annotation(frame_dir=None), "an annotation with a name", "None"),
+        (annotation(frame_dir="\ud800"), "an annotation with a name", r"'.ud800'"),
+        (annotation(frame_dir="\x1b[8m"), "an annotation with a name", r"'.x1b\[8m'"),
+        (annotation(frame_dir=b"name"), r"written as str\(name\)", "a bytes"),
+        (annotation(keypoint=np.ones((30, 2, 25, 3)), total_frames=2), "in this order", "more persons than"),
         (annotation(label=11), f"label 12, the action of {NAME}", "label 11"),
         (annotation(label=[12]), "label 12", "label a list"),
         (annotation(keypoint=None), "an array keypoint", "None"),
@@ -133,7 +136,9 @@ def test_names_are_given_to_annotations_that_have_none(tmp_path: Path) -> None:
         ({"a": 1}, r"the keys \['a'\]"),
         ({"annotations": []}, "the keys"),
         ({"annotations": [1], "split": [1]}, "a list"),
-        ({"annotations": [1], "split": {"train": [1]}}, "a dict"),
+        ({"annotations": [1], "split": {"train": [1]}}, r"1 in it; write each as str\(name\)"),
+        ({"annotations": [1], "split": {"train": [b"a"]}}, r"a bytes in it; .*name\.decode\(\)"),
+        ({"annotations": [1], "split": {b"train": ["a"]}}, "a bytes in it"),
     ],
 )
 def test_other_pickles_are_refused(tmp_path: Path, content: Any, seen: str) -> None:
@@ -141,6 +146,17 @@ def test_other_pickles_are_refused(tmp_path: Path, content: Any, seen: str) -> N
     path.write_bytes(pickle.dumps(content))
     with pytest.raises(UserError, match=rf"other\.pkl: expected .* saw {seen}"):
         read_pyskl(path)
+
+
+def test_names_of_numpy_and_tuples_are_names(tmp_path: Path) -> None:
+    path = tmp_path / "n.pkl"
+    name = np.array([NAME])[0]
+    for protocol in (2, 5):
+        for members in (np.array([NAME]), (NAME,), {NAME}):
+            content = {"split": {"xsub_train": members}, "annotations": (annotation(frame_dir=name),)}
+            path.write_bytes(pickle.dumps(content, protocol))
+            forget()
+            assert read_pyskl(path)[::2] == ([NAME], {"xsub_train": [NAME]})
 
 
 def test_parts_become_protocols() -> None:

@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -176,6 +177,18 @@ def test_frames_without_any_body(skeleton_text: Writer) -> None:
     assert positions.shape == (0, 2, 3)
 
 
+@pytest.mark.parametrize("line", ["0", "0 ", "0\r", "é"])
+def test_memory_is_at_most_ten_times_the_text(line: str) -> None:
+    _parse_fast("1\n0\n", 2)  # compiled before
+    text = "5\n" + f"{line}\n" * 2**19
+    tracemalloc.start()
+    with pytest.raises(SkeletonFileError, match=r"line (2|7): expected"):
+        parse_bodies(text, 25)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * len(text)
+
+
 def with_line(number: int, line: str) -> Callable[[list[str]], list[str]]:
     return lambda lines: [*lines[: number - 1], line, *lines[number:]]
 
@@ -192,7 +205,7 @@ def without_line(number: int) -> Callable[[list[str]], list[str]]:
         (with_line(1, "0"), 1, "at least one frame", "'0'"),
         (with_line(1, "2"), 8, "the end of the file after 2 frames", "'2'"),
         (with_line(1, "4"), 17, "the number of bodies of frame 4 of 4", "the end of the file"),
-        (with_line(1, "9" * 30), 17, "the number of bodies of frame 4 of", "the end of the file"),
+        (with_line(1, "9" * 30), 1, "at most 1048576 frames", "'999"),
         (with_line(8, "-1"), 8, "the number of bodies of frame 3 of 3", "'-1'"),
         (with_line(8, "9" * 30), 17, "the 10 numbers of body 3 of", "the end of the file"),
         (

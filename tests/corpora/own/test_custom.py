@@ -184,6 +184,10 @@ def test_3d_keypoints_with_y_down_make_a_half_turn(tmp_path: Path) -> None:
         ("b.npz,wave,,train", "a subject in each row", "none"),
         ("b.npz,wave,p1,dev", "a split out of train, val, test", "'dev'"),
         ("b.npz,wave,p1,", "a split out of train, val, test", "''"),
+        ("b,wave,p1,train", "a file that ends in .csv, .json, .npz", "'b' (there is 'b.npz')"),
+        ("B.npz,wave,p1,train", "the name of a file", "no such file as 'B.npz' (there is 'b.npz')"),
+        ("b.npz,\x1b]0;x\x07,p1,train", "a action without control", r"'\x1b]0;x\x07'"),
+        ("b.npz,wave,\u202ep1,train", "a subject without control", r"'\u202ep1'"),
     ],
 )
 def test_a_wrong_row_is_quarantined_with_its_line(tmp_path: Path, row: str, expected: str, seen: str) -> None:
@@ -290,6 +294,86 @@ def test_mistakes_are_named(tmp_path: Path, table: str, facts: dict[str, Any], m
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("place", ["../elsewhere", "link", "/etc/passwd.pkl", "\0"])
+@pytest.mark.parametrize("key", ["pickle", "layout", "file"])
+def test_nothing_outside_the_folder_is_read(tmp_path: Path, key: str, place: str) -> None:
+    elsewhere, folder = tmp_path / "elsewhere.pkl", tmp_path / "raw"
+    elsewhere.write_bytes(b"secret")
+    folder.mkdir()
+    clip(folder / "a.npz")
+    (folder / "link.pkl").symlink_to(elsewhere)
+    (folder / "link.npz").symlink_to(elsewhere)
+    ending = ".npz" if key == "file" else ".pkl"
+    name = place if place.startswith("/") else place + ending
+    if key == "file":
+        [_, item] = CUSTOM.read(write(folder, f"file,action,name\na.npz,wave,a\n{name},wave,b\n"))
+        assert isinstance(item, Damaged)
+        assert "expected a file in the folder" in f"expected {item.expected}" or "\\x00" in item.seen
+        return
+    facts = {key: name, "classes": ["a"]}
+    with pytest.raises(UserError, match=f"corpus.yml, {key}: expected .*in this folder, saw") as caught:
+        CUSTOM.open(write(folder, TABLE, **facts))
+    assert "secret" not in caught.value.message
+
+
+def test_names_and_lists_that_do_not_fit_are_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "abc":
+        clip(tmp_path / f"{name}.npz")
+    rows = ["a.npz,wave,x,Anna,train", "a.npz,Wave,y,anna,test", "b.npz,wa\u0301ve,z,ben,train"]
+    table = "file,action,name,subject,split\n" + "\n".join(rows)
+    for _ in range(2):
+        CUSTOM.open(write(tmp_path, table))
+    said = [record.getMessage().partition("clips.csv")[2] for record in caplog.records]
+    assert said == [
+        ", action: 'Wave' and 'wave' and 'wa\u0301ve' count as 3, though they differ in spelling alone",
+        ", subject: 'Anna' and 'anna' count as 2, though they differ in spelling alone",
+        ": 1 are in more than one part, such as a.npz",
+        ": 1 keypoint files of the folder are in no row, such as c.npz",
+    ]
+
+
+def test_lists_of_a_pickle_that_do_not_fit_are_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keypoint = np.full((1, 4, 17, 2), 2, np.float16)
+    names = [f"v{number}" for number in range(4)]
+    clips = [{"frame_dir": name, "label": 0, "total_frames": 4, "keypoint": keypoint} for name in names]
+    split = {"x_val": ["v1"], "x_train": ["v0", "v1"], "y_train": ["v0.mp4"], "y_val": names}
+    (tmp_path / "all.pkl").write_bytes(pickle.dumps({"split": split, "annotations": clips}))
+    forget()
+    corpus = CUSTOM.open(write(tmp_path, pickle="all.pkl", classes=["a"]))
+    both, foreign = (record.getMessage().partition("all.pkl: ")[2] for record in caplog.records)
+    assert both == "1 are in more than one part, such as v1; 2 of 4 are in no part and not used, such as v2"
+    assert foreign == "1 names of its lists are no frame_dir (y), such as v0.mp4 (there is v0)"
+    assert corpus.parse_name("v1")["split_x"] == 2  # what tests does not train
+
+
+def test_yaml_is_read_as_it_looks(tmp_path: Path) -> None:
+    for name in "abc":
+        clip(tmp_path / f"{name}.npz")
+    (tmp_path / "clips.csv").write_text("file,action,subject\na.npz,on,08\nb.npz,no,09\nc.npz,on,010\n")
+    known = "layout: coco17\nunits: pixels\nclasses: [on, no]\n"
+    (tmp_path / "corpus.yml").write_text(
+        known + "protocols: {x: {by: subject, train: [08, 9], test: ['010']}}\n"
+    )
+    corpus = CUSTOM.open(tmp_path)
+    assert corpus.class_names == ("on", "no")
+    assert (corpus.protocols["x"].train, corpus.protocols["x"].test) == ({8, 9}, {10})
+    for wrong, message in (
+        ("a: &a {<<: *a}\n", "expected YAML|recursi|<<"),
+        ("units: metres\n", "line 4: expected YAML, saw: the key 'units' again"),
+        ("protocols: {x: {by: subject, train: [true]}}\n", "put it in quotes"),
+        ("persons: !!timestamp x\n", "expected YAML"),
+        ("# " + "x" * 2**18, "at most 262144 bytes"),
+        ('pickle: "\\e[8m.pkl"', r"saw '\\x1b\[8m\.pkl'"),
+    ):
+        (tmp_path / "corpus.yml").write_text(known + wrong)
+        with pytest.raises(UserError, match=message):
+            CUSTOM.open(tmp_path)
+
+
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"expected a folder with corpus\.yml, saw none in it\. Describe your"
@@ -316,7 +400,7 @@ def test_a_pickle(tmp_path: Path) -> None:
     index = pd.DataFrame([{"name": name, **corpus.parse_name(name)} for name in ("v1", "v2", "v3")])
     assert list(index["action"]) == [0, 1, 1]
     assert list(corpus.protocols["xsub"](index, val_share=0)) == ["train", "test", "train"]
-    assert sorted(corpus.protocols["xsub"](index)) == ["test", "train", "val"]
+    assert sorted(corpus.protocols["xsub"](index)) == ["test", "train", "train"]  # neither can be spared
     items = list(corpus.read(tmp_path))
     assert [item.name for item in items] == ["v1", "v2", "v3", "v3", "v4", "v5"]
     for item in items[:3]:
@@ -349,3 +433,31 @@ def test_what_is_known_before_a_folder_is_opened() -> None:
         CUSTOM.parse_name("a")
     with pytest.raises(UserError, match="an opened folder"):
         CUSTOM.parse("a", b"1")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [([1, 2], "saw 1 to 2: they begin at 1"), ([2, 2], "saw 2 to 2: they begin at 1"), ([0, 2], "")],
+)
+def test_labels_from_one_are_refused(tmp_path: Path, labels: list[int], expected: str) -> None:
+    clips = [{"frame_dir": f"v{i}", "label": label} for i, label in enumerate(labels)]
+    (tmp_path / "all.pkl").write_bytes(pickle.dumps({"split": {}, "annotations": clips}))
+    forget()
+    folder = write(tmp_path, pickle="all.pkl", classes=["sit", "stand"])
+    if not expected:  # a label too large is that clip's own fault
+        assert len(CUSTOM.open(folder).faults) == 1
+        return
+    with pytest.raises(UserError, match=f"all.pkl: expected labels from 0 to 1.*{expected}"):
+        CUSTOM.open(folder)
+
+
+def test_the_drawn_test_part_leaves_every_class_its_training_clips(tmp_path: Path) -> None:
+    rows = ["file,action,subject"]
+    for subject in "abcdef":
+        for action in ["wave", *([f"only {subject}"] if subject in "abcde" else [])]:
+            clip(tmp_path / f"{subject}{action[-1]}.npz")
+            rows.append(f"{subject}{action[-1]}.npz,{action},{subject}")
+    corpus = CUSTOM.open(write(tmp_path, "\n".join(rows)))
+    index = index_of(corpus, tmp_path)
+    split = corpus.protocols["split"](index, val_share=0)
+    assert set(index["subject"][split == "test"]) == {5}  # the one who has no class of their own

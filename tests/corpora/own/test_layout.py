@@ -88,7 +88,7 @@ def test_numbers_of_the_detectors() -> None:
     [
         ({"joints": ["head", "left hand", "right hand", "hip", "hip"]}, "different names, saw 'hip' twice"),
         ({"joints": ["head"]}, "joints: .*at least 2"),
-        ({"joints": [1, 2]}, r"joints\.0: .*string; saw 1"),
+        ({"joints": [1, 2]}, r"joints\.0: .*string: put it in quotes, .*saw 1"),
         ({"parents": {"head": "hip", "left hand": "head"}}, "all joints but one, saw none for"),
         ({"parents": STICK["parents"] | {"hip": "head"}}, "all joints but one, saw none for"),  # type: ignore[operator]
         (

@@ -6,13 +6,16 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from llmar_pipeline.corpora.formats.nested_lists import read_nested
+from llmar_pipeline.corpora.formats.spelling import plain
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
 
@@ -22,6 +25,9 @@ a second, as float64."""
 
 LARGEST_TEXT = 16 * 2**20
 """Bytes of a csv or json file."""
+
+_PLACES_A_ROW = 200
+"""Persons x frames x joints of a csv file for each of its rows: more is no recording with gaps."""
 
 SUFFIXES = (".csv", ".json", ".npz")
 
@@ -47,15 +53,17 @@ def read_keypoints(path: Path, topology: Topology) -> Keypoints:
         SkeletonFileError: If it is damaged, too large, or of another form.
         OSError: If it cannot be read.
     """
-    size, largest = path.stat().st_size, LARGEST if path.suffix == ".npz" else LARGEST_TEXT
+    suffix = path.suffix.lower()
+    size, largest = path.stat().st_size, LARGEST if suffix == ".npz" else LARGEST_TEXT
     if size > largest:
-        raise SkeletonFileError(f"a {path.suffix} file of at most {largest} bytes", f"{size} bytes")
-    if path.suffix == ".npz":
+        way_out = "" if suffix == ".npz" else " (an .npz file holds eight times as much)"
+        raise SkeletonFileError(f"a {suffix} file of at most {largest} bytes{way_out}", f"{size} bytes")
+    if suffix == ".npz":
         return _read_npz(path)
     text = path.read_bytes().decode("utf-8-sig")
     if not text.strip():
         raise SkeletonFileError("keypoints", "an empty file")
-    return _parse_csv(text, topology) if path.suffix == ".csv" else _parse_json(text)
+    return _parse_csv(text, topology) if suffix == ".csv" else _parse_json(text)
 
 
 def _read_npz(path: Path) -> Keypoints:
@@ -98,17 +106,20 @@ def _read_array(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
 def _parse_json(text: str) -> Keypoints:
     try:
         recording = json.loads(text)
-        keypoints = np.array(recording["keypoints"], np.float64)
-        scores = recording.get("scores")
-        return keypoints, None if scores is None else np.array(scores, np.float64)
     except json.JSONDecodeError as error:
         raise SkeletonFileError("JSON", error.msg, error.lineno) from error
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, AttributeError) as error:
-        seen = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+    except (ValueError, RecursionError) as error:
+        raise SkeletonFileError("JSON", " ".join(str(error).split())[:100]) from error
+    if not isinstance(recording, dict) or "keypoints" not in recording:
+        seen = (
+            f"the keys {sorted(recording)[:5]}" if isinstance(recording, dict) else type(recording).__name__
+        )
         raise SkeletonFileError(
-            "an object with keypoints [person][frame][joint][coordinate], or without person, numbers or null",
-            seen,
-        ) from error
+            "an object with keypoints [person][frame][joint][coordinate], or without person", seen[:100]
+        )
+    keypoints = read_nested(recording["keypoints"], "keypoints", ("person", "frame", "joint", "coordinate"))
+    scores = recording.get("scores")
+    return keypoints, None if scores is None else read_nested(scores, "scores", ("person", "frame", "joint"))
 
 
 def read_rows(text: str) -> tuple[list[str], dict[int, list[str]]]:
@@ -128,14 +139,24 @@ def read_rows(text: str) -> tuple[list[str], dict[int, list[str]]]:
         for row in reader:
             if any(fields := [field.strip() for field in row]):
                 rows[reader.line_num] = fields
+                if len(columns) == 1 != len(row):
+                    raise SkeletonFileError("the columns set apart by commas", columns_seen(columns), line=1)
                 if len(row) != len(columns):
-                    expected = f"{len(columns)} fields, as in line 1"
-                    raise SkeletonFileError(expected, str(len(row)), reader.line_num)
+                    seen = f"{len(row)}" + " (a comma within a number?)" * (len(row) > len(columns))
+                    raise SkeletonFileError(f"{len(columns)} fields, as in line 1", seen, reader.line_num)
     except csv.Error as error:
         raise SkeletonFileError("a csv table", str(error), max(reader.line_num, 1)) from error
     if len(set(columns)) < len(columns):
         raise SkeletonFileError("columns with different names", ", ".join(columns)[:100], line=1)
     return columns, rows
+
+
+def columns_seen(columns: Iterable[str]) -> str:
+    """Columns as an error quotes them; where another sign sets them apart, the way out."""
+    text = ", ".join(columns)
+    sign = next((name for name, mark in (("semicolons", ";"), ("tabs", "\t")) if mark in text), "")
+    way_out = f" (set apart by {sign}: save it with commas, and decimal points in numbers)" if sign else ""
+    return text[:100] + way_out
 
 
 class _Column:
@@ -159,9 +180,8 @@ def _parse_csv(text: str, topology: Topology) -> Keypoints:
     columns, rows = read_rows(text)
     required, optional = ["frame", "joint", *axes], ["person", "score"]
     if not set(required) <= set(columns) <= {*required, *optional}:
-        seen = ", ".join(columns)[:100]
         expected = f"the columns {', '.join(required)}, and if need be {', '.join(optional)}"
-        raise SkeletonFileError(expected, seen, line=1)
+        raise SkeletonFileError(expected, columns_seen(columns), line=1)
     if not rows:
         raise SkeletonFileError("a row for each joint", "none", line=2)
     lines = list(rows)
@@ -178,6 +198,9 @@ def _parse_csv(text: str, topology: Topology) -> Keypoints:
     shape = (int(person.max()) + 1, int(frame.max()) + 1, len(topology.joints))
     if math.prod(shape) * len(axes) * 8 > LARGEST:
         raise SkeletonFileError(f"keypoints of at most {LARGEST} bytes", f"persons, frames, joints {shape}")
+    if math.prod(shape) > _PLACES_A_ROW * len(rows) and shape[1] > _PLACES_A_ROW:
+        seen = f"persons, frames, joints {shape} in {len(rows)} rows"
+        raise SkeletonFileError("frames counted one by one, most of them with a row for each joint", seen)
     place = np.ravel_multi_index((person, frame, joint), shape)
     _, first = np.unique(place, return_index=True)
     if len(first) < len(place):
@@ -200,11 +223,19 @@ def _places(words: SequenceOf[str]) -> np.ndarray:
 
 
 def _joints(column: _Column, topology: Topology) -> list[int]:
+    numbers = Counter(bool(re.fullmatch("[0-9]{1,9}", word)) for word in column.words)
+    if numbers[True] > numbers[False]:
+        names = {str(i): i for i in range(len(topology.joints))}
+        return column.each(
+            f"a joint of {topology.name}, by number from 0 to {len(topology.joints) - 1} or by name",
+            lambda word: names.get(word.lstrip("0") or "0"),
+        )
     names = {name: i for i, name in enumerate(topology.joints)}
-    if all(re.fullmatch("[0-9]{1,9}", word) for word in column.words):
-        names = {word: int(word) for word in set(column.words) if int(word) < len(topology.joints)}
-    expected = f"a joint of {topology.name}, by number from 0 to {len(topology.joints) - 1} or by name"
-    return column.each(expected, names.get)
+    spelled = Counter(map(plain, names))
+    alone = {plain(name): i for name, i in names.items() if spelled[plain(name)] == 1}
+    known = ", ".join(topology.joints)
+    expected = f"a joint of {topology.name} by number, or out of {known}"
+    return column.each(expected, lambda word: names.get(word, alone.get(plain(word))))
 
 
 def _integer(word: str) -> int | None:
@@ -222,4 +253,5 @@ def _numbers(column: _Column, what: str) -> np.ndarray:
         # Python reads more than tables hold: digits of other scripts, 1_000, -nan.
         return None if not word.isascii() or "_" in word or math.isnan(value) else value
 
-    return np.array(column.each(f"{what} as a number, or nothing", number), np.float64)
+    form = "a number with a decimal point" if any("," in word for word in column.words) else "a number"
+    return np.array(column.each(f"{what} as {form}, or nothing", number), np.float64)

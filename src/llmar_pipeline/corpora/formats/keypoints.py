@@ -7,6 +7,9 @@ import numpy as np
 from llmar_pipeline.skeletons.sequence import SeenBody, Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
 
+_MARKS = (0, -1)
+"""Values of all coordinates by which detectors say that they did not see a joint."""
+
 
 def to_sequence(
     name: str,
@@ -19,20 +22,25 @@ def to_sequence(
 ) -> Sequence:
     """Checks keypoints and brings them to the form of a sequence.
 
-    A joint is missing where a coordinate is NaN or its score is 0 or NaN. Persons who are never seen go; of
-    more persons than `persons`, those seen in most frames stay; of equals, those who move most; of equals
-    still, those furthest left. In that order, not that of the file, they become actor 1, 2 and so on.
+    A joint is missing where a coordinate is NaN, where its score is not above 0, or where all its coordinates
+    are 0 or -1: nobody's joint lies exactly there but the one that a recording is centred on. Persons who are
+    never seen go; of more persons than `persons`, those seen in most frames stay; of equals, those who move
+    most; of equals still, those furthest left. In that order, not that of the file, they become actor 1, 2
+    and so on.
 
     Args:
         name: The clip's name.
         keypoints: `[person, frame, joint, coordinate]`, or `[frame, joint, coordinate]` of one person.
-        scores: `[person, frame, joint]` or `[frame, joint]`, any scale on which 0 says "not detected"; None
-            where the detector gives none.
+        scores: `[person, frame, joint]` or `[frame, joint]`, any scale on which 0 and what is below say "not
+            detected"; None where the detector gives none.
         topology: The joints they must have.
         persons: Persons to keep at most.
         vertical: The way y grows in the file. Where it grows down, 2D keypoints get the opposite y, and 3D
             ones make a half turn about z, which keeps left and right what they are.
         ranked: False leaves those who stay in the order of the file.
+
+    Returns:
+        The sequence; its remark says how many joints are missing by their place or a score below 0.
 
     Raises:
         SkeletonFileError: If they have another shape, a number that float32 cannot hold, or show nobody.
@@ -46,7 +54,12 @@ def to_sequence(
         raise SkeletonFileError(
             f"keypoints [person, frame, {joints}, {coordinates}] or [frame, {joints}, {coordinates}], "
             f"the joints of {topology.name}",
-            f"shape {list(keypoints.shape)}",
+            f"shape {list(keypoints.shape)}{advice(keypoints.shape, topology)}",
+        )
+    if keypoints.shape[0] > max(keypoints.shape[1], 2):
+        raise SkeletonFileError(
+            f"the axes [person, frame, joint, coordinate] in this order, {_SWAP}",
+            f"shape {list(keypoints.shape)}, more persons than frames",
         )
     if scores is not None and scores.shape != keypoints.shape[:3]:
         expected, seen = list(keypoints.shape[:3]), list(scores.shape)
@@ -61,15 +74,57 @@ def to_sequence(
             f"0), joint {topology.joints[joint]}",
         )
     missing = np.asarray(np.isnan(data).any(axis=-1))
+    remarks = []
+    for reason, absent in (
+        ("at 0, 0 or -1, -1", _marked(data)),
+        ("with a score below 0", np.zeros_like(missing) if scores is None else scores < 0),
+    ):
+        if (absent & ~missing).any():
+            remarks.append(f"{(absent & ~missing).sum()} of {missing.size} joints {reason}: taken as missing")
+        missing |= absent
     if scores is not None:
         missing |= np.isnan(scores) | (scores == 0)
     if missing.all():
-        raise SkeletonFileError("at least one keypoint that is not missing", "none")
+        raise SkeletonFileError("at least one keypoint that is not missing", "; ".join(remarks) or "none")
     data[missing] = np.nan
     if vertical == "down":
         data[..., slice(2) if coordinates == 3 else 1] *= -1
     kept, bodies = _select(data, ~missing, persons, ranked)
-    return Sequence(name, data[kept], bodies)
+    return Sequence(name, data[kept], bodies, "; ".join(remarks))
+
+
+_SWAP = "or swapaxes(0, 1) where frames come first"
+
+
+def advice(shape: tuple[int, ...], topology: Topology) -> str:
+    """What an array of the wrong shape may be, in brackets, and the way out; empty where it is not clear."""
+    joints, coordinates = len(topology.joints), topology.coordinates
+    hints: dict[tuple[int, ...], str] = {
+        (joints, 2): "2D: say coordinates: 2 in corpus.yml",
+        (joints, coordinates + 1): "a score last? It goes into an array of its own, scores",
+        (coordinates, joints): "the last two axes swapped",
+    }
+    if coordinates == 2:
+        hints[joints, 3] = "x, y, score? Scores go into an array of their own; of 3D, say coordinates: 3"
+    hint = hints.get(shape[-2:], "")
+    if len(shape) == 4 and (shape[0], shape[2]) == (coordinates, joints):
+        hint = "[coordinate, frame, joint, person]? transpose(3, 1, 2, 0)"
+    if len(shape) == 2 and shape[1] in (joints * coordinates, joints * (coordinates + 1)):
+        hint = "all joints of a frame in one row? reshape to [frame, joint, coordinate]"
+    return f" ({hint})" if hint else ""
+
+
+def _marked(data: np.ndarray) -> np.ndarray:
+    """Joints whose place says that they were not seen, `[person, frame, joint]`."""
+    at = [(data == mark).all(axis=-1) for mark in _MARKS]
+    marked: np.ndarray = np.logical_or(*at)
+    seen = ~(marked | np.isnan(data).any(axis=-1)).all(axis=2, keepdims=True)
+    always = (at[0] | ~seen).all(axis=1) & seen.any(axis=1)
+    points = data[~(marked | np.isnan(data).any(axis=-1))]
+    if always.any() and len(points) and (points.min(axis=0) < 0).all() and (points.max(axis=0) > 0).all():
+        # All else lies about one joint: the recording is centred on it.
+        marked &= ~((always & (always.sum(axis=1, keepdims=True) == 1))[:, None] & seen)
+    return marked
 
 
 def _select(

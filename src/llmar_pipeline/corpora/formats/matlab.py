@@ -17,6 +17,7 @@ from llmar_pipeline.skeletons.sequence import SkeletonFileError
 
 _HEADER = 128  # bytes
 _LARGEST = 2**24  # bytes of a variable once unpacked: few packed bytes can stand for gigabytes
+_MOST_AXES = 32  # of an array in numpy 1, half of those in numpy 2
 _MATRIX, _PACKED = 14, 15  # types of elements; those of numbers:
 _DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _CLASSES = (
@@ -97,7 +98,7 @@ def _numbers(
             mark for mark, bit in (("logical", _LOGICAL), ("complex", _COMPLEX)) if class_and_flags & bit
         ]
         raise SkeletonFileError(f"real numbers as {name}", " ".join([*marks, what]))
-    if kind not in _DTYPES or min(shape, default=-1) < 0:
+    if kind not in _DTYPES or min(shape, default=-1) < 0 or len(shape) > _MOST_AXES:
         raise _damaged(f"values of type {kind} and shape {list(shape)} as {name}"[:80])
     dtype = np.dtype(order + _DTYPES[kind])
     if len(data) != prod(shape) * dtype.itemsize:

@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from llmar_pipeline.corpora.formats.keypoints import to_sequence
+from llmar_pipeline.corpora.formats.keypoints import advice, to_sequence
 from llmar_pipeline.corpora.formats.unpickling import load_pickle
-from llmar_pipeline.errors import UserError
+from llmar_pipeline.errors import UserError, is_safe
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology
 
@@ -45,20 +45,29 @@ def read_pyskl(path: Path) -> Pickled:
 def _read(path: Path, _modified: int) -> Pickled:
     content = load_pickle(path)
     annotations = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(annotations, list) or not annotations:
+    if not isinstance(annotations, list | tuple) or not annotations:
         seen = f"the keys {sorted(map(str, content))}"[:100] if isinstance(content, dict) else _shown(content)
         raise UserError(
             f"{path}: expected a pyskl pickle, a dictionary with split and annotations, saw {seen}; "
-            "write it as https://github.com/kennymckormick/pyskl describes."
+            "write it as https://github.com/kennymckormick/pyskl describes, its keys as str."
         )
     names = [_name(annotation) or f"annotation {i}" for i, annotation in enumerate(annotations)]
     split = content.get("split", {})
-    if not isinstance(split, dict) or not all(
-        isinstance(part, str) and isinstance(members, list) and all(isinstance(name, str) for name in members)
-        for part, members in split.items()
-    ):
+    if not isinstance(split, dict):
         raise UserError(f"{path}: expected split to give a list of names for each part, saw {_shown(split)}.")
-    return Pickled(names, annotations, split)
+    return Pickled(names, list(annotations), {part: _members(path, part, split[part]) for part in split})
+
+
+def _members(path: Path, part: Any, members: Any) -> list[str]:
+    if isinstance(members, np.ndarray) and members.dtype.kind == "U":
+        members = members.tolist()
+    listed = list(members) if isinstance(members, list | tuple | set | frozenset) else [members]
+    if wrong := [name for name in (part, *listed) if not isinstance(name, str)]:
+        raise UserError(
+            f"{path}: expected a list of names (str) as split {_shown(part)}, those of the annotations, "
+            f"saw {_shown(wrong[0])} in it; write each as str(name), bytes of Python 2 as name.decode()."
+        )
+    return listed
 
 
 forget = _read.cache_clear
@@ -67,7 +76,7 @@ forget = _read.cache_clear
 
 def _name(annotation: Any) -> str:
     name = annotation.get("frame_dir") if isinstance(annotation, dict) else None
-    return name if isinstance(name, str) and name.isprintable() else ""  # half a surrogate cannot be stored
+    return name if isinstance(name, str) and is_safe(name) else ""
 
 
 def protocols_of(split: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
@@ -113,7 +122,8 @@ def load_clip(
     pickled = read_pyskl(path)
     name, annotation = pickled.names[position], pickled.annotations[position]
     if not _name(annotation):
-        raise SkeletonFileError("an annotation with a name as its frame_dir", _shown(annotation))
+        seen = _shown(annotation.get("frame_dir")) if isinstance(annotation, dict) else _shown(annotation)
+        raise SkeletonFileError("an annotation with a name as its frame_dir, written as str(name)", seen)
     label = annotation.get("label")
     if not isinstance(label, int) or label != action:
         raise SkeletonFileError(f"label {action}, the action of {name}", f"label {_shown(label)}")
@@ -124,7 +134,7 @@ def load_clip(
         raise SkeletonFileError(
             f"keypoint [person, frame, {len(topology.joints)}, {topology.coordinates}], the joints of "
             f"{topology.name} (other joints are read with --env=custom, where corpus.yml names their layout)",
-            f"shape {list(keypoint.shape)}",
+            f"shape {list(keypoint.shape)}{advice(keypoint.shape, topology)}",
         )
     frames = annotation.get("total_frames", keypoint.shape[1])
     if not isinstance(frames, int) or frames != keypoint.shape[1]:
@@ -141,4 +151,5 @@ def _is_numeric(values: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:60] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    kind = "array" if isinstance(value, np.ndarray) else type(value).__name__
+    return repr(value)[:60] if isinstance(value, str | int | float | None) else f"a {kind}"

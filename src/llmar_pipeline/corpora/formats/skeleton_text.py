@@ -12,6 +12,7 @@ from llmar_pipeline.skeletons.sequence import SkeletonFileError
 
 _BODY_FIELDS, _JOINT_FIELDS = 10, 12
 _LARGEST = float(np.finfo(np.float32).max)
+_MOST_FRAMES = 2**20  # nine hours
 _SHOWN = 60  # characters of a faulty line that an error quotes
 
 Bodies = tuple[list[list[str]], np.ndarray]
@@ -47,9 +48,10 @@ def _parse_fast(text: str, joints: int) -> Bodies | None:
 
     content = np.frombuffer(text.encode() + b"\n\0", np.uint8)
     lines = int(np.count_nonzero(content == ord("\n")))
-    # As many as the lines can hold: numbers read from a damaged file reserve no memory.
-    bodies = np.empty(lines, np.int64)
-    spans = np.empty((lines // (joints + 2), 2), np.int64)
+    # As many as the lines can hold, with two bytes a number: what a damaged file claims reserves no memory.
+    bodies = np.empty(min(lines, _MOST_FRAMES), np.int64)
+    most = min(lines // (joints + 2), len(content) // (2 * _JOINT_FIELDS * joints))
+    spans = np.empty((most, 2), np.int64)
     positions = np.empty((len(spans), joints, 3), np.float32)
     n_frames, n_bodies = scan(content, joints, bodies, spans, positions)
     if n_frames < 0:
@@ -58,9 +60,33 @@ def _parse_fast(text: str, joints: int) -> Bodies | None:
     return [list(islice(ids, n)) for n in bodies[:n_frames].tolist()], positions[:n_bodies]
 
 
+class _Lines:
+    """Lines of a text without blanks around them, found one by one: a list of them may be much larger.
+
+    Asked for in order, or for the one before the last.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text, self._length = text, text.count("\n") + 1
+        self._at = self._start = self._before = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, at: int) -> str:
+        if at >= self._length:
+            raise IndexError(at)
+        while self._at < at:
+            self._before, self._start = self._start, self._text.index("\n", self._start) + 1
+            self._at += 1
+        start = self._start if at == self._at else self._before
+        end = self._text.find("\n", start)
+        return self._text[start : end if end >= 0 else None].strip()
+
+
 def _parse_strictly(text: str, joints: int) -> Bodies:
     """Line by line; raises at the first line that is wrong."""
-    lines = [line.strip() for line in text.split("\n")]
+    lines = _Lines(text)
     at = 0
 
     def fault(expected: str, seen: str = "") -> SkeletonFileError:
@@ -96,6 +122,9 @@ def _parse_strictly(text: str, joints: int) -> Bodies:
     if n_frames == 0:
         at = 0
         raise fault("at least one frame")
+    if n_frames > _MOST_FRAMES:
+        at = 0
+        raise fault(f"at most {_MOST_FRAMES} frames")
     for frame in range(1, n_frames + 1):
         where = f"of frame {frame} of {n_frames}"
         n_bodies = count(f"the number of bodies {where}")

@@ -7,6 +7,8 @@ for.
 
 import math
 import pickle
+import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +17,7 @@ import numpy as np
 
 from llmar_pipeline.errors import UserError
 
+_TEXT = re.compile(r"U[1-9][0-9]{0,3}")  # numpy's text, of so many characters
 _NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 _INSTRUCTIONS = (
     "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE "
@@ -22,6 +25,7 @@ _INSTRUCTIONS = (
     "TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS EMPTY_SET ADDITEMS FROZENSET GLOBAL "
     "STACK_GLOBAL REDUCE BUILD BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET"
 )
+_PYTHON_2 = {pickle.STRING[0], pickle.BINSTRING[0], pickle.SHORT_BINSTRING[0]}
 _LARGEST_INTEGER = 8  # bytes
 _NDARRAY = "numpy.ndarray"  # stands for the class, which a pickle names but need not have
 
@@ -31,11 +35,14 @@ class _RefusedError(UserError):
 
 
 class _Dtype:
-    """A numeric dtype in the making: a pickle gives its code first and its byte order afterwards."""
+    """A dtype in the making, numbers or text: a pickle gives its code first and its byte order afterwards."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
-        if code not in _NUMBERS:
-            raise _RefusedError(f"arrays of numbers, saw an array of dtype {_shown(code)}")
+        if code not in _NUMBERS and not (isinstance(code, str) and _TEXT.fullmatch(code)):
+            raise _RefusedError(
+                f"arrays of numbers, saw an array of dtype {_shown(code)}; names are written as str(name), "
+                "lists of them as names.tolist()"
+            )
         self.dtype = np.dtype(code)
 
     def set_state(self, state: tuple[Any, ...]) -> None:
@@ -57,6 +64,7 @@ class _Array(np.ndarray):
 
 
 def _check_size(shape: Any, dtype: Any, raw: Any) -> None:
+    """As many bytes as there are numbers; of text, bytes that are letters."""
     if not (
         isinstance(dtype, _Dtype)
         and isinstance(raw, bytes | bytearray)
@@ -65,6 +73,10 @@ def _check_size(shape: Any, dtype: Any, raw: Any) -> None:
         and math.prod(shape) * dtype.dtype.itemsize == len(raw)
     ):
         raise _RefusedError("arrays with as many bytes as their shape has numbers, saw another one")
+    if dtype.dtype.kind == "U" and len(raw):
+        letters = np.frombuffer(raw, np.dtype("u4").newbyteorder(dtype.dtype.byteorder))
+        if letters.max() > sys.maxunicode:
+            raise _RefusedError("arrays of text, saw one of other bytes")
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
@@ -78,9 +90,9 @@ def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     return np.frombuffer(raw, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _scalar(dtype: Any, raw: Any) -> bool | int | float:
+def _scalar(dtype: Any, raw: Any) -> bool | int | float | str:
     _check_size((), dtype, raw)
-    number: bool | int | float = np.frombuffer(raw, dtype.dtype)[0].item()
+    number: bool | int | float | str = np.frombuffer(raw, dtype.dtype)[0].item()
     return number
 
 
@@ -137,6 +149,12 @@ class _Unpickler(pickle._Unpickler):
         for name in _INSTRUCTIONS.split()
     }
 
+    def load_python_2(self) -> None:
+        raise _RefusedError(
+            "a pickle of Python 3, saw text of Python 2: load it with pickle.load(file, encoding='latin1') "
+            "and write it again"
+        )
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _GLOBALS:
             raise _RefusedError(f"nothing but arrays and builtins, saw {_shown(f'{module}.{name}')}")
@@ -177,7 +195,7 @@ class _Unpickler(pickle._Unpickler):
             raise _RefusedError("nothing but arrays and builtins, saw the state of another object")
         self.stack[-1].set_state(state)
 
-    dispatch |= {
+    dispatch |= dict.fromkeys(_PYTHON_2, load_python_2) | {
         pickle.LONG1[0]: load_long,
         pickle.BYTEARRAY8[0]: load_bytearray,
         pickle.ADDITEMS[0]: load_additems,
@@ -193,7 +211,7 @@ def _shown(text: Any) -> str:
 
 
 def load_pickle(path: Path) -> Any:
-    """Reads a pickle of numbers, text, builtin containers and numeric numpy arrays (protocols 2 to 5).
+    """Reads a pickle of numbers, text, builtin containers and numpy arrays of them (protocols 2 to 5).
 
     It is held in memory as a whole. Numbers of numpy come back as Python's.
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from llmar_pipeline.corpora.corpus import Source, in_order
-from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, SUFFIXES, read_rows
+from llmar_pipeline.corpora.corpus import Source, in_order, leaves
+from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, SUFFIXES, columns_seen, read_rows
 from llmar_pipeline.corpora.formats.pyskl import protocols_of, read_pyskl
-from llmar_pipeline.errors import UserError
+from llmar_pipeline.corpora.formats.spelling import alike, plain
+from llmar_pipeline.errors import UserError, escaped, is_safe
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
 """What the numbers of a split mean in an index; -1 stands for a clip of no part."""
@@ -73,11 +80,11 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
     if not set(_REQUIRED) <= set(table.columns) <= {*_REQUIRED, *_OPTIONAL}:
         raise UserError(
             f"{path}, line 1: expected the columns {', '.join(_REQUIRED)} and, if need be, "
-            f"{', '.join(_OPTIONAL)}, set apart by commas, saw {', '.join(table.columns)[:200]}; correct it."
+            f"{', '.join(_OPTIONAL)}, set apart by commas, saw {columns_seen(table.columns)}; correct it."
         )
     if table.empty:
         raise UserError(f"{path}: expected a row for each clip, saw none; see docs/data.md.")
-    class_names = tuple(classes or sorted(set(table["action"]) - {""}))
+    class_names = tuple(classes or sorted(filter(is_safe, set(table["action"]) - {""})))
     labels = {name: label for label, name in enumerate(class_names)}
     groups = [group for group in GROUPS if group in table]
     coded = {group: number_words(table[group][table[group] != ""]) for group in groups}
@@ -87,7 +94,7 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
     for line, row in table.to_dict("index").items():
         file = PurePosixPath(row["file"].replace("\\", "/"))
         name = row.get("name") or (str(file.parent / file.stem) if row["file"] else f"line {line}")
-        name = name.replace("/", "__")
+        name = escaped(name.replace("/", "__"))
         fault = _fault(row, file, folder, labels, groups)
         if fault is not None:
             faults[str(line)] = (*fault, int(line))
@@ -97,6 +104,11 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
         numbers = {"action": labels[row["action"]], **{group: int(coded[group][line]) for group in groups}}
         rows.setdefault(sources[-1], numbers | ({"split": SPLITS[row["split"]]} if "split" in row else {}))
     ordered = tuple(in_order(sources))
+    _tell_of_alike(path, {"action": class_names, **{group: table[group] for group in groups}})
+    if "split" in table:
+        parts = table["file"].groupby(table["split"]).agg(list).to_dict()
+        _tell_of_parts(path, "file", parts, list(table["file"]))
+    _tell_of_unlisted(path, {path, *(folder / file.replace("\\", "/") for file in table["file"])})
     return ClipTable(
         class_names=class_names,
         sources=ordered,
@@ -110,10 +122,14 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
 def _fault(
     row: dict[str, str], file: PurePosixPath, folder: Path, labels: dict[str, int], groups: list[str]
 ) -> tuple[str, str] | None:
-    if ".." in file.parts or not (folder / file).is_relative_to(folder):
+    for column, word in row.items():
+        if not is_safe(word):
+            return f"a {column} without control characters and marks of direction", repr(word)[:80]
+    if ".." in file.parts or not (folder / file).is_relative_to(folder) or leaves(folder / file, folder):
         return "a file in the folder of clips.csv, named from there", repr(row["file"])[:80]
-    if file.suffix not in SUFFIXES:
-        return f"a file that ends in {', '.join(SUFFIXES)}", repr(row["file"])[:80] if row["file"] else "none"
+    if file.suffix.lower() not in SUFFIXES:
+        seen = f"{row['file']!r:.80}{_there_is(folder / file)}" if row["file"] else "none"
+        return f"a file that ends in {', '.join(SUFFIXES)}", seen
     if row["action"] not in labels:
         expected = "an action out of classes in corpus.yml" if row["action"] else "an action"
         return expected, repr(row["action"])[:80]
@@ -121,10 +137,66 @@ def _fault(
         if not row[group]:
             return f"a {group} in each row, since there is such a column", "none"
     if row.get("split", "train") not in SPLITS:
-        return f"a split out of {', '.join(SPLITS)}", repr(row["split"])[:80]
+        return f"a split out of {', '.join(SPLITS)} (leave the row out for none)", repr(row["split"])[:80]
     if not os.path.isfile(folder / file):  # False, not an error, where no file can have such a name
-        return "the name of a file", f"no such file as {str(file)[:80]!r}"
+        return "the name of a file", f"no such file as {str(file)[:80]!r}{_there_is(folder / file)}"
     return None
+
+
+def _there_is(path: Path) -> str:
+    """What a file that is not there may be called, in brackets."""
+    try:
+        names = _names(path.parent, path.parent.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return ""
+    name = names.get(plain(path.name)) or names.get(plain(path.stem))
+    return f" (there is {name!r:.80})" if name else ""
+
+
+@functools.lru_cache(maxsize=8)
+def _names(folder: Path, _changed: int) -> dict[str, str]:
+    """Files of a folder by their plain names, with and without suffix."""
+    names = sorted(os.listdir(folder), reverse=True)
+    return {plain(Path(name).stem): name for name in names} | {plain(name): name for name in names}
+
+
+@functools.cache
+def _tell(message: str) -> None:
+    """Once a process: a folder is opened by whoever looks at it."""
+    logger.warning("%s", escaped(message))
+
+
+def _tell_of_alike(path: Path, words: Mapping[str, Iterable[str]]) -> None:
+    for column, listed in words.items():
+        for group in alike(listed):
+            names = " and ".join(map(repr, group))
+            _tell(f"{path}, {column}: {names} count as {len(group)}, though they differ in spelling alone")
+
+
+def _tell_of_parts(
+    path: Path, what: str, parts: Mapping[str, Collection[str]], known: Collection[str]
+) -> None:
+    """Clips in more than one part, names in no list of clips, and clips in no part."""
+    found = []
+    times = Counter(name for part in sorted(parts) for name in set(parts[part]))
+    if both := sorted(name for name, n in times.items() if n > 1):
+        found.append(f"{len(both)} are in more than one part, such as {both[0]}")
+    if foreign := sorted(set(times) - set(known)):
+        stems = {plain(name): name for name in known} | {plain(Path(name).stem): name for name in known}
+        other = stems.get(plain(foreign[0])) or stems.get(plain(Path(foreign[0]).stem))
+        there_is = f" (there is {other})" if other else ""
+        found.append(f"{len(foreign)} names of its lists are no {what}, such as {foreign[0]}{there_is}")
+    if rest := sorted(set(known) - set(times)):
+        found.append(f"{len(rest)} of {len(set(known))} are in no part and not used, such as {rest[0]}")
+    if found:
+        _tell(f"{path}: {'; '.join(found)}")
+
+
+def _tell_of_unlisted(path: Path, listed: set[Path]) -> None:
+    there = (file for file in path.parent.rglob("*") if file.suffix.lower() in SUFFIXES)
+    rest = sorted(file.name for file in there if file not in listed and not file.name.startswith("._"))
+    if rest:
+        _tell(f"{path}: {len(rest)} keypoint files of the folder are in no row, such as {rest[0]}")
 
 
 def read_table(text: str) -> pd.DataFrame:
@@ -159,16 +231,26 @@ def read_clip_pickle(path: Path, classes: SequenceOf[str]) -> ClipTable:
         classes: Class names; the labels are places in it.
 
     Raises:
-        UserError: If it is another kind of file.
+        UserError: If it is another kind of file, or its labels begin at 1.
     """
     pickled = read_pyskl(path)
+    numbers = [clip["label"] for clip in pickled.annotations if isinstance(clip, dict) and "label" in clip]
+    labels = {number for number in numbers if isinstance(number, int)}
+    if labels and min(labels) > 0 and max(labels) == len(classes):
+        raise UserError(
+            f"{path}: expected labels from 0 to {len(classes) - 1}, as corpus.yml has {len(classes)} "
+            f"classes, saw {min(labels)} to {max(labels)}: they begin at 1; take 1 off each"
+        )
     sources = [Source(name, path, str(position)) for position, name in enumerate(pickled.names)]
     protocols = protocols_of(pickled.split)
     columns = {name: "split" if name == "split" else f"split_{name}" for name in protocols}
     members = {
-        columns[name]: {clip: SPLITS[part] for part, clips in protocol.items() for clip in clips}
+        columns[name]: {clip: SPLITS[part] for part in SPLITS for clip in protocol.get(part, ())}
         for name, protocol in protocols.items()
     }
+    for name, protocol in protocols.items():
+        _tell_of_parts(path, f"frame_dir ({name})", protocol, pickled.names)
+    _tell_of_alike(path.with_name("corpus.yml"), {"classes": classes})
     rows: dict[Source, dict[str, int]] = {}
     faults: dict[str, Fault] = {}
     for source, annotation in zip(sources, pickled.annotations, strict=True):

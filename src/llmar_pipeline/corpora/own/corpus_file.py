@@ -2,11 +2,28 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
 
 from llmar_pipeline.corpora.corpus import PICKLE
+from llmar_pipeline.errors import is_safe
 
-ClassName = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+def _safe(name: str) -> str:
+    if not is_safe(name):
+        raise ValueError("expected a name without control characters and marks of direction, saw one")
+    return name
+
+
+ClassName = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True), AfterValidator(_safe)]
+Values = list[StrictInt | str]
 ProtocolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
@@ -23,9 +40,9 @@ class OwnProtocol(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["subject", "camera", "setup"]
-    train: list[int | str] = Field(min_length=1)
-    test: list[int | str] | None = None
-    val: list[int | str] | None = None
+    train: Values = Field(min_length=1)
+    test: Values | None = None
+    val: Values | None = None
 
     @model_validator(mode="after")
     def _is_disjoint(self) -> Self:
@@ -64,7 +81,7 @@ class CorpusFile(BaseModel):
     def _is_consistent(self) -> Self:
         if self.classes is not None and len(set(self.classes)) < len(self.classes):
             raise ValueError("expected classes with different names, saw one twice")
-        if self.pickle is not None and not self.pickle.endswith(PICKLE):
+        if self.pickle is not None and not self.pickle.lower().endswith(PICKLE):
             raise ValueError(f"expected a pickle whose name ends in {PICKLE}, saw {self.pickle!r}: rename it")
         if self.pickle is not None and self.classes is None:
             raise ValueError("expected classes beside pickle, whose labels are numbers, saw none")

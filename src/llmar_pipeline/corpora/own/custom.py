@@ -1,6 +1,7 @@
 """Users' own recordings: a folder with `corpus.yml`, and `clips.csv` beside keypoint files, or one pickle."""
 
 import logging
+import re
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Source
-from llmar_pipeline.corpora.formats.keypoint_files import read_keypoints
+from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Source, leaves
+from llmar_pipeline.corpora.draws import spare
+from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, read_keypoints
 from llmar_pipeline.corpora.formats.keypoints import to_sequence
 from llmar_pipeline.corpora.formats.pyskl import load_clip
 from llmar_pipeline.corpora.own.clip_table import (
@@ -23,7 +25,7 @@ from llmar_pipeline.corpora.own.clip_table import (
 from llmar_pipeline.corpora.own.corpus_file import CorpusFile
 from llmar_pipeline.corpora.own.layout import find_layout
 from llmar_pipeline.corpora.own.yaml_file import read_yaml
-from llmar_pipeline.corpora.protocol import Protocol
+from llmar_pipeline.corpora.protocol import FOLDED, Protocol
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import NTU25
@@ -62,8 +64,9 @@ class CustomCorpus(Corpus):
         if facts.pickle is None:
             table = read_clip_table(folder, facts.classes)
         else:
-            if not (folder / facts.pickle).is_file():
-                raise UserError(f"{file}, pickle: expected a file in this folder, saw {facts.pickle!r}.")
+            if leaves(folder / facts.pickle, folder) or not (folder / facts.pickle).is_file():
+                seen = f"{facts.pickle!r:.80}"
+                raise UserError(f"{file}, pickle: expected a file in this folder, saw {seen}; move it there.")
             table = read_clip_pickle(folder / facts.pickle, facts.classes or ())
         rows = table.rows
         protocols = _own_protocols(facts, table, file) or _seeded_protocol(rows)
@@ -92,7 +95,7 @@ class CustomCorpus(Corpus):
     def _load(self, source: Source, named: bool) -> Sequence:
         if source.member in self.faults:
             raise SkeletonFileError(*self.faults[source.member])
-        if source.path.suffix == PICKLE:
+        if source.path.suffix.lower() == PICKLE:
             action, place = self.parse_name(source.name)["action"], int(source.member)
             return load_clip(
                 source.path, place, action, self.topology, self.persons, self.vertical, ranked=True
@@ -126,30 +129,43 @@ def _own_protocols(facts: CorpusFile, table: ClipTable, file: Path) -> dict[str,
                 "add the column or choose another."
             )
         coded: dict[str, frozenset[int] | None] = {}
+        numbers = table.numbers[own.by]
         for part in ("train", "test", "val"):
             values = getattr(own, part)
             for value in values or ():
-                if str(value) not in table.numbers[own.by]:
+                if _spelled(value, numbers) not in numbers:
                     known = ", ".join(table.numbers[own.by])[:100]
                     raise UserError(
                         f"{file}, protocols.{name}.{part}: expected values of column {own.by} of clips.csv "
                         f"({known}), saw {value!r}; correct the list or the table."
                     )
             coded[part] = (
-                None if values is None else frozenset(table.numbers[own.by][str(value)] for value in values)
+                None if values is None else frozenset(numbers[_spelled(value, numbers)] for value in values)
             )
         train = coded["train"] or frozenset()
         protocols[name] = Protocol(name, by=own.by, train=train, test=coded["test"], val=coded["val"])
     return protocols
 
 
+def _spelled(value: int | str, numbers: dict[str, int]) -> str:
+    """A value as its column has it: 08 is 8 where all of them are numbers."""
+    word = str(value).strip()
+    return str(int(word)) if word not in numbers and re.fullmatch(INTEGER, word) else word
+
+
 def _seeded_protocol(rows: dict[str, dict[str, int]]) -> dict[str, Protocol]:
-    """Marks a fifth of the subjects, or of each class where there are no two subjects, as test clips."""
+    """Marks a fifth of the subjects, or of each class where there are no two subjects, as test clips.
+
+    Subjects without whom a class would lose its training clips are passed over, if there are others.
+    """
     rng = np.random.default_rng(_SEED)
     subjects = sorted({row["subject"] for row in rows.values() if "subject" in row})
     if len(subjects) > 1:
         whose = "subjects"
-        chosen = _draw(subjects, rng)
+        drawn = [subjects[i] for i in rng.permutation(len(subjects))]
+        number = _share(len(subjects))
+        of_each, actions = ([row[key] for row in rows.values()] for key in ("subject", "action"))
+        chosen = spare(drawn, of_each, actions, number) or set(drawn[:number])
         test = {name for name, row in rows.items() if row["subject"] in chosen}
     else:
         whose = "clips of each class"
@@ -166,15 +182,18 @@ def _seeded_protocol(rows: dict[str, dict[str, int]]) -> dict[str, Protocol]:
 def _folded_protocols(rows: dict[str, dict[str, int]], one_subject: bool) -> dict[str, Protocol]:
     """All clips train: which of them test, a fold says (see `corpora.folds`)."""
     labels = frozenset(row["action"] for row in rows.values())
-    names = ["k_fold"] if one_subject else ["leave_one_subject_out", "k_fold"]
+    names = FOLDED[1:] if one_subject else FOLDED
     return {
         name: Protocol(name, by="action", train=labels, test=frozenset(), val=frozenset()) for name in names
     }
 
 
 def _draw(items: list[Any], rng: np.random.Generator) -> set[Any]:
-    n_test = max(1, round(_TEST_SHARE * len(items))) if len(items) > 1 else 0
-    return {items[i] for i in rng.permutation(len(items))[:n_test]}
+    return {items[i] for i in rng.permutation(len(items))[: _share(len(items))]}
+
+
+def _share(number: int) -> int:
+    return max(1, round(_TEST_SHARE * number)) if number > 1 else 0
 
 
 def _parse(name: str, content: bytes) -> Sequence:

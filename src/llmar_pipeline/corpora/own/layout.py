@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from llmar_pipeline.corpora.corpus import leaves
 from llmar_pipeline.corpora.own.yaml_file import read_yaml
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, NTU25, Topology
@@ -112,10 +113,10 @@ def find_layout(layout: str, folder: Path) -> tuple[Topology, Literal["up", "dow
     if layout in _OF_CORPORA:
         return _OF_CORPORA[layout], None
     path = _FOLDER / f"{layout}.yml" if layout in LAYOUTS else folder / layout
-    if not path.is_file():
+    if layout not in LAYOUTS and (leaves(path, folder) or not path.is_file()):
         raise UserError(
             f"{folder / 'corpus.yml'}, layout: expected one of {', '.join(LAYOUTS)}, or a YAML file in this "
-            f"folder, saw {layout!r}; see docs/data.md."
+            f"folder, saw {layout!r:.80}; see docs/data.md."
         )
     found = read_yaml(path, Layout)
     return found.topology, found.vertical

@@ -22,7 +22,9 @@ def predict(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Score the class list for test and validation clips and the shuffled control; go on where killed."""
     from llmar_pipeline.evaluation.answers import answer_clips
+    from llmar_pipeline.recognizer_folder import check_recognizer
 
+    check_recognizer(recognizer_model)
     unseen = class_lists["unseen"] or None
     answers = answer_clips(
         recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, unseen, llm

@@ -34,12 +34,19 @@ def list_clips(recordings: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
 
 
 def compare(
-    clips: pd.DataFrame, quarantine: pd.DataFrame, corpus: str, demo_recordings: DemoConfig | None
+    recordings: Path,
+    clips: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    corpus: dict[str, Any],
+    name: str,
+    demo_recordings: DemoConfig | None,
 ) -> tuple[pd.DataFrame, str]:
     """Hold what was read against the official numbers; in the demo, against what was made up."""
-    official = CORPORA[corpus] if demo_recordings is None else demo_corpus(demo_recordings)
-    gaps, amiss = compare_with_official(clips, quarantine, official)
-    return amiss, gaps
+    if demo_recordings is None:
+        gaps, amiss = compare_with_official(clips, quarantine, CORPORA[name], corpus["class_names"])
+    else:
+        gaps, amiss = compare_with_official(clips, quarantine, demo_corpus(demo_recordings))
+    return pd.concat([amiss, read_listing(recordings).remarks], ignore_index=True), gaps
 
 
 def accept(

@@ -29,7 +29,14 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.compare,
-                inputs=["clips", "quarantine", "params:corpus", "params:demo_recordings"],
+                inputs=[
+                    "recordings",
+                    "clips",
+                    "quarantine",
+                    "corpus",
+                    "params:corpus",
+                    "params:demo_recordings",
+                ],
                 outputs=["clips_amiss", "gaps"],
                 name="compare_with_official_counts",
             ),

@@ -1,5 +1,6 @@
 """Recorded sequences -> normalised sequences, and the protocol's split of them."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import pandas as pd
 
 from llmar_pipeline.corpora.facts import CorpusFacts
-from llmar_pipeline.corpora.splits import split_clips
-from llmar_pipeline.corpora.unseen import UnseenConfig, hold_out
+from llmar_pipeline.corpora.splits import SPLITS, split_run
+from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.skeletons.normalization import NormalizationConfig, normalize_store
+
+logger = logging.getLogger(__name__)
 
 
 def normalize(recordings: Path, normalization: NormalizationConfig) -> Callable[[Path], object]:
@@ -28,6 +31,7 @@ def split(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Assign every clip to train, val, test or unused; list the classes that train, and the unseen ones."""
     facts = CorpusFacts.model_validate(corpus)
-    splits = split_clips(index, facts, protocol, val_share, fold)
-    splits, class_lists = hold_out(splits, facts, protocol, unseen)
+    splits, class_lists = split_run(index, facts, protocol, val_share, fold, unseen)
+    parts = splits["split"].value_counts().reindex(list(SPLITS), fill_value=0)
+    logger.info("%s %s: %s", facts.name, protocol, ", ".join(f"{n} {part}" for part, n in parts.items()))
     return splits, class_lists.model_dump(mode="json")

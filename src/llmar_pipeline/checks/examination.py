@@ -1,0 +1,202 @@
+"""All that can be known before a run: `kedro doctor` prints it, `kedro run` refuses at what is missing."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmar_pipeline import operations
+from llmar_pipeline.checks.datasets import check_inputs, check_outputs, disk
+from llmar_pipeline.checks.finding import Finding, in_bytes, told
+from llmar_pipeline.checks.settings import check_settings
+from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.folds import NONE
+from llmar_pipeline.corpora.splits import split_run
+from llmar_pipeline.corpora.unseen import UnseenConfig
+from llmar_pipeline.demo.recordings import DemoConfig, demo_corpus
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.estimate.reading import look
+from llmar_pipeline.ingestion.acceptance import check_clips, too_many_damaged
+from llmar_pipeline.ingestion.survey import Survey, survey
+from llmar_pipeline.io.known_names import check_read
+from llmar_pipeline.pipeline_registry import all_inputs
+from llmar_pipeline.skeletons.augmentation import AugmentationConfig
+from llmar_pipeline.skeletons.topology import Body
+from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.vqvae.config import VQVAEConfig
+
+
+class Examination:
+    """What a run would read, write and train, looked at before it.
+
+    Args:
+        selection: The configuration's globals, selectors resolved.
+        parameters: The merged parameters, each of its type.
+        pipeline: What is to be run.
+        catalog: Where its datasets lie; without one, they are not looked for.
+
+    Attributes:
+        found: What lies in the folder of recordings, once it was looked at.
+    """
+
+    def __init__(
+        self, selection: dict[str, Any], parameters: dict[str, Any], pipeline: Any, catalog: Any = None
+    ) -> None:
+        self.found: Survey | None = None
+        self._selection, self._parameters = selection, parameters
+        self._pipeline, self._catalog = pipeline, catalog
+        self._asked = {name.removeprefix("params:") for name in pipeline.inputs()}
+        self._splits: pd.DataFrame | None = None
+        self._weights = 0
+
+    def findings(self) -> Iterator[Finding]:
+        """Everything, the quick ones first."""
+        yield from told("parameters", self._settings())
+        yield from told("folders", self._datasets())
+        reads = "ingestion" in self._asked
+        if reads:
+            yield from told("recordings", self._recordings())
+        if self._asked & {"vqvae_training", "lora_training"}:
+            yield from told("language model", self._language_model())
+        if reads:
+            yield self._disk()
+
+    def _settings(self) -> Iterator[Finding]:
+        check_read(self._parameters, all_inputs())
+        check_settings(self._parameters, self._asked)
+        yield from ()
+
+    def _datasets(self) -> Iterator[Finding]:
+        if self._catalog is not None:
+            check_inputs(self._pipeline, self._catalog)
+            check_outputs(self._pipeline, self._catalog)
+        yield from ()
+
+    def _recordings(self) -> Iterator[Finding]:
+        """Whether the run would go on with them: the same checks, but for damage inside the files."""
+        if self._parameters["demo_recordings"] is not None:
+            number = len(DemoConfig(**self._parameters["demo_recordings"]).names)
+            yield Finding("ok", "recordings", f"{number} synthetic ones are made up by the run")
+            return
+        folder = Path(self._selection["raw_dir"])
+        self.found = found = survey(CORPORA[self._selection["corpus"]], folder)
+        protocol, share = self._selection["protocol"], self._parameters["ingestion"]["max_quarantined_share"]
+        text = f"{len(found.clips):,} clips ({in_bytes(found.raw_bytes)}) in {folder}"
+        if damage := too_many_damaged(found.clips, found.quarantine, folder, share):
+            yield Finding("missing", "recordings", f"{text}: {damage}", refused_later=True)
+            return
+        try:
+            allowed, protocols = bool(self._selection["allow_incomplete"]), found.facts.protocols
+            check_clips(
+                found.clips, found.quarantine, found.gaps, folder, share, allowed, protocol, protocols
+            )
+            yield from self._split(found, text) if "val_share" in self._asked else ()
+        except UserError as error:
+            yield Finding("missing", "recordings", f"{text}: {error.message}")
+        else:
+            if found.gaps:
+                yield Finding("note", "completeness", f"{found.gaps} The run goes on (allow_incomplete)")
+        for damaged in [*found.quarantine.itertuples(), *found.damaged][:1]:
+            line = "" if pd.isna(damaged.line) else f", line {damaged.line}"
+            yield Finding(
+                "note",
+                "damaged files",
+                f"{len(found.quarantine)} by name or list, {len(found.damaged)} of {found.sampled} looked "
+                f"at; {damaged.file}{line}: expected {damaged.expected}, saw {damaged.seen}",
+            )
+
+    def _split(self, found: Survey, text: str) -> Iterator[Finding]:
+        """What each part would be made of."""
+        protocol, unseen = self._selection["protocol"], UnseenConfig(**self._parameters["unseen"])
+        val_share, fold = self._parameters["val_share"], self._parameters["fold"]
+        self._splits, classes = split_run(found.clips, found.facts, protocol, val_share, fold, unseen)
+        split = self._splits["split"].value_counts()
+        parts = ", ".join(f"{split.get(part, 0):,} {part}" for part in ("train", "val", "test"))
+        yield Finding("ok", "recordings", f"{text}; {protocol}: {parts}")
+        if classes.unseen:
+            seen = f"{len(classes.seen)} others train and validate"
+            yield Finding("note", "unseen classes", f"{', '.join(classes.unseen)}: tested alone; {seen}")
+        if not split.get("val", 0):
+            yield Finding("note", "validation", f"no clip validates: {self._why_none_validates()}")
+
+    def _why_none_validates(self) -> str:
+        if self._parameters["fold"] != NONE:
+            return f"fold {self._parameters['fold']} tests training clips"
+        return "no training subject can be spared" if self._parameters["val_share"] else "val_share is 0"
+
+    def _language_model(self) -> Iterator[Finding]:
+        """Whether it can be had, loaded and tuned, by whichever stage reads it."""
+        from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+
+        vqvae, trains = VQVAEConfig(**self._parameters["vqvae"]), "lora_training" in self._asked
+        if trains or vqvae.reads_words or vqvae.reads_names:
+            from llmar_pipeline.language.llm_check import check_llm  # imports PyTorch: only here
+
+            config = LLMConfig(**self._parameters["llm"])
+            adapter = AdapterConfig(**self._parameters["lora"]) if trains else None
+            self._weights = check_llm(config, Path(self._selection["llm_cache"]), vqvae.code_dim, adapter)
+            seen = f"{config.model}, as size {self._selection['size']} wants it"
+            yield Finding("ok", "language model", seen)
+        yield from told("classes", self._classes())
+
+    def _classes(self) -> Iterator[Finding]:
+        """Whether the trainings can tell the classes apart, as far as they are known."""
+        seen, tested = self._names()
+        if not seen:
+            return
+        AugmentationConfig(**self._parameters["augmentation"]).check_names(seen)
+        if "lora_training" not in self._asked:
+            return
+        from llmar_pipeline.language.config import LLMConfig
+        from llmar_pipeline.language.instructions import load_instruction
+        from llmar_pipeline.language.llm_check import check_prompts
+
+        training = TrainingConfig(**self._parameters["lora_training"])
+        from_list = self._parameters["unseen"]["classes"] != "none"
+        lists, listed = [seen], [seen]
+        if from_list:  # in training those of a micro-batch and two others, see `collate_with_list`
+            longest = sorted(seen, key=len)[-training.micro_batch_size - 2 :]
+            lists, listed = [seen, tested], [longest, tested]
+        instruction = load_instruction("recognize_from_list" if from_list else "recognize")
+        length = operations.sentence_length(VQVAEConfig(**self._parameters["vqvae"]), self._body())
+        config, cache = LLMConfig(**self._parameters["llm"]), Path(self._selection["llm_cache"])
+        check_prompts(config, cache, instruction, lists, listed, length)
+        yield Finding("ok", "classes", f"{len(seen)} train, and the language model tells them apart")
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Classes that train and that are tested; none where no recording is known yet."""
+        splits = self._splits
+        if splits is None and self.found is None:
+            with suppress(UserError):
+                splits = look(self._selection, self._parameters).splits
+        if splits is None:
+            return [], []
+        names = (splits.loc[splits["split"] == part, "action"].unique() for part in ("train", "test"))
+        train, test = (sorted(part) for part in names)
+        return train, test
+
+    def _body(self) -> Body:
+        if self.found is not None:
+            return self.found.body
+        corpus = CORPORA[self._selection["corpus"]].open(Path(self._selection["raw_dir"]))
+        return Body(corpus.topology, corpus.persons)
+
+    def _disk(self) -> Finding:
+        corpus, demo = CORPORA[self._selection["corpus"]], self._parameters["demo_recordings"]
+        needed: int | None
+        if demo is not None:
+            needed, whose = demo_corpus(DemoConfig(**demo)).stored_bytes, ""
+        elif self.found is None:
+            needed, whose = corpus.stored_bytes, f" of {corpus.clips or 0:,} clips, the official number"
+        else:
+            needed, whose = self.found.stored_bytes or None, ""
+        folder = Path(self._selection["data_dir"])
+        recordings, run = (self._selection[name] for name in ("recordings_folder", "run_folder"))
+        there = [
+            folder / "02_intermediate" / recordings,
+            folder / "03_primary" / recordings,
+            folder / "06_models" / run,
+        ]
+        return disk(folder, needed, whose, self._weights, there)

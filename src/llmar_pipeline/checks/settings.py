@@ -1,0 +1,60 @@
+"""Parameters that are each in order, but do not go together."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from llmar_pipeline.errors import UserError
+
+_SEEDS = ("vqvae_training", "lora_training", "evaluation")
+_SEEDS_BELOW = 2**32  # numpy takes no larger ones
+
+
+def check_settings(parameters: Mapping[str, Any], asked: Collection[str]) -> None:
+    """Find what the stages would refuse once they begin.
+
+    Args:
+        parameters: The merged parameters, each of its type.
+        asked: Names of those that the run reads.
+
+    Raises:
+        UserError: A seed below 0 or too large, sizes of batches that do not divide, a codebook without steps,
+            or answers of a class head that there is not.
+
+    Source: ours.
+    """
+    for name in _SEEDS:
+        if name in asked and not 0 <= int(seed := parameters[name]["seed"]) < _SEEDS_BELOW:
+            raise UserError(f"expected {name}.seed from 0 to 2**32 - 1, saw {seed}; choose another")
+    for name in ("vqvae_training", "lora_training"):
+        if name in asked:
+            _check_batches(name, parameters[name])
+    vqvae = parameters.get("vqvae", {})
+    if "vqvae_training" in asked:
+        steps, continuous = (
+            int(parameters["vqvae_training"]["max_steps"]),
+            int(vqvae.get("continuous_steps", 0)),
+        )
+        if continuous >= steps:
+            raise UserError(
+                f"expected vqvae.continuous_steps below vqvae_training.max_steps={steps}, saw {continuous}; "
+                "leave steps for the codebook"
+            )
+    lora = parameters.get("lora", {})
+    if "lora_training" in asked and lora.get("answers") == "head":
+        head, read = vqvae.get("auxiliary", "none"), lora.get("input", "codes")
+        if head != "class" or read != "codes":
+            raise UserError(
+                "expected vqvae.auxiliary=class and lora.input=codes for lora.answers=head, saw "
+                f"{head} and {read}; set them, or lora.answers=labels"
+            )
+
+
+def _check_batches(name: str, training: Mapping[str, Any]) -> None:
+    batch, micro, processes = (
+        int(training.get(key, 1)) for key in ("batch_size", "micro_batch_size", "processes")
+    )
+    if batch % (min(micro, batch) * processes):
+        raise UserError(
+            f"expected {name}.batch_size as a multiple of {name}.micro_batch_size x {name}.processes, saw "
+            f"{batch}, {min(micro, batch)} and {processes}; change one of them"
+        )

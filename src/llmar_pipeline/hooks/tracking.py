@@ -1,0 +1,86 @@
+"""Every run is an MLflow run, and its result is printed."""
+
+import logging
+import os
+from typing import Any
+
+import click
+from kedro.framework.hooks import hook_impl
+
+from llmar_pipeline.checks.datasets import place_of
+from llmar_pipeline.interruption import interruption
+from llmar_pipeline.io import tracking
+from llmar_pipeline.io.run_names import leaves
+from llmar_pipeline.language.llm_name import llm_name
+
+logger = logging.getLogger(__name__)
+
+
+class TrackingHook:
+    """Every `kedro run` is one MLflow run: parameters, tags, live curves, metrics, artifacts."""
+
+    def __init__(self) -> None:
+        self._config: dict[str, Any] = {}
+        self._globals: dict[str, Any] = {}
+        self._parameters: dict[str, Any] = {}
+        self._catalog: Any = None
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Remember the configuration the run is made of."""
+        self._config = context.config_loader["mlflow"]
+        self._globals = dict(context.config_loader["globals"])
+        self._parameters = context.config_loader["parameters"]
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
+        """Open the MLflow run."""
+        self._catalog = catalog
+        g = self._globals
+        names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "run")
+        tags = {key: str(g[key]) for key in names}
+        pipelines = ",".join(run_params["pipeline_names"] or ["full"])
+        tags |= {
+            "pipeline": pipelines,
+            "git_revision": tracking.git_revision(),
+            "language_model": llm_name(self._parameters["llm"]["model"]),
+        }
+        if parent := os.environ.get("LLMAR_PARENT_RUN"):  # set by `kedro ablations`
+            tags["mlflow.parentRunId"] = parent
+        uri = tracking.store_uri(self._config)
+        name, kept = f"{g['protocol']} {g['run']} {pipelines}", tracking.kept_folder(g)
+        run = tracking.TrackedRun.start(uri, g["dataset"], name, tags, kept)
+        run.log_params(leaves(self._parameters))
+        tracking.set_current(run)
+
+    @hook_impl
+    def before_node_run(self, node: Any) -> None:
+        """Say which stage is at work."""
+        logger.info("%s", node.name)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
+        """Log what the catalog marks with `metadata: {mlflow: metrics}` or `{mlflow: artifact}`."""
+        run = tracking.current()
+        dataset = self._catalog.get(dataset_name)
+        kind = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+        if run is None or kind is None:
+            return
+        if kind == "metrics":
+            run.log_metrics({k: v for k, v in data.items() if isinstance(v, int | float)})
+        if (file := place_of(dataset, saved=True)) is not None:
+            run.log_artifact(file)
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], run_result: Any, pipeline: Any, catalog: Any
+    ) -> None:
+        """Close the MLflow run and print the result where there is one."""
+        tracking.end_current("FINISHED")
+        if "summary" in pipeline.outputs():
+            click.echo(catalog.load("summary"))
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception, run_params: Any, pipeline: Any, catalog: Any) -> None:
+        """Close the MLflow run as failed, or as killed where the process was asked to end."""
+        tracking.end_current("KILLED" if interruption(error) else "FAILED")
