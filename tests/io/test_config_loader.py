@@ -308,3 +308,9 @@ def test_a_corpus_that_there_is_not_is_refused(conf, corpus):
     (conf / "nwucla/globals.yml").write_text(f"dataset: nwucla\ncorpus: {corpus}", encoding="utf-8")
     with pytest.raises(UserError, match=r"unknown corpus '.*': choose one of ntu60, "):
         load(conf, "nwucla", size="laptop")["globals"]
+
+
+def test_a_list_where_others_have_names_is_refused_in_one_line(conf):
+    (conf / "base/parameters/normalization.yml").write_text("normalization: [1]", encoding="utf-8")
+    with pytest.raises(UserError, match=r"configuration cannot be merged: .*DictConfig with ListConfig"):
+        load(conf, "nwucla", size="laptop", normalization={"center": False})["parameters"]

@@ -117,3 +117,13 @@ def test_absent_persons_take_no_room_in_a_normalised_store(tmp_path: Path) -> No
     recorded = store(tmp_path / "recorded", alone, COCO17, persons=2)
     target = normalize_store(recorded, tmp_path / "normalized", steps("center"))
     assert sum(path.stat().st_size for path in target.glob("*.bin")) == 3 * 17 * 2 * 4
+
+
+def test_how_many_joints_are_missing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = np.ones((1, 3, 17, 2), np.float32)
+    data[0, 0, :10] = NAN
+    data[0, 2] = NAN  # nobody is seen there
+    recorded = store(tmp_path / "recorded", [Sequence("holes", data)], COCO17, persons=2)
+    with caplog.at_level("INFO"):
+        normalize_store(recorded, tmp_path / "normalized", steps("center"))
+    assert caplog.messages[-1] == "missing joints of people who are there: 29 %"  # 10 of 34

@@ -154,11 +154,11 @@ class StackedConfigLoader(OmegaConfigLoader):
         """All layers, the command line last; nothing is interpolated yet."""
         self._overlays.check(size, experiment, self._usual)
         layers = self._overlays.layers(size, experiment, self.env or self.default_run_env)
-        merged = OmegaConf.merge(self._usual, *layers)
+        merged = _stacked(self._usual, *layers)
         local = {k: v for k, v in self._local.items() if k not in SELECTORS}
         check_parameters(local, merged, f" in conf/{LOCAL}", SELECTORS)
         check_parameters(self.runtime_params, merged, others=SELECTORS)
-        return OmegaConf.merge(merged, self.runtime_params)
+        return _stacked(merged, self.runtime_params)
 
     def _model_is_here(self, experiment: str) -> bool:
         """Whether the language model that size paper would read is on this machine."""
@@ -170,10 +170,10 @@ class StackedConfigLoader(OmegaConfigLoader):
     def _base_and_environment(self, key: str) -> DictConfig | ListConfig:
         """What both say, merged; the environment has no names that base has not."""
         base, of_environment, *_ = self._read_raw_config(key)
-        common = OmegaConf.merge({}, *base.values())
+        common = _stacked({}, *base.values())
         for file, values in of_environment.items():
             check_parameters(values, common, f" in {self._called(file)}")
-        return OmegaConf.merge(common, *of_environment.values())
+        return _stacked(common, *of_environment.values())
 
     def _local_overrides(self) -> dict[str, Any]:
         chosen = self._local_files("globals").values()
@@ -273,9 +273,20 @@ def _val_share(layers: DictConfig | ListConfig) -> str:
     return "" if share == VAL_SHARE else f"-val{share:g}"
 
 
+def _stacked(*layers: Any) -> DictConfig | ListConfig:
+    """Layers over one another; nothing is interpolated yet."""
+    try:
+        return OmegaConf.merge(*layers)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            "configuration cannot be merged: expected the same kind of value under a name in each file, saw "
+            f"another ({str(error).splitlines()[0]}); correct the one that has a list where others have names"
+        ) from error
+
+
 def _merged(*layers: Any) -> dict[str, Any]:
     """Nested mappings, softly, later ones over earlier ones; nothing is interpolated yet."""
-    return dict(OmegaConf.to_container(OmegaConf.merge({}, *layers), resolve=False))  # type: ignore[arg-type]
+    return dict(OmegaConf.to_container(_stacked({}, *layers), resolve=False))  # type: ignore[arg-type]
 
 
 def _resolved(layers: DictConfig | ListConfig, name: str | None = None) -> Any:

@@ -1,5 +1,6 @@
 """From recorded coordinates to the form every later stage reads."""
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, SequenceStore, StoreWriter
 from llmar_pipeline.skeletons.topology import Topology
+
+logger = logging.getLogger(__name__)
 
 
 class NormalizationConfig(BaseModel):
@@ -72,6 +75,7 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
         "normalization": config.model_dump(),
         CODE: code_of(__name__),
     }
+    missing = np.zeros(2)  # and all, joints of people who are there
     progress = Progress(total=len(recorded), title="normalising")
     with progress, StoreWriter(target, recorded.body.persons, topology) as writer:
         for start in range(0, len(recorded), CLIPS_PER_SHARD):
@@ -85,9 +89,19 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
                 for clip in clips:
                     sequence = recorded[clip]
                     data = without_absent(sequence.data)
+                    missing += _missing(data)
                     shard.append(Sequence(sequence.name, normalize(data, topology, config)))
                     progress.update()
+    if missing.all():
+        logger.info("missing joints of people who are there: %.2g %%", 100 * missing[0] / missing[1])
     return target
+
+
+def _missing(data: np.ndarray) -> np.ndarray:
+    """How many joints of people are missing in frames in which they are seen, of how many."""
+    seen = ~np.isnan(data).any(axis=-1)
+    people = seen[seen.any(axis=-1)]
+    return np.array([(~people).sum(), people.size])
 
 
 def without_absent(data: np.ndarray) -> np.ndarray:
