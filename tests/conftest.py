@@ -1,6 +1,7 @@
 """What every test may rely on."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +27,20 @@ def nothing_local() -> Iterator[None]:
         if (ROOT / "conf" / "local").exists():
             patch.setattr("llmar_pipeline.io.config_loader.LOCAL", "local-of-no-test")
         yield
+
+
+@pytest.fixture
+def in_a_terminal() -> Iterator[None]:
+    """Signals as programs of a terminal have them; tests that nohup started would ignore some."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

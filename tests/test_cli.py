@@ -59,6 +59,7 @@ def test_the_help_tells_the_true_default_environment():
     assert "--pipeline," not in text.replace("-p, --pipeline", "")
 
 
+@pytest.mark.usefixtures("in_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_end_says_so_in_one_line_and_is_closed_in_mlflow(monkeypatch, number):
     ended = []

@@ -7,6 +7,7 @@ import pytest
 
 from llmar_pipeline.interruption import Interrupted, children_without_ctrl_c, ending_in_order, interruption
 
+pytestmark = pytest.mark.usefixtures("in_a_terminal")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
