@@ -144,6 +144,7 @@ def test_a_report_says_where_the_experiment_is_adapted_to_the_size(size, adapted
     assert run.method == (f"{experiment}, adapted to size {size}" if adapted else experiment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_each_value_comes_from_base_environment_size_or_experiment(env):
     """Whichever file it stands in; `sizes.json` has what `llm_ar` sets at each size."""

@@ -24,6 +24,7 @@ def kinds(fuzz: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> list:
     return list(sys.modules["fuzz_kinds"].light_kinds(tmp_path_factory.mktemp("kinds")))
 
 
+@pytest.mark.slow
 def test_damaged_inputs_are_read_as_before_refused_or_quarantined(
     fuzz: ModuleType, kinds: list, tmp_path: Path
 ) -> None:
