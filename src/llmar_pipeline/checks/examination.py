@@ -18,7 +18,7 @@ from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.demo.recordings import DemoConfig, demo_corpus
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.estimate.reading import look
-from llmar_pipeline.ingestion.acceptance import check_clips, too_many_damaged
+from llmar_pipeline.ingestion.acceptance import accept, too_many_damaged
 from llmar_pipeline.ingestion.survey import Survey, survey
 from llmar_pipeline.io.known_names import check_read
 from llmar_pipeline.pipeline_registry import all_inputs
@@ -89,9 +89,7 @@ class Examination:
             return
         try:
             allowed, protocols = bool(self._selection["allow_incomplete"]), found.facts.protocols
-            check_clips(
-                found.clips, found.quarantine, found.gaps, folder, share, allowed, protocol, protocols
-            )
+            accept(found.clips, found.quarantine, found.gaps, folder, share, allowed, protocol, protocols)
             yield from self._split(found, text) if "val_share" in self._asked else ()
         except UserError as error:
             yield Finding("missing", "recordings", f"{text}: {error.message}")

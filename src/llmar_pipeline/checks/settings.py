@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.training.config import micro_batch_of
+from llmar_pipeline.vqvae.config import check_continuous_steps
 
 _SEEDS = ("vqvae_training", "lora_training", "evaluation")
 _SEEDS_BELOW = 2**32  # numpy takes no larger ones
@@ -30,15 +32,8 @@ def check_settings(parameters: Mapping[str, Any], asked: Collection[str]) -> Non
             _check_batches(name, parameters[name])
     vqvae = parameters.get("vqvae", {})
     if "vqvae_training" in asked:
-        steps, continuous = (
-            int(parameters["vqvae_training"]["max_steps"]),
-            int(vqvae.get("continuous_steps", 0)),
-        )
-        if continuous >= steps:
-            raise UserError(
-                f"expected vqvae.continuous_steps below vqvae_training.max_steps={steps}, saw {continuous}; "
-                "leave steps for the codebook"
-            )
+        steps = int(parameters["vqvae_training"]["max_steps"])
+        check_continuous_steps(int(vqvae.get("continuous_steps", 0)), steps)
     lora = parameters.get("lora", {})
     if "lora_training" in asked and lora.get("answers") == "head":
         head, read = vqvae.get("auxiliary", "none"), lora.get("input", "codes")
@@ -53,8 +48,4 @@ def _check_batches(name: str, training: Mapping[str, Any]) -> None:
     batch, micro, processes = (
         int(training.get(key, 1)) for key in ("batch_size", "micro_batch_size", "processes")
     )
-    if batch % (min(micro, batch) * processes):
-        raise UserError(
-            f"expected {name}.batch_size as a multiple of {name}.micro_batch_size x {name}.processes, saw "
-            f"{batch}, {min(micro, batch)} and {processes}; change one of them"
-        )
+    micro_batch_of(batch, micro, processes, f"{name}.")

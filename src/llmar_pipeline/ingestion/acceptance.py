@@ -22,7 +22,7 @@ def accept(
     protocol: str,
     protocols: Iterable[str],
 ) -> pd.DataFrame:
-    """Check what was read, and say what is wrong with it although the run goes on.
+    """Whether a run may go on with these clips.
 
     Args:
         clips: one row a readable clip.
@@ -38,30 +38,6 @@ def accept(
         `clips`.
 
     Raises:
-        UserError: as in `check_clips`.
-    """
-    check_clips(clips, quarantine, gaps, raw, max_quarantined_share, allow_incomplete, protocol, protocols)
-    if len(quarantine):
-        total = len(clips) + len(quarantine)
-        logger.warning("%d of %d recordings left out: see quarantine.parquet", len(quarantine), total)
-    if gaps:
-        logger.warning("%s", gaps)
-    return clips
-
-
-def check_clips(
-    clips: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    gaps: str,
-    raw: Path,
-    max_quarantined_share: float,
-    allow_incomplete: bool,
-    protocol: str,
-    protocols: Iterable[str],
-) -> None:
-    """Whether a run may go on with these clips; all is as in `accept`.
-
-    Raises:
         UserError: nothing or too little could be read, the corpus is not complete, or it has no such
             protocol.
     """
@@ -73,6 +49,16 @@ def check_clips(
             "Add or remove the files, or go on with --params=allow_incomplete=true"
         )
     choose_protocol(protocol, protocols)
+    return clips
+
+
+def tell(clips: pd.DataFrame, quarantine: pd.DataFrame, gaps: str) -> None:
+    """Say what is wrong with clips although the run goes on; all is as in `accept`."""
+    if len(quarantine):
+        total = len(clips) + len(quarantine)
+        logger.warning("%d of %d recordings left out: see quarantine.parquet", len(quarantine), total)
+    if gaps:
+        logger.warning("%s", gaps)
 
 
 def too_many_damaged(

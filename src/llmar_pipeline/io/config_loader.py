@@ -96,7 +96,7 @@ class StackedConfigLoader(OmegaConfigLoader):
         try:
             made = super().__getitem__(key)
         except OmegaConfBaseException as error:
-            raise UserError(f"configuration cannot be resolved: {str(error).splitlines()[0]}") from error
+            raise _unresolved(error) from error
         if key == "catalog":
             _check_entries(made)
         return made
@@ -273,6 +273,10 @@ def _val_share(layers: DictConfig | ListConfig) -> str:
     return "" if share == VAL_SHARE else f"-val{share:g}"
 
 
+def _unresolved(error: OmegaConfBaseException) -> UserError:
+    return UserError(f"configuration cannot be resolved: {str(error).splitlines()[0]}")
+
+
 def _stacked(*layers: Any) -> DictConfig | ListConfig:
     """Layers over one another; nothing is interpolated yet."""
     try:
@@ -295,4 +299,4 @@ def _resolved(layers: DictConfig | ListConfig, name: str | None = None) -> Any:
         found = OmegaConf.select(layers, name) if name else layers
         return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
     except OmegaConfBaseException as error:
-        raise UserError(f"configuration cannot be resolved: {str(error).splitlines()[0]}") from error
+        raise _unresolved(error) from error

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmar_pipeline.errors import UserError
+
 
 class TrainingConfig(BaseModel):
     """How long and how fast one stage trains; every number's source stands beside it in the YAML file."""
@@ -56,3 +58,24 @@ class TrainingConfig(BaseModel):
             progress = (step - self.warmup_steps) / max(1, self.max_steps - self.warmup_steps)
             return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
         return 1.0
+
+
+def micro_batch_of(batch: int, micro_batch: int, processes: int, prefix: str = "") -> int:
+    """Clips that each process reads at a time.
+
+    Args:
+        batch: `batch_size`.
+        micro_batch: `micro_batch_size`; a smaller batch is one micro-batch.
+        processes: That share the batch.
+        prefix: Of the parameters' names in the message.
+
+    Raises:
+        UserError: They do not divide.
+    """
+    read = min(micro_batch, batch)
+    if batch % (read * processes):
+        raise UserError(
+            f"expected {prefix}batch_size as a multiple of {prefix}micro_batch_size x {prefix}processes, saw "
+            f"{batch}, {read} and {processes}; change one of them"
+        )
+    return read

@@ -35,7 +35,7 @@ from llmar_pipeline.training.checkpoints import (
     restore_state,
     save_state,
 )
-from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.config import TrainingConfig, micro_batch_of
 from llmar_pipeline.training.stream import SampleStream
 
 logger = logging.getLogger(__name__)
@@ -186,12 +186,7 @@ def train(
     Raises:
         UserError: a loss or a gradient that is not finite, or sizes of batches that do not divide.
     """
-    micro_batch = min(config.micro_batch_size, config.batch_size)
-    if config.batch_size % (micro_batch * config.processes):
-        raise UserError(
-            "expected batch_size as a multiple of micro_batch_size x processes, saw "
-            f"{config.batch_size}, {micro_batch} and {config.processes}; change one of them"
-        )
+    micro_batch = micro_batch_of(config.batch_size, config.micro_batch_size, config.processes)
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=config.max_steps,

@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from llmar_pipeline.errors import UserError
+
 Stream = Literal["joints", "local", "bones", "motion"]  # see vqvae/streams.py
 # These have no inverse, so nothing can be told from them in the unit of the sequences.
 FurtherStream = Stream | Literal["local_motion", "box", "box_bones", "box_motion"]
@@ -104,3 +106,20 @@ class TokenizationConfig(BaseModel):
     test_readings: int = Field(default=1, ge=1)  # ours: of other clips, whose scores are averaged
     batch_size: int = Field(default=256, gt=0)  # ours
     seed: int = Field(default=0, ge=0)  # ours
+
+
+def check_continuous_steps(continuous: int, steps: int) -> None:
+    """Refuse a training that ends before the codebook has taken its place.
+
+    Args:
+        continuous: `continuous_steps`.
+        steps: `max_steps` of the training.
+
+    Raises:
+        UserError: No step is left.
+    """
+    if continuous >= steps:
+        raise UserError(
+            f"expected vqvae.continuous_steps below vqvae_training.max_steps={steps}, saw {continuous}; "
+            "leave steps for the codebook"
+        )

@@ -20,7 +20,7 @@ from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
-from llmar_pipeline.vqvae.config import VQVAEConfig
+from llmar_pipeline.vqvae.config import VQVAEConfig, check_continuous_steps
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.validation import validation
 from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, stacked
@@ -120,11 +120,7 @@ def train_vqvae(
         raise UserError(
             f"{missing[0]} needs the language model's word embeddings, and got none: switch it off"
         )
-    if config.continuous_steps >= training.max_steps:
-        raise UserError(
-            f"expected vqvae.continuous_steps below vqvae_training.max_steps={training.max_steps}, saw "
-            f"{config.continuous_steps}; leave steps for the codebook"
-        )
+    check_continuous_steps(config.continuous_steps, training.max_steps)
     store = SequenceStore.open(sequences)
     body = store.body
     clips = Clips.load(store, names, processes.device())

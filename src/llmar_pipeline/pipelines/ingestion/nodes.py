@@ -10,6 +10,7 @@ import pandas as pd
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.demo.recordings import DemoConfig, demo_corpus, generate_recordings
 from llmar_pipeline.ingestion.acceptance import accept as accept_clips
+from llmar_pipeline.ingestion.acceptance import tell
 from llmar_pipeline.ingestion.completeness import compare as compare_with_official
 from llmar_pipeline.ingestion.ingest import IngestionConfig, read_listing
 from llmar_pipeline.ingestion.ingest import ingest as ingest_recordings
@@ -60,7 +61,7 @@ def accept(
     protocol: str,
 ) -> pd.DataFrame:
     """Stop where the run should not go on; by now all lists of what is wrong are on disk."""
-    return accept_clips(
+    accepted = accept_clips(
         clips,
         quarantine,
         gaps,
@@ -70,3 +71,5 @@ def accept(
         protocol,
         corpus["protocols"],
     )
+    tell(accepted, quarantine, gaps)
+    return accepted
