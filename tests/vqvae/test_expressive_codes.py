@@ -1,10 +1,13 @@
 """Several codes a time step: body parts and residual levels; and the auxiliary heads."""
 
+import math
+
 import pytest
 import torch
 from bodies import one_armed
 
 from llmar_pipeline.skeletons.topology import NTU25, Body
+from llmar_pipeline.vqvae.biases import AuxiliaryHead
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
 
@@ -97,7 +100,7 @@ def test_parts_survive_saving(tmp_path):
     assert torch.equal(loaded.tokenize(motion), model.eval().tokenize(motion))
 
 
-@pytest.mark.parametrize("kind", ["class", "text"])
+@pytest.mark.parametrize("kind", ["class", "text", "class_and_text"])
 def test_an_auxiliary_head_teaches_the_features_the_class(kind):
     torch.manual_seed(0)
     texts = torch.randn(3, 12)
@@ -119,10 +122,23 @@ def test_an_auxiliary_head_teaches_the_features_the_class(kind):
         optimizer.step()
         losses.append(output.auxiliary_loss.item())
     assert losses[-1] < 0.5 * losses[0]
-    if kind == "text":  # the mean feature points to its class's words
+    if kind != "class":  # the mean feature points to its class's words
         features = model.eval().encode(motion).mean((1, 2))
         cosine = torch.nn.functional.cosine_similarity(features[:, None], texts, dim=-1)
         assert (cosine.argmax(1) == labels).float().mean() > 0.8
+
+
+def test_class_and_text_are_told_by_one_mean_and_the_classifier_answers():
+    """Mean (3, 4), of length 5; a classifier of zeros; words (1, 0) and (0, 1): cosines 0.6 and 0.8 over 0.07."""
+    head = AuxiliaryHead("class_and_text", 2, 2, texts=torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
+    torch.nn.init.zeros_(head.linear.weight)
+    torch.nn.init.zeros_(head.linear.bias)
+    features = torch.tensor([[[[2.0, 5.0]], [[4.0, 3.0]], [[9.0, 9.0]]]])
+    present = torch.tensor([[[True], [True], [False]]])
+    by_class, by_name = math.log(2), math.log(1 + math.exp((0.8 - 0.6) / 0.07))
+    loss = head(features, present, torch.tensor([0]))
+    assert loss.item() == pytest.approx(by_class + by_name, rel=1e-5)
+    torch.testing.assert_close(head.logits(features, present), torch.zeros(1, 2))
 
 
 def test_without_labels_there_is_no_auxiliary_loss():

@@ -37,7 +37,7 @@ def check_settings(parameters: Mapping[str, Any], asked: Collection[str]) -> Non
     lora = parameters.get("lora", {})
     if "lora_training" in asked and lora.get("answers") == "head":
         head, read = vqvae.get("auxiliary", "none"), lora.get("input", "codes")
-        if head != "class" or read != "codes":
+        if head not in ("class", "class_and_text") or read != "codes":
             raise UserError(
                 "expected vqvae.auxiliary=class and lora.input=codes for lora.answers=head, saw "
                 f"{head} and {read}; set them, or lora.answers=labels"

@@ -1,6 +1,6 @@
 """What else the codes are trained for than the motion: human language, and the names of actions."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -104,9 +104,10 @@ class AuxiliaryHead(nn.Module):
     Args:
         kind: "class": a linear classifier. "text": the cosine of the mean feature with the class names' word
             embeddings, so that codes come to lie where the language model keeps the action's words.
+            "class_and_text": both, their losses added; the classifier answers.
         code_dim: du.
         classes: Their number.
-        texts: Word embeddings of the class names, `[classes, du]`, for "text" in training.
+        texts: Word embeddings of the class names, `[classes, du]`, in training, where names are read.
         dropout: On the mean.
         smoothing: Share of the target that all classes get alike.
 
@@ -117,7 +118,7 @@ class AuxiliaryHead(nn.Module):
 
     def __init__(
         self,
-        kind: Literal["class", "text"],
+        kind: Literal["class", "text", "class_and_text"],
         code_dim: int,
         classes: int,
         texts: Tensor | None = None,
@@ -126,7 +127,8 @@ class AuxiliaryHead(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout, self.smoothing = nn.Dropout(dropout), smoothing
-        self.linear = nn.Linear(code_dim, classes) if kind == "class" else None
+        self.kind = kind
+        self.linear = None if kind == "text" else nn.Linear(code_dim, classes)
         self.register_buffer("texts", texts, False)
 
     def forward(self, features: Tensor, present: Tensor, labels: Tensor) -> Tensor:
@@ -140,19 +142,31 @@ class AuxiliaryHead(nn.Module):
         Returns:
             The loss, `[]`.
         """
-        logits = self.logits(features, present)
-        loss = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.smoothing)
+        mean = self._mean(features, present)
+        told = [self._by_class(mean)] if self.linear is not None else []
+        if self.kind != "class":
+            told.append(self._by_name(mean))
+        loss = torch.stack(
+            [F.cross_entropy(x, labels, reduction="none", label_smoothing=self.smoothing) for x in told]
+        ).sum(0)
         return processes.mean(loss, torch.ones_like(labels, dtype=torch.bool))
 
     def logits(self, features: Tensor, present: Tensor) -> Tensor:
         """How much speaks for each class, `[B, classes]`; arguments as of `forward`."""
+        mean = self._mean(features, present)
+        return self._by_name(mean) if self.linear is None else self._by_class(mean)
+
+    def _mean(self, features: Tensor, present: Tensor) -> Tensor:
         weight = present.float() / present.float().sum((1, 2), keepdim=True).clamp(min=1)
-        mean = (features * weight.unsqueeze(-1)).sum((1, 2))
-        mean = self.dropout(mean)
-        if self.linear is not None:
-            scaled = mean * mean.shape[1] ** 0.5  # entries of about 1, as the decoder reads them
-            logits: Tensor = self.linear(scaled)
-            return logits
+        mean: Tensor = self.dropout((features * weight.unsqueeze(-1)).sum((1, 2)))
+        return mean
+
+    def _by_class(self, mean: Tensor) -> Tensor:
+        scaled = mean * mean.shape[1] ** 0.5  # entries of about 1, as the decoder reads them
+        logits: Tensor = cast(nn.Linear, self.linear)(scaled)
+        return logits
+
+    def _by_name(self, mean: Tensor) -> Tensor:
         assert self.texts is not None, "the text head needs the class names' embeddings to train"
         return F.normalize(mean, dim=1) @ F.normalize(self.texts.float(), dim=1).T / _CONTRAST
 

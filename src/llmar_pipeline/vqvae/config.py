@@ -56,7 +56,7 @@ class VQVAEConfig(BaseModel):
     continuous_steps: int = Field(default=0, ge=0)  # ours: steps without codebook before it takes its place
     max_norm: float | None = Field(default=None, gt=0)  # ours: longest tangent vector that is quantised
     mmd_words: int = Field(default=2048, gt=1)  # ours: words drawn a step
-    auxiliary: Literal["none", "class", "text"] = "none"  # ours: features also tell the class
+    auxiliary: Literal["none", "class", "text", "class_and_text"] = "none"  # ours: what features also tell
     auxiliary_weight: float = Field(default=0.1, ge=0)  # ours
     auxiliary_reads: Literal["features", "both"] = "features"  # ours; "both": codes too
     auxiliary_dropout: float = Field(default=0.0, ge=0, lt=1)  # ours
@@ -80,7 +80,12 @@ class VQVAEConfig(BaseModel):
     @property
     def reads_names(self) -> bool:
         """Whether training needs the class names as the language model writes them."""
-        return self.auxiliary == "text"
+        return self.auxiliary in ("text", "class_and_text")
+
+    @property
+    def classifies(self) -> bool:
+        """Whether a classifier is trained, which answers by itself too."""
+        return self.auxiliary in ("class", "class_and_text")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -57,9 +57,9 @@ class VQVAE(nn.Module):
     Args:
         config: The settings.
         body: What it works on.
-        classes: Number of classes that the auxiliary head "class" tells apart.
+        classes: Number of classes that the auxiliary head tells apart.
         words: The language model's input word embeddings `[N, du]` for the MMD; None leaves that term out.
-        class_texts: Word embeddings of the classes' names `[classes, du]` for the auxiliary head "text".
+        class_texts: Word embeddings of the classes' names `[classes, du]` for an auxiliary head that reads them.
 
     Source: Sec. 3.1 of the paper; encoder and decoder: lineage; parts, levels and auxiliary heads: ours.
     """
@@ -184,7 +184,7 @@ class VQVAE(nn.Module):
 
         Source: ours.
         """
-        if self.settings.auxiliary != "class":
+        if not self.settings.classifies:
             return None
         return cast(AuxiliaryHead, self.auxiliary[0]).logits(features, self._present(mask)).log_softmax(1)
 
@@ -199,7 +199,7 @@ class VQVAE(nn.Module):
 
         Source: ours; a linear function of a mean is the mean of the function.
         """
-        if self.settings.auxiliary != "class":
+        if not self.settings.classifies:
             return None
         # Each token is one summand of a step's feature, among as many as there are levels.
         codes = self.code_embeddings() * self.settings.residual_levels

@@ -133,7 +133,7 @@ def tokenize_clips(
     folder = None if features else kept
     made = in_kept_batches(rows, config.batch_size, encode, folder, fingerprint, "action sentences")
     table = pd.DataFrame(rows)
-    if model.settings.auxiliary == "class":
+    if model.settings.classifies:
         trained = table[table["split"] == "train"].drop_duplicates("label").sort_values("label")
         told = made[:, -len(trained) :].astype(np.float32)
         table["head"] = list(told)

@@ -31,7 +31,8 @@ class Language(NamedTuple):
 
     Attributes:
         words: Input word embeddings, `[N, du]`, for the MMD of Eq. 7.
-        class_texts: Mean word embedding of each class's name, `[classes, du]`, for `auxiliary: text`.
+        class_texts: Mean word embedding of each class's name, `[classes, du]`, for an auxiliary head that
+            reads them.
     """
 
     words: Tensor | None = None
@@ -112,7 +113,7 @@ def train_vqvae(
         f"vqvae.{name}"
         for name, needed, given in (
             ("mmd_weight", config.reads_words, language.words),
-            ("auxiliary=text", config.reads_names, language.class_texts),
+            (f"auxiliary={config.auxiliary}", config.reads_names, language.class_texts),
         )
         if needed and given is None
     ]
