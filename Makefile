@@ -34,7 +34,9 @@ $(READY): pyproject.toml constraints.txt
 	@seen=$$('$(PYTHON)' -c 'import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))') || \
 		{ echo "Python 3.11 or newer is needed, '$(PYTHON)' is $${seen:-no Python that runs}: make PYTHON=python3.11 ..."; exit 1; }
 	'$(PYTHON)' -m venv .venv
-	$(PIP) --upgrade pip setuptools
+	# pip first, by its own lines there: the one that comes with Python may not read hashes from constraints
+	sed -n '/^pip==/,/[^\\]$$/p' constraints.txt | $(BIN)/pip install --quiet --require-hashes --requirement /dev/stdin
+	$(PIP) --upgrade setuptools
 	# torch first and alone, without a hash: each index has builds of its own
 	$(BIN)/pip install --quiet --no-deps $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 		"$$(sed -n 's/^torch==[^ ]*/&/p' constraints.txt)"
