@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from llmar_pipeline import machine
-from llmar_pipeline.machine import THREADS, WAITING, prepare_process, shared_by
+from llmar_pipeline.machine import SPINS, THREADS, WAITING, prepare_process, shared_by
 
 AVX2_ALONE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-VARIABLES = (THREADS, WAITING, "LLMAR_SET", *AVX2_ALONE)
+VARIABLES = (THREADS, WAITING, SPINS, "LLMAR_SET", *AVX2_ALONE)
 
 
 def fresh(code: str, **variables: str) -> str:
@@ -34,10 +34,14 @@ def test_processors_are_those_that_the_process_may_use():
 def test_what_the_user_has_set_stays():
     environment = {THREADS: "7"}
     prepare_process(environment)
-    assert (environment[THREADS], environment[WAITING]) == ("7", "PASSIVE")
+    assert (environment[THREADS], environment[WAITING], environment[SPINS]) == ("7", "PASSIVE", "3000")
     environment = {WAITING: "ACTIVE"}
     prepare_process(environment)
     assert (environment[THREADS], environment[WAITING]) == (str(machine.usable_processors()), "ACTIVE")
+    assert SPINS not in environment  # it would override theirs
+    environment = {SPINS: "3"}
+    prepare_process(environment)
+    assert environment[SPINS] == "3"
 
 
 def test_processes_that_work_together_share_the_threads(monkeypatch):
@@ -58,6 +62,7 @@ def test_processes_that_work_together_share_the_threads(monkeypatch):
         assert os.environ[THREADS] == "1"
     assert THREADS not in os.environ
     assert WAITING not in os.environ
+    assert SPINS not in os.environ
 
 
 def test_importing_the_package_changes_no_variable():
@@ -66,7 +71,7 @@ def test_importing_the_package_changes_no_variable():
         "import llmar_pipeline\n"
         "for module in pkgutil.walk_packages(llmar_pipeline.__path__, 'llmar_pipeline.'):\n"
         "    importlib.import_module(module.name)\n"
-        "ours = ('OMP_', 'MKL_', 'LLMAR', 'OPENBLAS')\n"
+        "ours = ('OMP_', 'GOMP_', 'MKL_', 'LLMAR', 'OPENBLAS')\n"
         "print([n for n in set(os.environ) | set(before) if os.environ.get(n) != before.get(n)"
         " and n.startswith(ours)])"
     )

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 Precision = Literal["float32", "bfloat16"]
 
-THREADS, WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
+THREADS, WAITING, SPINS = "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
+_SPINS = "3000"  # some microseconds: waking up takes longer
 _OURS = "LLMAR_SET"  # names of the variables that a program of ours has set, for its child processes
 _STEP = (304, 576, 1536)  # rows, inputs, outputs: two rows of four clips before the inner layer of SmolLM2
 _LOOK = 0.1  # seconds that a look at the machine may take
@@ -46,17 +47,18 @@ def usable_processors() -> int:
 
 
 def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let waiting threads sleep, and start as many as there are processors to use.
+    """Let waiting threads sleep soon, and start as many as there are processors to use.
 
-    Call it first in a program: OpenMP reads both variables once, when torch is imported. Threads that wait
-    by spinning take the processors from each other as soon as anything else runs beside them.
+    Call it first in a program: OpenMP reads its variables once, when torch is imported. Threads that wait
+    by spinning take the processors from each other as soon as anything else runs beside them; those that
+    sleep at once are woken thousands of times a step. So they spin for a moment first.
 
     Args:
         environment: Changed in place; what the user has set in it stays.
 
     Source: ours (docs/lab_log.md).
     """
-    _set(environment, {WAITING: "PASSIVE", THREADS: str(usable_processors())})
+    _set(environment, usable_processors())
 
 
 def prepare_user(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -97,19 +99,22 @@ def shared_by(processes: int) -> Iterator[None]:
         processes: that work at the same time.
     """
     before = dict(os.environ)
-    _set(os.environ, {WAITING: "PASSIVE", THREADS: str(max(1, usable_processors() // processes))})
+    _set(os.environ, max(1, usable_processors() // processes))
     try:
         yield
     finally:
-        for name in (WAITING, THREADS, _OURS):
+        for name in (WAITING, SPINS, THREADS, _OURS):
             os.environ.pop(name, None)
             if name in before:
                 os.environ[name] = before[name]
 
 
-def _set(environment: MutableMapping[str, str], values: dict[str, str]) -> None:
+def _set(environment: MutableMapping[str, str], threads: int) -> None:
+    values = {WAITING: "PASSIVE", SPINS: _SPINS, THREADS: str(threads)}
     ours = set(environment.get(_OURS, "").split(",")) - {""}
     ours |= values.keys() - environment.keys()
+    if WAITING not in ours:  # how long to spin overrides it
+        ours.discard(SPINS)
     environment.update({name: value for name, value in values.items() if name in ours})
     if ours:
         environment[_OURS] = ",".join(sorted(ours))
