@@ -1,7 +1,7 @@
 """How long until a run that cannot succeed is refused, and what looking at a large corpus costs?
 
-Each kind of what is known before a training is tried by `kedro run`: seconds from the command to its one line,
-of which most are imports. Then `kedro doctor` looks at as many recordings as NTU RGB+D 60 has, all of them
+Each kind of what is known before a training is tried by `kedro run`: seconds from the command to its line, of
+which most are imports. Then `kedro doctor` looks at as many recordings as NTU RGB+D 60 has, all of them
 names of one small file.
 
     python benchmarks/refusals.py [--files 57000] [--output file.md]

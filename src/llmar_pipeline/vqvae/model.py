@@ -59,7 +59,7 @@ class VQVAE(nn.Module):
         body: What it works on.
         classes: Number of classes that the auxiliary head tells apart.
         words: The language model's input word embeddings `[N, du]` for the MMD; None leaves that term out.
-        class_texts: Word embeddings of the classes' names `[classes, du]` for an auxiliary head that reads them.
+        class_texts: Word embeddings of the classes' names `[classes, du]`, for a head that reads them.
 
     Source: Sec. 3.1 of the paper; encoder and decoder: lineage; parts, levels and auxiliary heads: ours.
     """
