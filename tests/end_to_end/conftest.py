@@ -14,6 +14,7 @@ from workplaces import Workplace, make_tiny
 
 from llmar_pipeline.cli import cli
 from llmar_pipeline.commands import nested_runs
+from llmar_pipeline.evaluation import code_transformer
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,13 @@ def workplace(project: Path, tiny_llm_folder: Path, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 def kedro(workplace: Workplace) -> Iterator[Callable[..., tuple[int, str]]]:
-    """`kedro` in this process, which spares nine seconds of imports: exit code and output."""
+    """`kedro` in this process, which spares nine seconds of imports: exit code and output.
+
+    The small transformer, a control that takes most of a tiny run, has few steps.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(workplace.project)
+        patch.setattr(code_transformer, "STEPS", 5)
         for key, value in workplace.environment().items():
             patch.setenv(key, value)
         bootstrap_project(workplace.project)

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from llmar_pipeline.evaluation import code_transformer
 
 pytestmark = pytest.mark.slow
 
@@ -22,14 +21,6 @@ candidates:
 environments:
   demo: {folds: ["subject:1", "subject:4"]}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_steps():
-    """Of a control that no test here looks at, and that takes most of a tiny run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(code_transformer, "STEPS", 5)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -138,3 +138,20 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_left(tmp_path, monke
     with pytest.raises(UserError, match=r"cannot write .*checkpoint-6.*: it needs .*, [\d,]+ bytes are free"):
         trainer.train(stopped, stream(settings), settings, tmp_path, {})
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]
+
+
+def test_no_checkpoint_is_written_through_a_link(tmp_path):
+    folder, theirs = tmp_path / "checkpoints", tmp_path / "theirs"
+    theirs.mkdir()
+    (file := theirs / "precious").write_text("theirs")
+    settings = schedule(save_every=1)
+    trainer.train(Regression(), stream(settings), settings, folder, {})
+    (folder / "checkpoint-8" / "model.safetensors").unlink()
+    (folder / "checkpoint-8" / "model.safetensors").symlink_to(file)
+    (folder / "checkpoint-9").symlink_to(theirs)
+    settings = schedule(save_every=1, max_steps=9)
+    trainer.train(Regression(), stream(settings), settings, folder, {})
+    assert file.read_text() == "theirs"
+    assert list(theirs.iterdir()) == [file]
+    assert latest_checkpoint(folder) == folder / "checkpoint-9"
+    assert not (folder / "checkpoint-9").is_symlink()

@@ -102,6 +102,10 @@ def prepare_folder(
     Returns:
         The newest complete checkpoint; None: the training starts at its beginning.
     """
+    for path in folder.glob("checkpoint-*"):
+        for part in (path, *path.rglob("*")) if _NAME.fullmatch(path.name) else ():
+            if part.is_symlink():  # what it points to would be written
+                part.unlink()
     claim(folder, fingerprint, "checkpoints")
     resume = latest_checkpoint(folder)
     if resume is not None and _step(resume) > max_steps:
