@@ -144,12 +144,12 @@ def test_no_checkpoint_is_written_through_a_link(tmp_path):
     folder, theirs = tmp_path / "checkpoints", tmp_path / "theirs"
     theirs.mkdir()
     (file := theirs / "precious").write_text("theirs")
-    settings = schedule(save_every=1)
+    settings = schedule(save_every=1, schedule="constant")
     trainer.train(Regression(), stream(settings), settings, folder, {})
     (folder / "checkpoint-8" / "model.safetensors").unlink()
     (folder / "checkpoint-8" / "model.safetensors").symlink_to(file)
     (folder / "checkpoint-9").symlink_to(theirs)
-    settings = schedule(save_every=1, max_steps=9)
+    settings = schedule(save_every=1, schedule="constant", max_steps=9)
     trainer.train(Regression(), stream(settings), settings, folder, {})
     assert file.read_text() == "theirs"
     assert list(theirs.iterdir()) == [file]
