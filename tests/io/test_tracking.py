@@ -7,11 +7,15 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from llmar_pipeline.io import mlflow_store, tracking
 from llmar_pipeline.io.tracking import TrackedRun
@@ -83,6 +87,43 @@ def of_another_version(project):
 def a_folder(project):
     (project / "mlflow.db").unlink()
     (project / "mlflow.db").mkdir()
+
+
+@contextmanager
+def locked(project):
+    """By a process that is at it for minutes."""
+    with closing(sqlite3.connect(project / "mlflow.db")) as other:
+        other.execute("begin exclusive")
+        yield
+        other.rollback()
+
+
+@contextmanager
+def read_only(_):
+    """What sqlite says where it may not write a file, root included."""
+    writable = False
+
+    def asked(connection, *_):
+        connection.execute(f"pragma query_only={'off' if writable else 'on'}")
+
+    event.listen(Pool, "checkout", asked)
+    yield
+    writable = True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [locked, read_only])
+def test_what_a_database_does_not_take_for_a_while_is_delivered_afterwards(project, caplog, closed):
+    started = time.monotonic()
+    with closed(project):
+        a_whole_run(project)
+    assert time.monotonic() - started < 60  # of minutes
+    assert [record.message.count("the run goes on") for record in caplog.records].count(1) == 1
+    assert {"params", "metrics", "tag", "artifact", "end"} <= {key for line in kept(project) for key in line}
+    start(project, experiment="another").end("KILLED")
+    assert kept(project) == []
+    assert ask(project, "select status from runs order by status") == [("FINISHED",), ("KILLED",)]
+    assert ask(project, "select key, value, step from metrics") == [("loss", 1.5, 3)]
 
 
 @pytest.mark.parametrize("damage", [not_a_database, of_another_version, a_folder])
