@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DataCatalog
 
-from llmar_pipeline import cli
+from llmar_pipeline import cli, error_lines
 from llmar_pipeline.io import tracking
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
@@ -83,7 +83,7 @@ def test_a_run_that_is_asked_to_end_says_so_in_one_line_and_is_closed_in_mlflow(
 def test_a_run_that_fails_outside_of_its_nodes_is_closed_in_mlflow(monkeypatch):
     ended = []
     monkeypatch.setattr(tracking, "_current", SimpleNamespace(end=ended.append))
-    with pytest.raises(KeyError), cli.one_line_errors():
+    with pytest.raises(KeyError), error_lines.one_line_errors():
         raise KeyError("a bug")
     assert ended == ["FAILED"]
 
@@ -164,16 +164,18 @@ def test_reading_is_not_blamed_on_writing(tmp_path, monkeypatch):
     deny = lambda path, mode: closed.name not in str(path) and real(path, mode)  # noqa: E731
     monkeypatch.setattr(os, "access", deny)  # root may read everything
     for place in (closed, closed / "a.npz"):
-        said = cli.explain(PermissionError(errno.EACCES, "Permission denied", str(place)))
+        said = error_lines.explain(PermissionError(errno.EACCES, "Permission denied", str(place)))
         assert f"cannot read {closed}: this user has no permission" in said
         assert "free some space" not in said
     other = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "b"))
-    assert f"cannot write {tmp_path / 'b'}" in cli.explain(other)
+    assert f"cannot write {tmp_path / 'b'}" in error_lines.explain(other)
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.EMFILE])
 def test_a_failing_disk_is_named(code):
-    assert f"cannot use /x: {os.strerror(code)}" in cli.explain(OSError(code, os.strerror(code), "/x"))
+    assert f"cannot use /x: {os.strerror(code)}" in error_lines.explain(
+        OSError(code, os.strerror(code), "/x")
+    )
 
 
 def test_a_console_that_lacks_letters_shows_the_rest(monkeypatch):
@@ -189,7 +191,7 @@ def test_a_catalog_entry_of_another_type_is_one_line(name):
     try:
         DataCatalog.from_config({"mine": {"type": name, "filepath": "x.csv"}})["mine"].exists()
     except Exception as error:
-        said = cli.explain(error)
+        said = error_lines.explain(error)
     assert said is not None
     assert said.startswith("conf/*/catalog: expected datasets by a type")
     assert "\n" not in said

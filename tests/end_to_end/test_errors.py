@@ -6,7 +6,7 @@ import json
 import pytest
 from kedro.io import DatasetError
 
-from llmar_pipeline.cli import explain
+from llmar_pipeline.error_lines import explain
 
 
 def check_one_line(code: int, output: str, *expected: str) -> None:

@@ -10,7 +10,7 @@ from damage import DAMAGES, cut
 from kedro.io import DatasetError
 from kedro_datasets.pandas import ParquetDataset
 
-from llmar_pipeline.cli import explain
+from llmar_pipeline.error_lines import explain
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.io.image_dataset import ImageDataset
