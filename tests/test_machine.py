@@ -65,6 +65,7 @@ def test_processes_that_work_together_share_the_threads(monkeypatch):
     assert SPINS not in os.environ
 
 
+@pytest.mark.slow
 def test_importing_the_package_changes_no_variable():
     code = (
         "import os, pkgutil, importlib; before = dict(os.environ)\n"

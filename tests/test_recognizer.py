@@ -314,6 +314,7 @@ def test_a_folder_whose_model_is_written_anew_is_not_whole(folder, tmp_path):
         Recognizer.load(folder, cache=tmp_path)
 
 
+@pytest.mark.slow
 def test_it_needs_neither_kedro_nor_pandas_nor_plots(folder, recordings, tmp_path):
     elsewhere = tmp_path / "empty"
     elsewhere.mkdir()

@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections import Counter
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -55,6 +56,7 @@ def load(env: str | None = None, **runtime: Any) -> StackedConfigLoader:
     return StackedConfigLoader(str(CONF), env, runtime, **CONFIG_LOADER_ARGS)
 
 
+@cache
 def hinted_parameters() -> dict[str, Any]:
     """Parameter -> the type that a node's signature gives it."""
     hints: dict[str, Any] = {}

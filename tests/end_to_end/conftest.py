@@ -17,6 +17,14 @@ from llmar_pipeline.commands import nested_runs
 from llmar_pipeline.evaluation import code_transformer
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs are slow."""
+    for item in items:
+        if "workplace" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def workplace(project: Path, tiny_llm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     made = Workplace(project, tmp_path_factory.mktemp("workplace"))

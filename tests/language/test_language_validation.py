@@ -73,6 +73,7 @@ def test_nothing_of_the_training_changes(train, sentences):
     assert history == expected
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_with_the_same_history(train, monkeypatch):
     _, history = train("whole")
     forward, passes = ActionLanguageModel.forward, []

@@ -156,6 +156,7 @@ def test_layers_narrower_than_a_block_are_refused(tiny_config, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @needs_bitsandbytes
 def test_training_moves_adapters_only_and_continues_bit_for_bit(train, nf4_config, tmp_path, monkeypatch):
     bare = weights_checksum(load_llm(nf4_config, tmp_path)[0])

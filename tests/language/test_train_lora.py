@@ -105,6 +105,7 @@ def test_the_stream_knows_the_classes_where_they_are_balanced(
     assert given == [labels if balance == "classes" else None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_stopped_training_ends_with_the_same_bytes(run, monkeypatch, method, tiny_llm_folder):
     base = file_bytes(tiny_llm_folder)
@@ -161,6 +162,7 @@ def test_a_trained_model_names_the_number_type_that_was_chosen(
     assert fingerprint["llm"]["precision"] == manifest["llm"]["precision"] == "float32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_training_that_goes_on_keeps_the_number_type_it_began_with(
     sentences, codebook, tiny_config, tmp_path, monkeypatch, caplog, method

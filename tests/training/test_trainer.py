@@ -68,6 +68,7 @@ def groups_of(folder):
     return state["param_groups"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "log_every"), [(Regression, 1), (Regression, 2), (OnTheBall, 1)])
 def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(model, log_every, tmp_path):
     settings = schedule(log_every=log_every)

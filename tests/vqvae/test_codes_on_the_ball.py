@@ -228,6 +228,7 @@ def test_points_stay_points_in_files_and_number_types(tmp_path):
     assert torch.isfinite(double.decode(double.tokenize(motion.double()))).all()
 
 
+@pytest.mark.slow
 def test_a_stopped_training_ends_bit_for_bit_like_an_unbroken_one(tmp_path):
     rng, names = np.random.default_rng(0), [f"clip {number}" for number in range(6)]
     with StoreWriter(tmp_path / "store", 2, NTU25) as writer, writer.shard("all") as shard:

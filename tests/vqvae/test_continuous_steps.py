@@ -178,6 +178,7 @@ def train(sequences, folder, max_steps=8, **changes):
     return model.state_dict(), history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "continuous", "passes"),
     # Two passes a step: stopped before the codebook's place, about it, behind it; placed with a

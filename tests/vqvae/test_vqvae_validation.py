@@ -84,6 +84,7 @@ def test_the_last_values_by_hand(train, sequences, tmp_path):
     assert history[-1]["validation_accuracy"] == pytest.approx(np.mean(right))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", EVERYTHING)
 def test_nothing_of_the_training_changes(changes, train, tmp_path):
     (plain, expected), (watched, history) = (
@@ -99,6 +100,7 @@ def test_nothing_of_the_training_changes(changes, train, tmp_path):
     assert [{k: v for k, v in record.items() if k not in names} for record in history] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", EVERYTHING)
 def test_a_stopped_training_goes_on_with_the_same_history(changes, train, tmp_path, monkeypatch):
     _, history = train(tmp_path / "whole", **EVERYTHING[changes])

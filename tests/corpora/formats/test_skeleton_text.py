@@ -120,6 +120,7 @@ def test_the_fast_pass_takes_every_ordinary_file(data: st.DataObject) -> None:
     assert_fast_is_strict(text, joints)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(deadline=None, max_examples=300)
 def test_the_fast_pass_accepts_no_damage(data: st.DataObject) -> None:
