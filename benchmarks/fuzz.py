@@ -28,7 +28,7 @@ from damages import DAMAGES
 from fuzz_kinds import QUARANTINED, WAYS, Kind, light_kinds, run_kinds
 from measuring import GPU, machine, peak, write_page
 
-from llmar_pipeline.cli import explain
+from llmar_pipeline.error_lines import explain
 
 VERDICTS = ("as before", "otherwise", "quarantined", "refused", "fault")
 MOST_MEMORY = 2**29  # bytes that one small file may cost

@@ -16,8 +16,9 @@ from kedro.framework.startup import bootstrap_project
 from measuring import ROOT
 from tiny_project import Workplace, make_workplace, results
 
-from llmar_pipeline.cli import cli, one_line_errors
+from llmar_pipeline.cli import cli
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.error_lines import one_line_errors
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.ingestion.ingest import IngestionConfig, ingest
 from llmar_pipeline.kept_batches import in_kept_batches
