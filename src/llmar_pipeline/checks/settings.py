@@ -5,7 +5,7 @@ from typing import Any
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.config import micro_batch_of
-from llmar_pipeline.vqvae.config import check_continuous_steps
+from llmar_pipeline.vqvae.config import CLASSIFIERS, check_continuous_steps
 
 _SEEDS = ("vqvae_training", "lora_training", "evaluation")
 _SEEDS_BELOW = 2**32  # numpy takes no larger ones
@@ -37,7 +37,7 @@ def check_settings(parameters: Mapping[str, Any], asked: Collection[str]) -> Non
     lora = parameters.get("lora", {})
     if "lora_training" in asked and lora.get("answers") == "head":
         head, read = vqvae.get("auxiliary", "none"), lora.get("input", "codes")
-        if head not in ("class", "class_and_text") or read != "codes":
+        if head not in CLASSIFIERS or read != "codes":
             raise UserError(
                 "expected vqvae.auxiliary=class and lora.input=codes for lora.answers=head, saw "
                 f"{head} and {read}; set them, or lora.answers=labels"

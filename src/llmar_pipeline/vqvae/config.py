@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from llmar_pipeline.errors import UserError
 
 Stream = Literal["joints", "local", "bones", "motion"]  # see vqvae/streams.py
+CLASSIFIERS = ("class", "class_and_text")
+"""Values of `auxiliary` with a head that answers by itself too."""
 # These have no inverse, so nothing can be told from them in the unit of the sequences.
 FurtherStream = Stream | Literal["local_motion", "box", "box_bones", "box_motion"]
 
@@ -84,8 +86,8 @@ class VQVAEConfig(BaseModel):
 
     @property
     def classifies(self) -> bool:
-        """Whether a classifier is trained, which answers by itself too."""
-        return self.auxiliary in ("class", "class_and_text")
+        """Whether a head is trained that answers by itself too."""
+        return self.auxiliary in CLASSIFIERS
 
     @model_validator(mode="after")
     def _check(self) -> Self:
