@@ -102,8 +102,8 @@ def large_corpus(folder: Path, files: int) -> Path:
     """As many names of one file as NTU RGB+D 60 has recordings."""
     folder.mkdir()
     (first := folder / "S001C001P001R001A001.skeleton").write_text(SKELETON)
-    numbers = product(range(1, 18), range(1, 4), range(1, 41), range(1, 3), range(1, 61))
-    for setup, camera, person, again, action in islice(numbers, 1, files):
+    numbers = product(range(1, 18), range(1, 4), range(1, 3), range(1, 61), range(1, 41))
+    for setup, camera, again, action, person in islice(numbers, 1, files):
         os.link(first, folder / f"S{setup:03}C{camera:03}P{person:03}R{again:03}A{action:03}.skeleton")
     return folder
 
