@@ -1,9 +1,6 @@
 """What a run has left and was damaged since: refused by name, or made again to the same result."""
 
-import pytest
 from damage import cut, empty, flip, remove
-
-pytestmark = pytest.mark.slow
 
 SPLIT = "03_primary/demo/xsub/recordings/splits.parquet"
 READ_BY = {  # what the pipeline reads that others made -> the one to run again

@@ -13,8 +13,6 @@ from smarthome_files import write_smarthome
 
 from llmar_pipeline.demo.recordings import DemoConfig, generate_recordings
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def finished(kedro, workplace):

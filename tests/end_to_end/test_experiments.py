@@ -13,8 +13,6 @@ from workplaces import BEST
 
 from llmar_pipeline.io.run_names import leaves
 
-pytestmark = pytest.mark.slow
-
 FILES = sorted((Path(__file__).parents[2] / "conf" / "experiments").glob("*.yml"))
 EXPERIMENTS = [file.stem for file in FILES]
 TERMS = {"reconstruction", "embedding", "commitment", "zipf", "context", "mmd"}

@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-pytestmark = pytest.mark.slow
-
 TUNE = """\
 candidates:
   base: {}

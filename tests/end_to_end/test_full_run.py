@@ -15,8 +15,6 @@ from nbclient import NotebookClient
 from llmar_pipeline.pipeline_registry import stages
 from llmar_pipeline.recognizer import Recognizer
 
-pytestmark = pytest.mark.slow
-
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 SHOWN = {"execute_result", "display_data", "stream"}
 

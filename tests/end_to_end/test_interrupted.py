@@ -4,10 +4,6 @@ import signal
 import sqlite3
 import time
 
-import pytest
-
-pytestmark = pytest.mark.slow
-
 
 def statuses(workplace):
     with sqlite3.connect(workplace.folder / "mlflow.db") as database:

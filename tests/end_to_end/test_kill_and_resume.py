@@ -2,10 +2,6 @@
 
 import time
 
-import pytest
-
-pytestmark = pytest.mark.slow
-
 STEPS = {f"{stage}_training__{key}": n for stage in ("vqvae", "lora") for key, n in [("max_steps", 60)]}
 MODELS = {"vqvae": "model.safetensors", "recognizer": "adapter_model.safetensors"}
 MANIFESTS = {"vqvae": "config.json", "recognizer": "recognizer.json"}

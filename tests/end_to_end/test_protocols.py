@@ -1,10 +1,7 @@
 """`kedro protocols`: every protocol, and the table."""
 
 import pandas as pd
-import pytest
 from mlflow.tracking import MlflowClient
-
-pytestmark = pytest.mark.slow
 
 
 def test_both_protocols_of_the_demo(workplace, many_runs):

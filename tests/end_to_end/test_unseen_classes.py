@@ -3,9 +3,6 @@
 import json
 
 import pandas as pd
-import pytest
-
-pytestmark = pytest.mark.slow
 
 
 def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(workplace):
