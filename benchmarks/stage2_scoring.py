@@ -12,9 +12,10 @@ from torch import Tensor
 
 from llmar_pipeline.corpora.ntu import CLASS_NAMES
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import LabelTrie, score_classes
+from llmar_pipeline.language.answer import score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answer, encode_prompt, load_instruction
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.loading import attach_lora, load_llm
 from llmar_pipeline.language.packing import position_ids
 

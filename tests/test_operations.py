@@ -7,9 +7,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llmar_pipeline import operations
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import LabelTrie, score_classes
+from llmar_pipeline.language.answer import score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, encode_prompt, load_instruction
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.loading import attach_lora, load_llm
 from llmar_pipeline.operations import LLMShape, Tokens
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, Body

@@ -14,9 +14,10 @@ from llmar_pipeline.evaluation import answers
 from llmar_pipeline.evaluation.answers import answer_clips
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import LabelTrie, generate_names, score_sentences
+from llmar_pipeline.language.answer import generate_names, score_sentences
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import encode_answer, load_instruction
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.loading import load_llm
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import shuffle_across_clips

@@ -5,7 +5,7 @@ import torch
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import (
-    LabelTrie,
+    find_names,
     generate_names,
     pad_sentences,
     score_classes,
@@ -13,7 +13,10 @@ from llmar_pipeline.language.answer import (
 )
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import encode_answer, encode_prompt, load_instruction
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.loading import load_llm
+from llmar_pipeline.language.name_search import ALL, Ask
+from llmar_pipeline.language.probability import probabilities
 
 NAMES = ("throw", "throw up cap/hat", "drink water", "hand waving", "hand", "reading", "throw up")
 
@@ -226,3 +229,59 @@ def test_tree_scores_equal_one_forward_a_name_on_smollm2(tmp_path):
     scores = score_classes(model, codes, code_mask, LabelTrie(NAMES, tokenizer))
     expected = torch.stack([brute_force(model, c[m], NAMES) for c, m in zip(codes, code_mask, strict=True)])
     torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
+
+
+def sharpened(model):
+    """The random model, surer of what comes next."""
+    with torch.no_grad():
+        model.vocabulary_head.weight *= 8
+    return model
+
+
+@pytest.mark.parametrize("ask", [Ask(), Ask(3), Ask(2, 1e-3), ALL], ids=str)
+@pytest.mark.parametrize("guesses", [None, [0, 1, 6, 3]], ids=["unguessed", "guessed"])
+@pytest.mark.parametrize("by_length", [False, True], ids=["sum", "mean"])
+@pytest.mark.parametrize("kind", ["codes", "features"])
+def test_a_search_finds_what_the_whole_tree_says(build, clips, ask, guesses, by_length, kind):
+    model = sharpened(build(input=kind))
+    codes, mask = clips
+    readings, masks = torch.stack([codes, codes.flip(0)], 1), torch.stack([mask, mask.flip(0)], 1)
+    if kind == "features":
+        readings = model.action_embedding(readings)
+    trie = LabelTrie(NAMES, model.tokenizer)
+    whole = score_classes(model, readings.flatten(0, 1), masks.flatten(0, 1), trie).double().numpy()
+    scores = whole.reshape(len(codes), 2, -1).mean(axis=1)
+    scores /= [len(answer) for answer in trie.answers] if by_length else 1
+    found = find_names(model, readings, masks, trie, ask, by_length, guesses)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : ask.top]
+    np.testing.assert_array_equal(
+        np.argsort(-found.probabilities, axis=1, kind="stable")[:, : ask.top], order
+    )
+    np.testing.assert_allclose(
+        np.take_along_axis(found.scores, order, 1), np.take_along_axis(scores, order, 1), atol=1e-4
+    )
+    assert (np.abs(found.probabilities - probabilities(scores)).max(axis=1) <= found.bounds + 1e-5).all()
+    assert (found.bounds <= ask.tolerance).all()
+    if ask == ALL:
+        assert found.passes == 1
+        np.testing.assert_allclose(found.scores, scores, atol=1e-4)
+
+
+def test_a_search_reads_less_than_the_whole_tree(build, clips):
+    model = sharpened(build())
+    trie = LabelTrie(NAMES, model.tokenizer)
+    codes, mask = (tensor[:, None] for tensor in clips)
+    whole, name = (find_names(model, codes, mask, trie, ask) for ask in (ALL, Ask()))
+    assert whole.rows == len(codes) * len(trie.row_edges)
+    assert name.rows < whole.rows
+    best = whole.probabilities.argmax(axis=1).tolist()
+    told = find_names(model, codes, mask, trie, Ask(), guesses=best)
+    assert told.passes <= name.passes
+    assert told.rows <= name.rows
+
+
+def test_a_search_keeps_the_training_mode(build, clips):
+    model = build().train()
+    codes, mask = (tensor[:, None] for tensor in clips)
+    find_names(model, codes, mask, LabelTrie(NAMES, model.tokenizer), Ask())
+    assert model.training

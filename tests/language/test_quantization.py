@@ -16,8 +16,9 @@ from tiny_training import schedule
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import LabelTrie, score_classes
+from llmar_pipeline.language.answer import score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.llm_check import check_llm
 from llmar_pipeline.language.loading import load_llm
 from llmar_pipeline.language.lora import train_lora

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from llmar_pipeline.language.answer import LabelTrie, score_classes
+from llmar_pipeline.language.answer import score_classes
 from llmar_pipeline.language.instructions import encode_answers
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
 
 END = 0

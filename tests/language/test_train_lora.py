@@ -15,9 +15,10 @@ from transformers import PreTrainedTokenizerBase
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language import lora
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import LabelTrie, score_classes
+from llmar_pipeline.language.answer import score_classes
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_answers, encode_prompt
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.loading import load_tokenizer
 from llmar_pipeline.language.lora import collate_with_list, train_lora
 from llmar_pipeline.language.trained_model import load_model, save_model

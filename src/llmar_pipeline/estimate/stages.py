@@ -194,8 +194,8 @@ class _Work:
         return START[stage] + config.max_steps * step, how
 
     def _language(self) -> tuple[operations.LLMShape, operations.Tokens]:
-        from llmar_pipeline.language.answer import LabelTrie
         from llmar_pipeline.language.instructions import encode_prompt, load_instruction
+        from llmar_pipeline.language.label_trie import LabelTrie
         from llmar_pipeline.language.llm import local_folder
         from llmar_pipeline.language.loading import read_tokenizer
 

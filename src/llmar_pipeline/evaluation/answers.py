@@ -19,8 +19,9 @@ from llmar_pipeline.evaluation.readings import mean_by_clip
 from llmar_pipeline.files import file_checksum
 from llmar_pipeline.kept_batches import in_kept_batches
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import LabelTrie, generate_names, score_classes
+from llmar_pipeline.language.answer import generate_names, score_classes
 from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
 from llmar_pipeline.language.trained_model import load_model, model_files
@@ -121,7 +122,7 @@ def model_fingerprint(recognizer: Path, model: ActionLanguageModel) -> dict[str,
     """
     fingerprint: dict[str, Any] = {
         "words": tensor_checksum(model.words.weight),
-        CODE: code_of(LabelTrie.__module__, load_model.__module__),
+        CODE: code_of(score_classes.__module__, load_model.__module__),
     }
     for file in model_files(recognizer):
         if file.suffix != ".json":

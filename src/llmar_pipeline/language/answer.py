@@ -1,77 +1,22 @@
 """From the language model's output to a class: exact scoring of the class list, and free generation."""
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig
 
-from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.instructions import encode_answer
-from llmar_pipeline.language.packing import additive, pad_sentences, position_ids
+from llmar_pipeline.language.label_trie import LabelTrie
+from llmar_pipeline.language.name_search import Ask, NameSearch
+from llmar_pipeline.language.packing import pad_sentences
+from llmar_pipeline.language.prompt_passes import PromptPasses, read_beginning
 
-
-class LabelTrie:
-    """The answers of a class list as a tree of tokens in which shared beginnings are merged.
-
-    Row 0 is the root (the prompt's last token), every other row a token that has a successor; each edge
-    leaves a row with a token. End-of-sequence is an edge without a row: a name may begin another.
-
-    Args:
-        class_names: The answers, by class index.
-        tokenizer: The large language model's tokenizer.
-
-    Attributes:
-        class_names: As given.
-        answers: Token ids of each answer, end-of-sequence included.
-        node_tokens: Token of rows 1, 2, ... [nodes].
-        node_depths: Number of answer tokens before each node [nodes].
-        ancestors: True where the second node lies on the way to the first, itself included [nodes, nodes].
-        edge_rows: The row that each edge leaves [edges].
-        edge_tokens: The token of each edge [edges].
-        class_edges: 1 where an edge belongs to a class's answer [classes, edges], float32.
-
-    Raises:
-        UserError: No names, or two names with the same tokens.
-
-    Source: ours.
-    """
-
-    def __init__(self, class_names: Sequence[str], tokenizer: PreTrainedTokenizerBase):
-        self.class_names = tuple(class_names)
-        self.answers = [tuple(encode_answer(tokenizer, name)) for name in class_names]
-        first: dict[tuple[int, ...], str] = {}
-        for name, answer in zip(self.class_names, self.answers, strict=True):
-            if answer in first:
-                raise UserError(
-                    f"expected class names with different tokens, saw {first[answer]!r} and {name!r}; "
-                    "rename one."
-                )
-            first[answer] = name
-        if not first:
-            raise UserError("expected at least one class name, saw an empty class list; give classes.")
-
-        rows: dict[tuple[int, ...], int] = {(): 0}
-        edges: dict[tuple[int, ...], int] = {}
-        for answer in self.answers:
-            for end in range(1, len(answer) + 1):
-                edges.setdefault(answer[:end], len(edges))
-                if end < len(answer):
-                    rows.setdefault(answer[:end], len(rows))
-        nodes = list(rows)[1:]
-        self.node_tokens = torch.tensor([path[-1] for path in nodes], dtype=torch.int64)
-        self.node_depths = torch.tensor([len(path) - 1 for path in nodes], dtype=torch.int64)
-        self.ancestors = torch.zeros(len(nodes), len(nodes), dtype=torch.bool)
-        for index, path in enumerate(nodes):
-            self.ancestors[index, [rows[path[:end]] - 1 for end in range(1, len(path) + 1)]] = True
-        self.edge_rows = torch.tensor([rows[path[:-1]] for path in edges])
-        self.edge_tokens = torch.tensor([path[-1] for path in edges])
-        self.class_edges = torch.zeros(len(self.answers), len(edges))
-        for index, answer in enumerate(self.answers):
-            self.class_edges[index, [edges[answer[:end]] for end in range(1, len(answer) + 1)]] = 1
+_FREE_ON_CPU, _FREE = 16, 256
+"""Tokens that one pass reads at hardly more than the cost of one: the weights have to be fetched anyhow."""
 
 
 def score_sentences(
@@ -107,9 +52,7 @@ def score_classes(
     """Log-likelihood of every class name as the answer, exact, in one forward pass a batch.
 
     Each answer's value is the sum of log p(token | prompt, earlier answer tokens) over its tokens and
-    end-of-sequence. Prompt and tree nodes pass together under a mask that shows each node the prompt and its
-    own beginning only; the instruction in front of the action tokens is read once for all clips. Softmax over
-    classes gives probabilities.
+    end-of-sequence. Softmax over classes gives probabilities.
 
     Args:
         model: The language model; load it in float32, bfloat16 sums drift by up to 1 nat.
@@ -126,74 +69,108 @@ def score_classes(
 
     Source: ours, for the "Testing" paragraph of Sec. 3.2 of the paper.
     """
-    known = model.action_embedding.num_embeddings
-    if model.input == "codes" and codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < known:
-        raise UserError(
-            f"expected codes from 0 to {known - 1}, saw {int(codes.min())} to {int(codes.max())} in the "
-            "action sentences; tokenise again with the codebook that the language model was trained for."
-        )
-    if len(codes) == 0:
-        return torch.empty(0, len(trie.class_names))
+    everything = list(range(len(trie.row_edges)))
+    scores = [torch.empty(0, len(trie.class_names))]
+    with _evaluating(model):
+        beginning = read_beginning(model, trie.class_names)
+        for batch, mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True):
+            if clips := len(batch):
+                passes = PromptPasses(model, batch, mask, trie, beginning)
+                scores.append(passes.read(range(clips), [everything] * clips) @ trie.class_edges.T)
+    return torch.cat(scores)
+
+
+@contextmanager
+def _evaluating(model: ActionLanguageModel) -> Iterator[None]:
     was_training = model.training
     model.eval()
-    shared = _read_beginning(model, trie.class_names)
-    batches = [
-        _score_batch(model, batch.to(model.device), mask.to(model.device), trie, shared)
-        for batch, mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True)
-    ]
-    model.train(was_training)
-    return torch.cat(batches)
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
-def _score_batch(
-    model: ActionLanguageModel, codes: Tensor, code_mask: Tensor, trie: LabelTrie, shared: DynamicCache
-) -> Tensor:
-    prompt, prompt_mask = model.embed_prompt(codes, code_mask, trie.class_names)
-    rows, length = prompt_mask.shape
-    nodes = model.words(trie.node_tokens.to(codes.device)).expand(rows, -1, -1)
-    total = length + nodes.shape[1]
+@dataclass(frozen=True)
+class Found:
+    """What a search for names came to.
 
-    visible = torch.ones(total, total, dtype=torch.bool, device=codes.device).tril()
-    visible[length:, length:] = trie.ancestors.to(codes.device)
-    visible = visible.repeat(rows, 1, 1)
-    visible[:, :, :length] &= prompt_mask[:, None, :]
-    # A padded place sees itself: a row that sees nothing would be undefined in the softmax.
-    visible |= torch.eye(total, dtype=torch.bool, device=codes.device)
+    Attributes:
+        probabilities: Over the class list [clips, classes], float64; the names that were asked for first, in
+            their order.
+        bounds: By how much any probability of a clip may be wrong [clips], float64.
+        scores: Log-likelihoods, or means over tokens, nats [clips, classes], float64; where a name was not
+            read to its end, a bound above it.
+        rows: Tokens of names that were read, of all readings.
+        passes: Through the language model.
+    """
 
-    depths = prompt_mask.sum(dim=1, keepdim=True) + trie.node_depths.to(codes.device)
-    known = shared.get_seq_length()
-    hidden = model.decoder(
-        inputs_embeds=torch.cat([prompt, nodes], dim=1)[:, known:],
-        attention_mask=additive(visible[:, None, known:], prompt.dtype),
-        position_ids=torch.cat([position_ids(prompt_mask), depths], dim=1)[:, known:],
-        past_key_values=_for_clips(shared, rows),
-        use_cache=True,
-    ).last_hidden_state[:, length - 1 - known :]
-    # One clip at a time: logits of a whole batch over the vocabulary would fill gigabytes.
-    edges = [
-        model.vocabulary_head(states)
-        .float()
-        .log_softmax(dim=-1)[trie.edge_rows.to(codes.device), trie.edge_tokens.to(codes.device)]
-        for states in hidden
-    ]
-    return torch.stack(edges).cpu() @ trie.class_edges.T
+    probabilities: np.ndarray
+    bounds: np.ndarray
+    scores: np.ndarray
+    rows: int
+    passes: int
 
 
-def _read_beginning(model: ActionLanguageModel, class_names: Sequence[str]) -> DynamicCache:
-    """Keys and values of the instruction in front of the action tokens, which is the same for every clip."""
-    before, _ = model.prompt(class_names)
-    cache = DynamicCache(config=model.base.config)
-    if before:
-        words = model.words(torch.tensor(before, device=model.device))
-        model.decoder(inputs_embeds=words[None], past_key_values=cache, use_cache=True)
-    return cache
+@torch.no_grad()
+def find_names(
+    model: ActionLanguageModel,
+    codes: Tensor,
+    code_mask: Tensor,
+    trie: LabelTrie,
+    ask: Ask,
+    by_length: bool = False,
+    guesses: Sequence[int] | None = None,
+) -> Found:
+    """Answer what is asked of some clips, exactly, and read no more names than that takes.
 
+    A clip's score of a name is the mean of its log-likelihoods over the clip's readings.
 
-def _for_clips(shared: DynamicCache, clips: int) -> DynamicCache:
-    """A cache that holds the same for so many clips; more can be added to it."""
-    cache = copy.deepcopy(shared)
-    cache.batch_repeat_interleave(clips)
-    return cache
+    Args:
+        model: The language model, in float32.
+        codes: Codebook indices of each reading of each clip [N, R, W], int64, or features [N, R, W, du].
+        code_mask: True where a code is real [N, R, W], bool.
+        trie: The class list.
+        ask: What is asked.
+        by_length: Whether each score is the mean over the answer's tokens.
+        guesses: A class of each clip that is read with its prompt: a right one saves a pass, none changes
+            what is answered.
+
+    Returns:
+        The answers.
+
+    Raises:
+        UserError: A code is not in the codebook.
+
+    Source: ours, see `NameSearch`.
+    """
+    clips, readings = codes.shape[:2]
+    searches = [NameSearch(trie, ask, by_length) for _ in range(clips)]
+    first = [0] if ask.tolerance else list(range(len(trie.row_edges)))
+    asked = dict.fromkeys(range(clips), first)
+    if guesses is not None and ask.tolerance:
+        asked = {clip: trie.class_rows[guess] for clip, guess in enumerate(guesses)}
+    free = _FREE_ON_CPU if model.device.type == "cpu" else _FREE
+    passes = rows = 0
+    with _evaluating(model):
+        beginning = read_beginning(model, trie.class_names)
+        prompts = PromptPasses(model, codes.flatten(0, 1), code_mask.flatten(0, 1), trie, beginning)
+        while asked:
+            places = [clip * readings + reading for clip in asked for reading in range(readings)]
+            told = [some for some in asked.values() for _ in range(readings)]
+            edges = prompts.read(places, told).double().unflatten(0, (-1, readings)).mean(dim=1).numpy()
+            passes, rows = passes + 1, rows + sum(map(len, told))
+            for (clip, some), values in zip(asked.items(), edges, strict=True):
+                searches[clip].tell(some, values)
+            asked = {clip: searches[clip].next_rows(free // len(told)) for clip in asked}
+            asked = {clip: some for clip, some in asked.items() if some}
+    found = [search.chances() for search in searches]
+    return Found(
+        np.array([chances for chances, _ in found]).reshape(clips, -1),
+        np.array([bound for _, bound in found]),
+        np.array([search.scores() for search in searches]).reshape(clips, -1),
+        rows,
+        passes,
+    )
 
 
 @torch.no_grad()
@@ -216,8 +193,6 @@ def generate_names(
     """
     if len(codes) == 0:
         return []
-    was_training = model.training
-    model.eval()
     end = model.tokenizer.eos_token_id
     settings = GenerationConfig(
         max_new_tokens=max(len(answer) for answer in trie.answers),
@@ -226,15 +201,15 @@ def generate_names(
         pad_token_id=end,
     )
     names: list[str] = []
-    for batch, batch_mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True):
-        prompt, mask = model.embed_prompt(
-            batch.to(model.device), batch_mask.to(model.device), trie.class_names
-        )
-        # Its positions count real tokens only, as ours do: padded codes are holes to it too.
-        tokens = model.base.generate(  # type: ignore[operator]
-            inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings
-        )
-        answers = (row[: row.index(end)] if end in row else row for row in tokens.tolist())
-        names += [str(model.tokenizer.decode(answer)).strip() for answer in answers]
-    model.train(was_training)
+    with _evaluating(model):
+        for batch, batch_mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True):
+            prompt, mask = model.embed_prompt(
+                batch.to(model.device), batch_mask.to(model.device), trie.class_names
+            )
+            # Its positions count real tokens only, as ours do: padded codes are holes to it too.
+            tokens = model.base.generate(  # type: ignore[operator]
+                inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings
+            )
+            answers = (row[: row.index(end)] if end in row else row for row in tokens.tolist())
+            names += [str(model.tokenizer.decode(answer)).strip() for answer in answers]
     return names

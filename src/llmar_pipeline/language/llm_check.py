@@ -8,9 +8,9 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.language.answer import LabelTrie
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_prompt
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.llm import (
     check_code,
     hidden_size,

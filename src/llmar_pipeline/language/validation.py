@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import LabelTrie, score_classes
+from llmar_pipeline.language.answer import score_classes
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
