@@ -141,9 +141,9 @@ def test_answers_are_those_of_the_evaluation(variant, recordings, stored, tmp_pa
         assert answer.names[0] == row["predicted"]
         assert sorted(answer.names) == sorted(CLASS_NAMES)
         assert list(answer.probabilities) == sorted(answer.probabilities, reverse=True)
-        np.testing.assert_allclose(
-            answer.probabilities, [row[f"p:{name}"] for name in answer.names], rtol=0, atol=1e-5
-        )
+        expected = [row[f"p:{name}"] for name in answer.names]
+        assert answer.bound <= 1e-3
+        np.testing.assert_allclose(answer.probabilities, expected, rtol=0, atol=1e-5 + row["bound"])
         firsts.add((answer.names, answer.codes))
     assert len(firsts) > 1
 

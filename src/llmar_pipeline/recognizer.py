@@ -20,10 +20,12 @@ from llmar_pipeline.corpora import CORPORA, Corpus
 from llmar_pipeline.corpora.formats.keypoint_files import SUFFIXES
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import score_sentences
+from llmar_pipeline.language.answer import find_names
 from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.llm_cache import llm_cache
-from llmar_pipeline.language.probability import probabilities
+from llmar_pipeline.language.name_search import Ask
+from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
 from llmar_pipeline.language.trained_model import load_model
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer
@@ -42,6 +44,7 @@ from llmar_pipeline.vqvae.tokenize import (
 from llmar_pipeline.vqvae.windows import Clips
 
 _CUSTOM = "custom"
+_TOLERANCE = 1e-3  # of a probability, which is shown to that
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ class Answer:
         clip: The recording's name.
         names: Class names, the likeliest first; of all classes at most `top_k`.
         probabilities: Of each of them, over the whole class list.
+        bound: By how much any of them may be wrong; names and their order are certain.
         codes: The action sentence of the whole recording, 0-based indices into the codebook.
     """
 
     clip: str
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
+    bound: float
     codes: tuple[int, ...]
 
     @property
@@ -90,6 +95,7 @@ class Recognizer:
         self._facts, self._vqvae, self._model = facts, vqvae, model
         self.body: Body = vqvae.body
         self.class_names: tuple[str, ...] = model.class_names
+        self._votes = vqvae.code_votes()
         self._corpus = _corpus_of(facts, vqvae.body)
 
     @classmethod
@@ -153,10 +159,18 @@ class Recognizer:
         clips = Clips.from_arrays([data], self.body, processes.device())
         readings = readings_to_recognize(clips, 0, self._facts.test_readings)
         features, _ = encode_readings(self._vqvae, clips, readings)
-        codes = self._vqvae.nearest_codes(features).cpu().numpy()
-        asked = feature_rows(features) if self._model.input == "features" else codes
-        scores = score_sentences(self._model, list(asked), len(asked), names)
-        chances = probabilities(scores.mean(axis=0, dtype=np.float64))
+        codes = self._vqvae.nearest_codes(features)
+        asked, mask = pad_sentences(
+            list(feature_rows(features) if self._model.input == "features" else codes.cpu().numpy())
+        )
+        trie = LabelTrie(names, self._model.tokenizer)
+        guesses = None
+        if self._votes is not None and names == self.class_names:
+            guesses = [int(self._votes[codes[0]].mean(dim=0).argmax())]
+        found = find_names(
+            self._model, asked[None], mask[None], trie, Ask(top_k, _TOLERANCE), guesses=guesses
+        )
+        chances = found.probabilities[0]
         if not np.isfinite(chances).all():
             raise UserError(
                 f"expected finite scores, saw NaN for {sequence.name!r}: stage 2 has diverged, train it with "
@@ -167,6 +181,7 @@ class Recognizer:
             sequence.name,
             tuple(names[index] for index in best),
             tuple(float(chances[index]) for index in best),
+            float(found.bounds[0]),
             tuple(codes[0].tolist()),
         )
 

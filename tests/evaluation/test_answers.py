@@ -1,3 +1,4 @@
+import functools
 import subprocess
 import sys
 import time
@@ -61,6 +62,16 @@ def log_probabilities(table):
     return np.log(table.filter(regex="^p:").to_numpy())
 
 
+def check_probabilities(table, scores):
+    """The five likeliest in their order, and no probability more wrong than its bound."""
+    expected = np.exp(log_softmax(scores))
+    found = table.filter(regex="^p:").to_numpy()
+    assert (np.abs(found - expected).max(axis=1) <= table["bound"] + 1e-5).all()
+    assert (table["bound"] <= 1e-3).all()
+    ranked, best = (np.argsort(-values, axis=1, kind="stable")[:, :5] for values in (found, expected))
+    np.testing.assert_array_equal(ranked, best)
+
+
 def log_softmax(scores):
     return (
         scores
@@ -86,7 +97,7 @@ def plain(recognizer, tmp_path_factory):
 
 def test_the_answers_are_the_exact_scores(plain, model, codes):
     scores = score_sentences(model, codes, len(codes)).astype(np.float64)
-    np.testing.assert_allclose(log_probabilities(plain.test), log_softmax(scores), atol=1e-4)
+    check_probabilities(plain.test, scores)
     assert plain.test["name"].tolist() == [f"c{i}" for i in range(10, 21)]
     assert plain.val["name"].tolist() == [f"c{i}" for i in range(6, 10)]
     best = [CLASS_NAMES[i] for i in scores.argmax(axis=1)]
@@ -96,7 +107,7 @@ def test_the_answers_are_the_exact_scores(plain, model, codes):
 
 def test_the_control_scores_the_sentence_of_another_clip(plain, model, codes):
     scores = score_sentences(model, shuffle_across_clips(codes, seed=0), 4).astype(np.float64)
-    np.testing.assert_allclose(log_probabilities(plain.shuffled), log_softmax(scores), atol=1e-4)
+    check_probabilities(plain.shuffled, scores)
 
 
 def test_free_answers_stand_beside(plain, model, codes):
@@ -108,7 +119,10 @@ def test_free_answers_stand_beside(plain, model, codes):
 @pytest.mark.parametrize("batch_size", [1, 11])
 def test_the_batch_size_does_not_matter(recognizer, plain, tmp_path, batch_size):
     other = ask(recognizer, tmp_path, batch_size=batch_size)
-    np.testing.assert_allclose(log_probabilities(other.test), log_probabilities(plain.test), atol=1e-4)
+    bounds = other.test["bound"].to_numpy() + plain.test["bound"].to_numpy()
+    tables = [answers.test.filter(regex="^p:").to_numpy() for answers in (other, plain)]
+    assert (np.abs(tables[0] - tables[1]).max(axis=1) <= bounds + 1e-5).all()
+    assert other.test["predicted"].tolist() == plain.test["predicted"].tolist()
 
 
 def test_another_class_list_is_for_test_clips_only(recognizer, tmp_path, model, codes):
@@ -121,53 +135,108 @@ def test_another_class_list_is_for_test_clips_only(recognizer, tmp_path, model, 
     prior = score_sentences(model, drawn, 8, names).astype(np.float64).mean(axis=0)
     np.testing.assert_allclose(log_probabilities(asked.test), log_softmax(scores - prior), atol=1e-4)
     raw = ask(recognizer, tmp_path, sentences, names, prior_correction="none")
-    np.testing.assert_allclose(log_probabilities(raw.test), log_softmax(scores), atol=1e-4)
+    check_probabilities(raw.test, scores)
     assert asked.val.filter(regex="^p:").shape[1] == len(CLASS_NAMES)
 
 
-def test_corrections_use_the_kept_scores(recognizer, tmp_path, model, codes, monkeypatch):
-    ask(recognizer, tmp_path)
-    asked = []
-    score_classes = answers.score_classes
-    monkeypatch.setattr(answers, "score_classes", lambda *a: asked.append(len(a[1])) or score_classes(*a))
+def test_scores_are_corrected_for_length_and_prior(recognizer, tmp_path, model, codes):
     corrected = ask(recognizer, tmp_path, length_correction="mean")
-    assert asked == []
     lengths = np.array([len(encode_answer(model.tokenizer, name)) for name in CLASS_NAMES])
-    scores = score_sentences(model, codes, 4) / lengths
-    np.testing.assert_allclose(log_probabilities(corrected.test), log_softmax(scores), atol=1e-4)
+    scores = score_sentences(model, codes, 4).astype(np.float64)
+    check_probabilities(corrected.test, scores / lengths)
 
-    corrected = ask(recognizer, tmp_path, prior_correction="always")
-    assert sum(asked) == 2 * 32  # for test and for validation clips
     drawn = answers.content_free_sentences(clips().query("split == 'train'")["codes"].tolist(), 0)
-    prior = score_sentences(model, drawn, 8).mean(axis=0)
-    expected = log_softmax(score_sentences(model, codes, 4) - prior)
+    prior = score_sentences(model, drawn, 8).astype(np.float64)
+    corrected = ask(recognizer, tmp_path, prior_correction="always")
+    expected = log_softmax(scores - prior.mean(axis=0))
     np.testing.assert_allclose(log_probabilities(corrected.test), expected, atol=1e-4)
+    assert (corrected.test["bound"] == 0).all()
 
 
-def test_an_interrupted_evaluation_goes_on(recognizer, plain, tmp_path, monkeypatch):
-    score_classes, asked = answers.score_classes, []
+def test_the_correction_for_the_prior_keeps_all_scores(recognizer, tmp_path, asked):
+    ask(recognizer, tmp_path, prior_correction="always")
+    assert sum(asked) == 15 + 2 * 32  # for test and for validation clips
+    asked.clear()
+    ask(recognizer, tmp_path, prior_correction="always", length_correction="mean")
+    assert asked == []
+
+
+def with_readings(sentences, count=3):
+    """Each clip read several times, the other times without its last code."""
+    crop = sentences.assign(codes=[codes[: max(1, len(codes) - 1)] for codes in sentences["codes"]])
+    return pd.concat([sentences, *[crop] * (count - 1)], ignore_index=True)
+
+
+@pytest.mark.parametrize("length_correction", ["none", "mean"])
+def test_several_readings_of_a_clip_are_one_answer(recognizer, tmp_path, model, length_correction):
+    readings = with_readings(clips())
+    answered = ask(recognizer, tmp_path, readings, length_correction=length_correction).test
+    test = readings.query("split == 'test'")
+    scores = score_sentences(model, test["codes"].tolist(), 8).astype(np.float64)
+    if length_correction == "mean":
+        scores /= [len(encode_answer(model.tokenizer, name)) for name in CLASS_NAMES]
+    mean = np.stack([scores[(test["name"] == name).to_numpy()].mean(axis=0) for name in answered["name"]])
+    check_probabilities(answered, mean)
+    assert len(answered) == 11
+
+
+def test_what_the_class_head_says_is_read_first_and_changes_nothing(recognizer, tmp_path, plain, monkeypatch):
+    find_names, guessed = answers.find_names, []
+
+    def spied(*arguments):
+        guessed.append(arguments[-1])
+        return find_names(*arguments)
+
+    monkeypatch.setattr(answers, "find_names", spied)
+    sentences = clips()
+    rng = np.random.default_rng(0)
+    sentences["head"] = list(rng.normal(size=(len(sentences), len(CLASS_NAMES))).astype(np.float32))
+    answered = ask(recognizer, tmp_path, sentences).test
+    expected = [int(head.argmax()) for head in sentences.query("split == 'test'")["head"]]
+    assert [guess for batch in guessed[:6] for guess in batch] == expected
+    assert answered["predicted"].tolist() == plain.test["predicted"].tolist()
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How many clips, or sentences, each call of the model reads."""
+    counts = []
+    for name in ("find_names", "score_classes"):
+        monkeypatch.setattr(answers, name, spy(getattr(answers, name), counts))
+    return counts
+
+
+def spy(function, counts):
+    @functools.wraps(function)
+    def spied(*arguments):
+        counts.append(len(arguments[1]))
+        return function(*arguments)
+
+    return spied
+
+
+def test_an_interrupted_evaluation_goes_on(recognizer, plain, tmp_path, monkeypatch, asked):
+    counted = answers.find_names
 
     def interrupted(*arguments):
         if len(asked) == 3:
             raise KeyboardInterrupt
-        asked.append(len(arguments[1]))
-        return score_classes(*arguments)
+        return counted(*arguments)
 
-    monkeypatch.setattr(answers, "score_classes", interrupted)
+    monkeypatch.setattr(answers, "find_names", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ask(recognizer, tmp_path, generate=True)
     asked.clear()
-    monkeypatch.setattr(answers, "score_classes", lambda *a: asked.append(len(a[1])) or score_classes(*a))
+    monkeypatch.setattr(answers, "find_names", counted)
     resumed = ask(recognizer, tmp_path, generate=True)
     assert asked == [2, 2, 1, 2, 2]  # what is left of 11 test clips, and the validation clips
     for table, whole in zip(resumed, plain, strict=True):
         pd.testing.assert_frame_equal(table, whole, check_exact=True)
 
 
-def test_another_sentence_or_model_starts_over(recognizer, tmp_path, monkeypatch):
+def test_another_sentence_or_model_starts_over(recognizer, tmp_path, monkeypatch, asked):
     ask(recognizer, tmp_path)
-    asked, score_classes = [], answers.score_classes
-    monkeypatch.setattr(answers, "score_classes", lambda *a: asked.append(len(a[1])) or score_classes(*a))
+    asked.clear()
     sentences = clips()
     sentences.at[20, "codes"] = np.array([1, 2, 3])
     ask(recognizer, tmp_path, sentences)
@@ -200,15 +269,13 @@ def clips_with_features():
     return clips().assign(features=lambda table: [rng.normal(size=(len(c), 32)) for c in table["codes"]])
 
 
-def test_features_are_answered_and_kept_like_codes(recognizer_of_features, tmp_path, monkeypatch):
+def test_features_are_answered_and_kept_like_codes(recognizer_of_features, tmp_path, asked):
     sentences = clips_with_features()
-    asked, score_classes = [], answers.score_classes
-    monkeypatch.setattr(answers, "score_classes", lambda *a: asked.append(len(a[1])) or score_classes(*a))
     first = ask(recognizer_of_features, tmp_path, sentences, generate=True)
     model = load_model(recognizer_of_features, tmp_path, dtype="float32")
     features = sentences.query("split == 'test'")["features"].tolist()
     scores = score_sentences(model, features, 4).astype(np.float64)
-    np.testing.assert_allclose(log_probabilities(first.test), log_softmax(scores), atol=1e-4)
+    check_probabilities(first.test, scores)
     assert sum(asked) == 15
 
     sentences["codes"] = [codes[::-1].copy() for codes in sentences["codes"]]
@@ -216,7 +283,7 @@ def test_features_are_answered_and_kept_like_codes(recognizer_of_features, tmp_p
     assert sum(asked) == 15  # the codes are not read
     sentences.at[20, "features"] = sentences.at[20, "features"] + 1e-3
     ask(recognizer_of_features, tmp_path, sentences, prior_correction="always")
-    assert sum(asked) == 15 + 11 + 2 * 32  # the test clips, and content-free ones for both splits
+    assert sum(asked) == 15 + 15 + 2 * 32  # all names now, and content-free sentences for both splits
 
 
 def test_a_recogniser_of_features_misses_them(recognizer_of_features, tmp_path):

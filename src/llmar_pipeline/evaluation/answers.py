@@ -1,10 +1,10 @@
 """The trained recogniser's answers on validation and test clips, kept batch by batch."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,22 +19,27 @@ from llmar_pipeline.evaluation.readings import mean_by_clip
 from llmar_pipeline.files import file_checksum
 from llmar_pipeline.kept_batches import in_kept_batches
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import generate_names, score_classes
+from llmar_pipeline.language.answer import find_names, generate_names, score_classes
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.label_trie import LabelTrie
+from llmar_pipeline.language.name_search import Ask
 from llmar_pipeline.language.packing import pad_sentences
+from llmar_pipeline.language.probability import probabilities
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
 from llmar_pipeline.language.trained_model import load_model, model_files
 from llmar_pipeline.training.digests import tensor_checksum
 
+Item = TypeVar("Item")
 Sentences = Sequence[np.ndarray]
+_ASK = Ask(top=5, tolerance=1e-3)  # accuracies need these five, calibration the first one's probability
 
 
 class Answers(NamedTuple):
     """Predictions tables.
 
     Attributes:
-        test: Of the test clips; with a column `generated` where they were answered freely too.
+        test: Of the test clips; with a column `generated` where they were answered freely too, and a column
+            `bound`, as the others: by how much any probability may be wrong.
         val: Of the validation clips; empty where there are none.
         shuffled: Of the test clips, each with the sentence of another one.
     """
@@ -56,9 +61,10 @@ def answer_clips(
     """Score the class list for every test and validation clip, and for the shuffled control.
 
     Where a clip is read several times, its scores are the mean over its readings; free answers are given to
-    the first one. The control gives every test clip the sentences of another one: where the model reads
-    them, its accuracy falls to chance. A score depends on the sentence alone, so the control's are those of
-    the test clips in another order.
+    the first one. Names are read best first: the five likeliest are exact, and no probability is wrong by
+    more than the column `bound` says. With a correction for the prior all names are read. The control gives
+    every test clip the sentences of another one: where the model reads them, its accuracy falls to chance. A
+    score depends on the sentence alone, so the control's are those of the test clips in another order.
 
     Args:
         recognizer: Folder of the trained `ActionLanguageModel`.
@@ -83,27 +89,21 @@ def answer_clips(
             "another; run `kedro run --pipelines=stage2` with the same parameters."
         )
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    train, val, test = (sentences[sentences["split"] == split] for split in ("train", "val", "test"))
+    train, val, test_readings = (sentences[sentences["split"] == part] for part in ("train", "val", "test"))
     known = read_clips(train, model.input)
     asking = _Asking(model, model_fingerprint(recognizer, model), known, folder, config)
     trained = LabelTrie(model.class_names, model.tokenizer)
     asked = trained if class_names is None else LabelTrie(class_names, model.tokenizer)
 
-    def answered(title: str, readings: pd.DataFrame, classes: LabelTrie) -> tuple[pd.DataFrame, np.ndarray]:
-        scores = asking.corrected_scores(title, read_clips(readings, model.input), classes)
-        return mean_by_clip(readings, scores)
-
-    test, scores = answered("test", test, asked)
-    predictions = _table(test, asked, scores)
-    shuffled = _table(test, asked, np.stack(shuffle_across_clips(list(scores), config.seed)))
+    test, chances = asking.probabilities("test", test_readings, asked)
+    predictions = _table(test, chances, asked)
+    shuffled = _table(test, np.stack(shuffle_across_clips(list(chances), config.seed)), asked)
     if config.generate:
-        predictions.insert(
-            3, "generated", asking.generated("test_generated", read_clips(test, model.input), asked)
-        )
+        generated = asking.generated("test_generated", read_clips(test, model.input), asked)
+        predictions.insert(3, "generated", generated)
     predictions_val = predictions[:0]
     if len(val):
-        val, scores = answered("val", val, trained)
-        predictions_val = _table(val, trained, scores)
+        predictions_val = _table(*asking.probabilities("val", val, trained), trained)
     return Answers(predictions, predictions_val, shuffled)
 
 
@@ -150,18 +150,50 @@ class _Asking:
     folder: Path
     config: EvaluationConfig
 
-    def corrected_scores(self, title: str, sentences: Sentences, classes: LabelTrie) -> np.ndarray:
-        """Log-likelihoods [clips, classes], with the corrections that the configuration asks for."""
-        lengths = content_free = None
+    def probabilities(
+        self, title: str, readings: pd.DataFrame, classes: LabelTrie
+    ) -> tuple[pd.DataFrame, np.ndarray]:
+        """First readings, and probabilities and their bound [clips, classes + 1], corrected as configured."""
+        prior = self.config.prior_correction
+        if prior == "always" or (prior == "unseen" and not self._trained(classes)):
+            clips, chances = mean_by_clip(readings, self._corrected(title, readings, classes))
+            return clips, np.pad(probabilities(chances), ((0, 0), (0, 1)))
+        clips = readings.drop_duplicates("name")
+        by_clip = list(readings.groupby("name", sort=False).indices.values())
+        read = read_clips(readings, self.model.input)
+        by_length = self.config.length_correction == "mean"
+        guesses = None
+        if "head" in clips and self._trained(classes):
+            guesses = np.stack(clips["head"]).argmax(axis=1).tolist()
+
+        def work(batch: Sequence[int]) -> np.ndarray:
+            codes, mask = pad_sentences([read[reading] for clip in batch for reading in by_clip[clip]])
+            found = find_names(
+                self.model,
+                codes.unflatten(0, (len(batch), -1)),
+                mask.unflatten(0, (len(batch), -1)),
+                classes,
+                _ASK,
+                by_length,
+                None if guesses is None else [guesses[clip] for clip in batch],
+            )
+            return np.column_stack([found.probabilities, found.bounds])
+
+        digest = {"sentences": sentences_checksum(read), "by_length": by_length, "guesses": guesses}
+        return clips, self._kept(title, range(len(clips)), classes, work, digest)
+
+    def _trained(self, classes: LabelTrie) -> bool:
+        return classes.class_names == self.model.class_names
+
+    def _corrected(self, title: str, readings: pd.DataFrame, classes: LabelTrie) -> np.ndarray:
+        """Log-likelihoods [readings, classes], corrected for the prior, of which the whole tree is read."""
+        lengths = None
         if self.config.length_correction == "mean":
             lengths = [len(answer) for answer in classes.answers]
-        trained = classes.class_names == self.model.class_names
-        if self.config.prior_correction == "always" or (
-            self.config.prior_correction == "unseen" and not trained
-        ):
-            drawn = content_free_sentences(self.training_sentences, self.config.seed)
-            content_free = self._scores(f"{title}_content_free", drawn, classes)
-        return correct_scores(self._scores(title, sentences, classes), lengths, content_free)
+        drawn = content_free_sentences(self.training_sentences, self.config.seed)
+        content_free = self._scores(f"{title}_content_free", drawn, classes)
+        scores = self._scores(f"{title}_all", read_clips(readings, self.model.input), classes)
+        return correct_scores(scores, lengths, content_free)
 
     def generated(self, title: str, sentences: Sentences, classes: LabelTrie) -> list[str]:
         """Free answers."""
@@ -169,22 +201,30 @@ class _Asking:
         def work(batch: Sentences) -> np.ndarray:
             return np.array(generate_names(self.model, *pad_sentences(batch), classes, len(batch)))
 
-        return [str(name) for name in self._kept(title, sentences, classes, work)]
+        digest = {"sentences": sentences_checksum(sentences)}
+        return [str(name) for name in self._kept(title, sentences, classes, work, digest)]
 
     def _scores(self, title: str, sentences: Sentences, classes: LabelTrie) -> np.ndarray:
         def work(batch: Sentences) -> np.ndarray:
             return score_classes(self.model, *pad_sentences(batch), classes, len(batch)).numpy()
 
-        return self._kept(title, sentences, classes, work)
+        return self._kept(title, sentences, classes, work, {"sentences": sentences_checksum(sentences)})
 
     def _kept(
-        self, title: str, sentences: Sentences, classes: LabelTrie, work: Callable[[Sentences], np.ndarray]
+        self,
+        title: str,
+        items: Sequence[Item],
+        classes: LabelTrie,
+        work: Callable[[Sequence[Item]], np.ndarray],
+        digest: Mapping[str, Any],
     ) -> np.ndarray:
-        digest = sentences_checksum(sentences)
-        fingerprint = {"model": self.fingerprint, "sentences": digest, "class_names": classes.class_names}
+        fingerprint = {"model": self.fingerprint, **digest, "class_names": classes.class_names}
         folder, size = self.folder / title, self.config.batch_size
-        return in_kept_batches(sentences, size, work, folder, fingerprint, title.replace("_", " "))
+        return in_kept_batches(items, size, work, folder, fingerprint, title.replace("_", " "))
 
 
-def _table(clips: pd.DataFrame, classes: LabelTrie, scores: np.ndarray) -> pd.DataFrame:
-    return build_predictions(clips["name"].tolist(), clips["action"].tolist(), classes.class_names, scores)
+def _table(clips: pd.DataFrame, chances: np.ndarray, classes: LabelTrie) -> pd.DataFrame:
+    names, actions = clips["name"].tolist(), clips["action"].tolist()
+    with np.errstate(divide="ignore"):  # a name may be impossible
+        scores = np.log(chances[:, :-1])
+    return build_predictions(names, actions, classes.class_names, scores).assign(bound=chances[:, -1])

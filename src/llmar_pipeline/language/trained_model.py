@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +16,9 @@ from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.llm import llm_checksum
 from llmar_pipeline.language.loading import load_llm, load_tokenizer, load_weights, tokenizer_checksum
 from llmar_pipeline.training.digests import tensor_checksum
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _MANIFEST = "language_model.json"
 _WHOLE = "recognizer.json"  # of the folder that the model is a part of, see `recognizer_folder`
@@ -67,6 +71,9 @@ def load_model(
     llm: LLMConfig | None = None,
 ) -> ActionLanguageModel:
     """Read what `save_model` wrote, for scoring (all weights frozen, evaluation mode).
+
+    In float32 adapters are added to the weights that they belong to, so that a pass has no products of its
+    own for them.
 
     Args:
         folder: Folder that `save_model` wrote.
@@ -122,6 +129,8 @@ def _load(
         base, _ = load_llm(config, cache, dtype)
         check("hidden size", manifest["hidden_size"], base.config.hidden_size)
         tuned = _adapted(base, folder)
+        if config.quantization == "none" and base.dtype == torch.float32:
+            tuned.merge_adapter()
     else:
         tuned = load_weights(folder, dtype or getattr(torch, config.precision))
     rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]
@@ -140,11 +149,11 @@ def _load(
     return model.eval()
 
 
-def _adapted(base: nn.Module, folder: Path) -> nn.Module:
+def _adapted(base: nn.Module, folder: Path) -> "PeftModel":
     """The language model with its adapters; peft leaves one as it starts, without effect, that it misses."""
     from peft import PeftModel, get_peft_model_state_dict
 
-    tuned: nn.Module = PeftModel.from_pretrained(base, folder)
+    tuned = PeftModel.from_pretrained(base, folder)
     with safe_open(folder / _ADAPTER_WEIGHTS, "pt") as file:
         differing = set(file.keys()) ^ get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()
     if differing:
