@@ -15,8 +15,8 @@ from llmar_pipeline.language.name_search import Ask, NameSearch
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.prompt_passes import PromptPasses, read_beginning
 
-_FREE_ON_CPU, _FREE = 16, 256
-"""Tokens that one pass reads at hardly more than the cost of one: the weights have to be fetched anyhow."""
+_FREE = 256
+"""Tokens that a pass on a GPU reads at the cost of one, which is that of starting its kernels."""
 
 
 def score_sentences(
@@ -72,7 +72,7 @@ def score_classes(
     everything = list(range(len(trie.row_edges)))
     scores = [torch.empty(0, len(trie.class_names))]
     with _evaluating(model):
-        beginning = read_beginning(model, trie.class_names)
+        beginning = read_beginning(model, trie.class_names, len(codes))
         for batch, mask in zip(codes.split(batch_size), code_mask.split(batch_size), strict=True):
             if clips := len(batch):
                 passes = PromptPasses(model, batch, mask, trie, beginning)
@@ -145,14 +145,17 @@ def find_names(
     """
     clips, readings = codes.shape[:2]
     searches = [NameSearch(trie, ask, by_length) for _ in range(clips)]
-    first = [0] if ask.tolerance else list(range(len(trie.row_edges)))
-    asked = dict.fromkeys(range(clips), first)
-    if guesses is not None and ask.tolerance:
-        asked = {clip: trie.class_rows[guess] for clip, guess in enumerate(guesses)}
-    free = _FREE_ON_CPU if model.device.type == "cpu" else _FREE
+    free = 0 if model.device.type == "cpu" else _FREE
+    everything = list(range(len(trie.row_edges)))
+    first = [[0]] * clips
+    if not ask.tolerance or clips * readings * len(everything) <= free:
+        first = [everything] * clips
+    elif guesses is not None:
+        first = [trie.class_rows[guess] for guess in guesses]
+    asked = dict(enumerate(first))
     passes = rows = 0
     with _evaluating(model):
-        beginning = read_beginning(model, trie.class_names)
+        beginning = read_beginning(model, trie.class_names, clips * readings)
         prompts = PromptPasses(model, codes.flatten(0, 1), code_mask.flatten(0, 1), trie, beginning)
         while asked:
             places = [clip * readings + reading for clip in asked for reading in range(readings)]

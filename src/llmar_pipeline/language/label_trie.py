@@ -1,4 +1,4 @@
-"""The class list as a tree of tokens."""
+"""The class list as a tree of tokens, a trie."""
 
 from collections.abc import Sequence
 

@@ -15,6 +15,7 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.packing import additive, position_ids
 
+_FEW = 3
 _STATES = 256  # that are mapped to the vocabulary together: those of a whole batch would fill gigabytes
 
 
@@ -34,18 +35,19 @@ class _Plan(NamedTuple):
     states: Tensor
 
 
-def read_beginning(model: ActionLanguageModel, class_names: Sequence[str]) -> DynamicCache:
+def read_beginning(model: ActionLanguageModel, class_names: Sequence[str], clips: int) -> DynamicCache:
     """Keys and values of the instruction in front of the action tokens, which is the same for every clip.
 
     Args:
         model: The language model, in evaluation mode.
         class_names: Names that replace [list] in the instruction, if it has one.
+        clips: How many share it. For few nothing is read: a pass of its own costs more than it saves.
 
     Source: ours.
     """
     before, _ = model.prompt(class_names)
     cache = DynamicCache(config=model.base.config)
-    if before:
+    if before and clips > _FEW:
         words = model.words(torch.tensor(before, device=model.device))
         model.decoder(inputs_embeds=words[None], past_key_values=cache, use_cache=True)
     return cache
