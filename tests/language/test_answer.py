@@ -285,3 +285,12 @@ def test_a_search_keeps_the_training_mode(build, clips):
     codes, mask = (tensor[:, None] for tensor in clips)
     find_names(model, codes, mask, LabelTrie(NAMES, model.tokenizer), Ask())
     assert model.training
+
+
+def test_no_clips_have_no_answers(build):
+    model = build()
+    nothing = torch.zeros(0, 1, 0, dtype=torch.int64)
+    trie = LabelTrie(NAMES, model.tokenizer)
+    found = find_names(model, nothing, nothing.bool(), trie, Ask(), guesses=[])
+    assert found.probabilities.shape == found.scores.shape == (0, len(NAMES))
+    assert (found.rows, found.passes) == (0, 0)

@@ -168,9 +168,9 @@ def find_names(
             asked = {clip: some for clip, some in asked.items() if some}
     found = [search.chances() for search in searches]
     return Found(
-        np.array([chances for chances, _ in found]).reshape(clips, -1),
+        np.array([chances for chances, _ in found]).reshape(clips, len(trie.class_names)),
         np.array([bound for _, bound in found]),
-        np.array([search.scores() for search in searches]).reshape(clips, -1),
+        np.array([search.scores() for search in searches]).reshape(clips, len(trie.class_names)),
         rows,
         passes,
     )

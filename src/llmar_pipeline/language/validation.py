@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import score_classes
+from llmar_pipeline.language.answer import find_names
 from llmar_pipeline.language.label_trie import LabelTrie
+from llmar_pipeline.language.name_search import Ask
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
@@ -50,7 +51,7 @@ def validation(
     Raises:
         UserError: Two classes have the same tokens.
 
-    Source: Eq. 13 of the paper; `score_classes`.
+    Source: Eq. 13 of the paper; `find_names`.
     """
     if not len(sentences):
         return None
@@ -65,9 +66,16 @@ def validation(
         own = processes.own_rows(torch.tensor(chosen)).tolist()  # here: the processes have met by now
         codes, code_mask = pad_sentences([sentences[index] for index in own])
         truth = torch.tensor([labels[index] for index in own], dtype=torch.int64)
-        scores = score_classes(model, codes, code_mask, trie, training.micro_batch_size)
-        right = (scores.argmax(dim=1) == truth).sum()
-        sums = torch.stack([-scores.gather(1, truth[:, None]).sum(), right])
+        right = surprised = 0.0
+        size = training.micro_batch_size
+        for batch, mask, answers in zip(
+            codes[:, None].split(size), code_mask[:, None].split(size), truth.split(size), strict=True
+        ):
+            # The right name is read to its end, and of the others what tells whether one is likelier.
+            found = find_names(model, batch, mask, trie, Ask(), guesses=answers.tolist())
+            surprised -= found.scores[np.arange(len(answers)), answers].sum()
+            right += (found.probabilities.argmax(axis=1) == answers.numpy()).sum()
+        sums = torch.tensor([surprised, right], dtype=torch.float32)
         surprise, correct = processes.total(sums.to(model.device)).tolist()
         return {"validation_loss": surprise / tokens, "validation_accuracy": correct / len(chosen)}
 
