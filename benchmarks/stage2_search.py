@@ -14,6 +14,7 @@ from llmar_pipeline.corpora.ntu import CLASS_NAMES
 from llmar_pipeline.language.answer import Found, find_names, score_classes
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.name_search import Ask
+from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.trained_model import load_model
 
@@ -43,7 +44,10 @@ class Search:
     """
 
     def __init__(self, recognizer: Path, cache: Path) -> None:
-        self.model = load_model(recognizer, cache, dtype="float32").to(DEVICE)
+        self.plain, self.model = (load_model(recognizer, cache, dtype="float32").to(DEVICE) for _ in "ab")
+        if self.plain.has_adapters:
+            self.plain.llm.unmerge_adapter()
+        pack_linear_layers(self.model.decoder)
         corpus, protocol, run = recognizer.parts[-4:-1]
         feature = recognizer.parents[4] / "04_feature" / corpus / protocol / run
         table = pd.read_parquet(feature / "action_sentences.parquet")
@@ -61,7 +65,7 @@ class Search:
 
         def read_all() -> float:
             started = now()
-            whole[few] = score_classes(self.model, codes[:few], mask[:few], trie, few)
+            whole[few] = score_classes(self.plain, codes[:few], mask[:few], trie, few)
             return (now() - started) / few
 
         def search(name: str) -> float:
@@ -106,7 +110,8 @@ def search(
         *lines,
         "",
         f"{len(measured.sentences)} test clips of {'/'.join(recognizer.parts[-4:-1])}; its names, then",
-        "NTU's, then made-up ones. *all*: the whole tree of names, by at most 8 clips of 400 tokens at once;",
+        "NTU's, then made-up ones. *all*: the whole tree of names, by at most 8 clips of 400 tokens at once,",
+        "with adapters beside the weights and weights as they come; the searches have them added and packed;",
         "*tokens read*: of names, a clip, behind its prompt; *largest error*: of any probability.",
         "",
     ]

@@ -25,6 +25,7 @@ from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.language.name_search import Ask
+from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
 from llmar_pipeline.language.trained_model import load_model
@@ -122,7 +123,9 @@ class Recognizer:
             dtype="float32",
             llm=None if llm is None else LLMConfig(model=llm, precision="float32"),
         )
-        return cls(facts, vqvae, model.to(processes.device()))
+        model = model.to(processes.device())
+        pack_linear_layers(model.decoder)
+        return cls(facts, vqvae, model)
 
     def predict(
         self,

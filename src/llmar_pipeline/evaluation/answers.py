@@ -23,6 +23,7 @@ from llmar_pipeline.language.answer import find_names, generate_names, score_cla
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.name_search import Ask
+from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.probability import probabilities
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
@@ -89,6 +90,7 @@ def answer_clips(
             "another; run `kedro run --pipelines=stage2` with the same parameters."
         )
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    pack_linear_layers(model.decoder)
     train, val, test_readings = (sentences[sentences["split"] == part] for part in ("train", "val", "test"))
     known = read_clips(train, model.input)
     asking = _Asking(model, model_fingerprint(recognizer, model), known, folder, config)
