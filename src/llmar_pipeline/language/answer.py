@@ -152,20 +152,22 @@ def find_names(
         first = [everything] * clips
     elif guesses is not None:
         first = [trie.class_rows[guess] for guess in guesses]
-    asked = dict(enumerate(first))
+    together = [dict(enumerate(first))] if clips else []
     passes = rows = 0
     with _evaluating(model):
         beginning = read_beginning(model, trie.class_names, clips * readings)
         prompts = PromptPasses(model, codes.flatten(0, 1), code_mask.flatten(0, 1), trie, beginning)
-        while asked:
-            places = [clip * readings + reading for clip in asked for reading in range(readings)]
-            told = [some for some in asked.values() for _ in range(readings)]
-            edges = prompts.read(places, told).double().unflatten(0, (-1, readings)).mean(dim=1).numpy()
-            passes, rows = passes + 1, rows + sum(map(len, told))
-            for (clip, some), values in zip(asked.items(), edges, strict=True):
-                searches[clip].tell(some, values)
-            asked = {clip: searches[clip].next_rows(free // len(told)) for clip in asked}
-            asked = {clip: some for clip, some in asked.items() if some}
+        while together:
+            asked: dict[int, list[int]] = {}
+            for group in together:
+                places = [clip * readings + reading for clip in group for reading in range(readings)]
+                told = [some for some in group.values() for _ in range(readings)]
+                edges = prompts.read(places, told).double().unflatten(0, (-1, readings)).mean(dim=1).numpy()
+                passes, rows = passes + 1, rows + sum(map(len, told))
+                for (clip, some), values in zip(group.items(), edges, strict=True):
+                    searches[clip].tell(some, values)
+                    asked[clip] = searches[clip].next_rows(free // len(told))
+            together = _groups({clip: some for clip, some in asked.items() if some}, bool(free))
     found = [search.chances() for search in searches]
     return Found(
         np.array([chances for chances, _ in found]).reshape(clips, len(trie.class_names)),
@@ -174,6 +176,15 @@ def find_names(
         rows,
         passes,
     )
+
+
+def _groups(asked: dict[int, list[int]], padding_is_free: bool) -> list[dict[int, list[int]]]:
+    """Clips that are read in one pass: where padding costs, those that need up to 8, 16, 32, ... rows."""
+    groups: dict[int, dict[int, list[int]]] = {}
+    for clip, rows in asked.items():
+        size = 0 if padding_is_free else max(len(rows) - 1, 7).bit_length()
+        groups.setdefault(size, {})[clip] = rows
+    return list(groups.values())
 
 
 @torch.no_grad()
