@@ -133,6 +133,7 @@ def test_our_sizes_change_what_their_name_says_and_not_the_method():
         "tokenization": {"readings"},
         "vqvae_training": set(TrainingConfig.model_fields),
         "lora_training": set(TrainingConfig.model_fields),
+        "evaluation": {"batch_size"},
     }
     for size in SIZES:
         for section, values in OmegaConf.load(CONF / "sizes" / f"{size}.yml").items():
