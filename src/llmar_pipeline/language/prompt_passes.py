@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -89,7 +88,7 @@ class PromptPasses:
         self._model, self._trie = model, trie
         self._codes, self._code_mask = codes.to(model.device), code_mask.to(model.device)
         self._cache, self._prompts_mask = beginning, torch.empty(0)
-        self._plan = lru_cache(None)(self._make_plan)
+        self._plans: dict[tuple[int, ...], _Plan] = {}
 
     def read(self, clips: Sequence[int], rows: Sequence[Sequence[int]]) -> Tensor:
         """Log-probabilities of the edges that leave some rows of the tree.
@@ -166,15 +165,20 @@ class PromptPasses:
             found[of_edge[here], edges[here]] = values.cpu()
         return found
 
-    def _make_plan(self, rows: tuple[int, ...]) -> _Plan:
-        trie = self._trie
-        asked = torch.tensor(sorted(rows))
-        below = asked[asked > 0] - 1
-        nodes = trie.ancestors[below].any(dim=0).nonzero()[:, 0]
-        places = torch.zeros(len(trie.row_edges), dtype=torch.int64)
-        places[nodes + 1] = torch.arange(1, len(nodes) + 1)
-        which = torch.full((len(trie.row_edges),), -1)
-        which[asked] = torch.arange(len(asked))
-        states = which[trie.edge_rows]
-        edges = (states >= 0).nonzero()[:, 0]
-        return _Plan(nodes, places[asked], edges, states[edges])
+    def _plan(self, rows: tuple[int, ...]) -> _Plan:
+        if rows not in self._plans:
+            self._plans[rows] = _plan(self._trie, rows)
+        return self._plans[rows]
+
+
+def _plan(trie: LabelTrie, rows: Sequence[int]) -> _Plan:
+    asked = torch.tensor(sorted(rows))
+    below = asked[asked > 0] - 1
+    nodes = trie.ancestors[below].any(dim=0).nonzero()[:, 0]
+    places = torch.zeros(len(trie.row_edges), dtype=torch.int64)
+    places[nodes + 1] = torch.arange(1, len(nodes) + 1)
+    which = torch.full((len(trie.row_edges),), -1)
+    which[asked] = torch.arange(len(asked))
+    states = which[trie.edge_rows]
+    edges = (states >= 0).nonzero()[:, 0]
+    return _Plan(nodes, places[asked], edges, states[edges])
