@@ -33,10 +33,12 @@ DAMAGED = [
     (flip, SPLIT),
     (remove, "06_models/demo/xsub/llm_ar-tiny/vqvae_checkpoints/checkpoint-12/optimizer.pt"),
     (flip, "06_models/demo/xsub/llm_ar-tiny/vqvae/model.safetensors"),
+    (remove, "04_feature/demo/xsub/llm_ar-tiny/action_sentences.parquet"),  # so that what is kept is read
     (cut, "04_feature/demo/xsub/llm_ar-tiny/kept_sentences/from_0000000.npy"),
     (empty, "06_models/demo/xsub/llm_ar-tiny/lora_checkpoints/checkpoint-12/rng_state.pth"),
     (cut, "06_models/demo/xsub/llm_ar-tiny/lora_checkpoints/checkpoint-11/complete.json"),
     (remove, "06_models/demo/xsub/llm_ar-tiny/recognizer/recognizer.json"),
+    (flip, "07_model_output/demo/xsub/llm_ar-tiny/predictions.parquet"),
     (flip, "07_model_output/demo/xsub/llm_ar-tiny/scores/test/from_0000000.npy"),
 ]
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 from llmar_pipeline.holders import Holder
 from llmar_pipeline.io import untracked
 from llmar_pipeline.io.mlflow_store import close_abandoned, holder_tags, open_run, open_store, send
+from llmar_pipeline.language.config import trained_precision
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -163,6 +164,29 @@ def end_current(status: str) -> None:
     if _current is not None:
         _current.end(status)
     set_current(None)
+
+
+def tell(name: str, dataset: Any, file: Path | None, data: Any = None) -> None:
+    """Tell the run that is open of a dataset that was saved, or that was found as an earlier run saved it.
+
+    Args:
+        name: In the catalog.
+        dataset: Its entry, which says by `metadata: {mlflow: metrics}` or `{mlflow: artifact}` what is kept.
+        file: Where it lies on this machine, if it does.
+        data: What it holds; loaded where that is needed.
+
+    Source: ours.
+    """
+    run, kind = _current, (getattr(dataset, "metadata", None) or {}).get("mlflow")
+    if run is None or kind is None:
+        return
+    if kind == "metrics":
+        data = dataset.load() if data is None else data
+        run.log_metrics({k: v for k, v in data.items() if isinstance(v, int | float)})
+    if file is not None:
+        run.log_artifact(file)
+        if name == "recognizer_model":
+            run.tag("number_type", trained_precision(file))
 
 
 class LiveCurves:
