@@ -72,7 +72,7 @@ def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
 
 
 def test_more_shards_than_are_mapped_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_MAPPED_SHARDS", 2)
+    monkeypatch.setattr(store_module, "_MAPPED", 200)
     write(tmp_path, *[[clip(f"{i}", 1, i + 1)] for i in range(5)])
     store = SequenceStore.open(tmp_path)
     for i in (0, 4, 1, 3, 2, 0):

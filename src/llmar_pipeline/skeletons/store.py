@@ -8,6 +8,7 @@ Shard number k is `shard-k.bin`, little-endian float32, all clips one after the 
 import hashlib
 import json
 import logging
+import mmap
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 CLIPS_PER_SHARD = 1000
 
 _FORMAT = 2
-_MAPPED_SHARDS = 16
+_MAPPED = 2**28  # bytes of shards that are mapped at a time
 _DTYPE = np.dtype("<f4")
 _MANIFEST = "manifest.json"
 
@@ -252,14 +253,26 @@ class SequenceStore:
 
     def __getitem__(self, index: int) -> Sequence:
         index = range(len(self))[index]
+        frames = self.frames(index)
+        data = np.full((self.body.persons, len(frames), *frames.shape[2:]), np.nan, np.float32)
+        data[: frames.shape[1]] = frames.transpose(1, 0, 2, 3)
+        return Sequence(self.names[index], data)
+
+    def frames(self, index: int) -> np.ndarray:
+        """A sequence as it lies on disk, read where it is used.
+
+        Args:
+            index: Number of the clip.
+
+        Returns:
+            [frame, person, joint, coordinate] float32, without absent persons at the end; not to be written.
+        """
         frames, persons = self._shapes[index]
         joints, coordinates = len(self.body.topology.joints), self.body.topology.coordinates
         start = int(self._starts[index])
         shard = self._map(bisect_right(self._first, index) - 1)
         clip = shard[start : start + frames * persons * joints * coordinates]
-        data = np.full((self.body.persons, frames, joints, coordinates), np.nan, np.float32)
-        data[:persons] = clip.reshape(frames, persons, joints, coordinates).transpose(1, 0, 2, 3)
-        return Sequence(self.names[index], data)
+        return clip.reshape(frames, persons, joints, coordinates)
 
     def __iter__(self) -> Iterator[Sequence]:
         return (self[i] for i in range(len(self)))
@@ -270,10 +283,24 @@ class SequenceStore:
     def _map(self, number: int) -> np.ndarray:
         """A shard's content; few are mapped at a time: what was read of a mapped file counts as memory."""
         if number not in self._mapped:
-            if len(self._mapped) >= _MAPPED_SHARDS:
+            with self._path(number).open("rb") as file:
+                # Not NumPy's memmap, which takes twice as long: a training opens a shard for every clip.
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped = np.frombuffer(content, _DTYPE)
+            while self._mapped and mapped.nbytes + sum(x.nbytes for x in self._mapped.values()) > _MAPPED:
                 del self._mapped[next(iter(self._mapped))]
-            self._mapped[number] = np.memmap(self._path(number), dtype=_DTYPE, mode="r")
+            self._mapped[number] = mapped
         return self._mapped[number]
+
+    def number(self, name: str) -> int:
+        """Place of the sequence of that name.
+
+        Raises:
+            UserError: If there is none.
+        """
+        if name not in self._index:
+            raise UserError(f"{self.folder}: expected a stored name, saw {name!r}; see SequenceStore.names.")
+        return self._index[name]
 
     def by_name(self, name: str) -> Sequence:
         """The sequence of that name.
@@ -281,9 +308,7 @@ class SequenceStore:
         Raises:
             UserError: If there is none.
         """
-        if name not in self._index:
-            raise UserError(f"{self.folder}: expected a stored name, saw {name!r}; see SequenceStore.names.")
-        return self[self._index[name]]
+        return self[self.number(name)]
 
 
 def _check_size(path: Path, expected: int) -> None:
