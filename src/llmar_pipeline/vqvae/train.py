@@ -171,7 +171,7 @@ def train_vqvae(
     classes = labels if training.balance == "classes" else None
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read, classes)
     fingerprint = {
-        "data": store.digest,
+        "data": store.digest_of(map(store.number, names)),
         "body": asdict(body),
         "clips": {"number": len(names), "names": json_checksum(names)},
         "model": config.model_dump(),
