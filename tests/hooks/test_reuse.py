@@ -37,7 +37,9 @@ def run(place, factor=2, date="today"):
 
     def multiply(numbers, factor, checkpoints):
         ran.append("multiply")
-        return {"numbers": [factor * n for n in numbers]}, pd.DataFrame({"name": ["a"], "features": [np.ones(1)]})
+        return {"numbers": [factor * n for n in numbers]}, pd.DataFrame(
+            {"name": ["a"], "features": [np.ones(1)]}
+        )
 
     catalog = DataCatalog(
         {
