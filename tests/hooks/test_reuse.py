@@ -79,6 +79,8 @@ def test_what_stands_is_not_made_again(place):
     assert run(place) == []
     (place / "checkpoints").mkdir()
     (place / "checkpoints" / "from a killed run").write_text("decides nothing")
+    (place / "code" / "__pycache__").mkdir()
+    (place / "code" / "__pycache__" / "module.nbi").write_text("what a compiler keeps")
     assert run(place, date="tomorrow") == []
     assert json.loads((place / "product.json").read_text()) == {"numbers": [2, 4]}
 

@@ -134,10 +134,10 @@ def _made_from(node: Any, catalog: Any) -> str | None:
     for name in datasets:
         dataset = catalog.get(name)
         if isinstance(dataset, FolderDataset) and not dataset.whole:
-            folder = _read_folder(name, dataset.load(), parameters)
-            if folder is None:
+            try:
+                beside.append([name, _tree(_read_folder(name, dataset.load(), parameters))])
+            except (OSError, UserError):
                 return None
-            beside.append([name, _tree(folder)])
         else:
             recorded.append(name)
     inputs = _files(recorded, catalog)
@@ -147,20 +147,21 @@ def _made_from(node: Any, catalog: Any) -> str | None:
     return hashlib.sha256(json.dumps(all_of_it, sort_keys=True).encode()).hexdigest()
 
 
-def _read_folder(name: str, folder: Path, parameters: dict[str, Any]) -> Path | None:
-    """The folder that is read where a handle leads; None where it is not known."""
+def _read_folder(name: str, folder: Path, parameters: dict[str, Any]) -> Path:
+    """The folder that is read where a handle leads.
+
+    Raises:
+        UserError: It is not known, or not on this machine.
+    """
     if name == "raw_recordings":
         return folder
     if name != "llm_cache":
-        return None
+        raise UserError(f"expected to know what is read of {name}, saw a handle; name it in {__name__}")
     from llmar_pipeline.language.config import LLMConfig
     from llmar_pipeline.language.llm import local_folder
 
     llm = LLMConfig(**parameters["params:llm"])
-    try:
-        return local_folder(llm.model, folder, llm.revision)
-    except UserError:
-        return None
+    return local_folder(llm.model, folder, llm.revision)
 
 
 @functools.cache
@@ -189,7 +190,9 @@ def _stats(folder: Path, above: frozenset[str], prefix: str = "") -> Iterator[by
 def _program() -> str:
     """Digest of this package's files, and of which packages are installed in which versions."""
     root, digest = code_digest.root(), hashlib.sha256(platform.python_version().encode())
-    for file in sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+    for file in sorted(
+        path for path in root.rglob("*") if path.is_file() and path.parent.name != "__pycache__"
+    ):
         digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
     for folder in sys.path:
         if os.path.isdir(folder):
