@@ -94,7 +94,7 @@ lint: $(DEV)                       ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(DEV)                        ## seconds and memory of each stage of the demo; reader, stage 1 and stage 2 against baselines
+bench: $(DEV)                        ## where the demo's time goes; reader, stage 1 and stage 2 against baselines
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/ingestion.py
 	$(BIN)/python benchmarks/stage1.py

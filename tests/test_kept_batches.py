@@ -2,9 +2,15 @@ import logging
 
 import numpy as np
 import pytest
-from damage import DAMAGES
+from damage import DAMAGES, cut, flip
 
-from llmar_pipeline.kept_batches import in_kept_batches
+from llmar_pipeline import kept_batches
+from llmar_pipeline.kept_batches import Part, in_kept_batches
+
+
+@pytest.fixture(autouse=True)
+def _small_files(monkeypatch):
+    monkeypatch.setattr(kept_batches, "CLIPS_A_FILE", 4)
 
 
 class Squares:
@@ -20,8 +26,8 @@ class Squares:
         return np.array([[x, x * x] for x in batch], dtype=np.float32)
 
 
-def run(folder, work, items=range(7), batch_size=2, **fingerprint):
-    return in_kept_batches(list(items), batch_size, work, folder, fingerprint, "squaring")
+def run(folder, work, items=range(7), batch_size=2, parts=(), **fingerprint):
+    return in_kept_batches(list(items), batch_size, work, folder, fingerprint, "squaring", parts)
 
 
 EXPECTED = [[x, x * x] for x in range(7)]
@@ -51,17 +57,75 @@ def test_results_of_another_fingerprint_are_discarded(tmp_path, changed, caplog)
     assert "set aside as" in caplog.text
 
 
-def test_a_half_written_file_and_one_of_unknown_origin_do_not_count(tmp_path):
+@pytest.mark.parametrize("breaks_at", range(4))
+def test_wherever_a_run_is_interrupted_no_batch_is_made_twice(tmp_path, breaks_at):
+    first, rest = Squares(breaks_at), Squares()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "kept", first)
+    assert run(tmp_path / "kept", rest).tolist() == EXPECTED
+    assert first.batches + rest.batches == [[0, 1], [2, 3], [4, 5], [6]]
+    files = sorted(file.name for file in (tmp_path / "kept").iterdir() if not file.name.startswith("."))
+    assert files == ["fingerprint.json", "part-00000.npz", "part-00001.npz"]
+
+
+def test_what_a_kill_cut_off_or_was_damaged_since_is_made_again_with_what_follows(tmp_path, caplog):
+    kept = tmp_path / "kept"
+    with pytest.raises(KeyboardInterrupt):
+        run(kept, Squares(breaks_at=1))
+    whole = (kept / "part-00000.begun").read_bytes()
+    begun = kept / "part-00000.begun"
+    for length in range(len(whole)):
+        begun.write_bytes(whole[:length])
+        (kept / "part-00000.npz").unlink(missing_ok=True)
+        again = Squares()
+        assert run(kept, again).tolist() == EXPECTED
+        assert again.batches[0] == [0, 1]
+    begun.write_bytes(whole)
+    (kept / "part-00000.npz").unlink()
+    again = Squares()
+    assert run(kept, again).tolist() == EXPECTED
+    assert again.batches[0] == [2, 3]
+    for damage in (cut, flip):
+        begun.write_bytes(whole)
+        (kept / "part-00000.npz").unlink()
+        damage(begun)
+        assert run(kept, Squares()).tolist() == EXPECTED
+
+
+def test_a_file_of_unknown_origin_does_not_count(tmp_path):
     kept = tmp_path / "kept"
     run(kept, Squares(), model="a")
-    (kept / "from_0000002.npy").rename(kept / "from_0000002.tmp")
-    again = Squares()
-    assert run(kept, again, model="a").tolist() == EXPECTED
-    assert again.batches == [[2, 3]]
-
     (kept / "fingerprint.json").unlink()
     again = Squares()
     assert run(kept, again, model="a").tolist() == EXPECTED
+    assert len(again.batches) == 4
+
+
+def test_only_the_part_whose_clips_changed_is_made_again_and_rows_keep_their_order(tmp_path, caplog):
+    kept, items = tmp_path / "kept", list(range(7))
+
+    def parts(odd="a"):
+        return [Part([0, 2, 4, 6], "even"), Part([1, 3, 5], odd)]
+
+    first = Squares()
+    assert run(kept, first, parts=parts()).tolist() == EXPECTED
+    assert first.batches == [[0, 2], [4, 6], [1, 3], [5]]
+    items[3] = 30
+    again = Squares()
+    with caplog.at_level(logging.WARNING):
+        result = run(kept, again, items, parts=parts("b"))
+    assert again.batches == [[1, 30], [5]]
+    assert result.tolist() == [[x, x * x] for x in items]
+    assert "part-00001.npz: its clips changed; set aside as" in caplog.text
+    assert (kept / "part-00001.npz.before-1").exists()
+
+
+def test_what_was_begun_for_other_clips_does_not_count(tmp_path):
+    kept = tmp_path / "kept"
+    with pytest.raises(KeyboardInterrupt):
+        run(kept, Squares(breaks_at=1), parts=[Part(range(7), "a")])
+    again = Squares()
+    run(kept, again, parts=[Part(range(7), "b")])
     assert len(again.batches) == 4
 
 
@@ -71,15 +135,15 @@ def test_a_damaged_batch_is_named_set_aside_and_made_again(tmp_path, damage, rec
     kept, again = tmp_path / "kept", Squares()
     run(kept, Squares(), model="a")
     if not recorded:  # kept by an earlier version: what can be read is taken
-        (kept / ".from_0000002.npy.written").unlink()
-    damage(kept / "from_0000002.npy")
+        (kept / ".part-00000.npz.written").unlink()
+    damage(kept / "part-00000.npz")
     unnoticed = damage.__name__ == "flip" and not recorded
     with caplog.at_level(logging.WARNING):
         assert unnoticed or run(kept, again, model="a").tolist() == EXPECTED
-    gone = not (kept / "from_0000002.npy.before-1").exists()
-    assert again.batches == ([] if unnoticed else [[2, 3]])
+    gone = not (kept / "part-00000.npz.before-1").exists()
+    assert again.batches == ([] if unnoticed else [[0, 1], [2, 3]])
     assert gone is (unnoticed or damage.__name__ == "remove")
-    assert ("from_0000002.npy cannot be read" in caplog.text) is not gone
+    assert ("part-00000.npz cannot be read" in caplog.text) is not gone
 
 
 def test_text_is_kept_too(tmp_path):

@@ -106,6 +106,7 @@ def _run(pipeline: str | None = None, pipelines: Any = (), wait: bool = False, *
         options["pipeline"] = None
     chosen = [pipeline] if pipeline else list(pipelines)
     _check_names(chosen, options)
+    options["runner"] = options.get("runner") or "llmar_pipeline.hooks.reuse.ReusingRunner"
     with one_line_errors():
         return kedro_run.callback(pipelines=chosen, **options)  # type: ignore[misc]
 

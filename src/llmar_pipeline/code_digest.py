@@ -69,6 +69,11 @@ def changed_modules(old: Mapping[str, Iterable[str]], new: Mapping[str, Iterable
     return sorted(f"{name.replace('.', '/')}.py" for name in changed)
 
 
+def root() -> Path:
+    """Folder of the package, whose code this is."""
+    return _ROOT
+
+
 def _file(name: str) -> Path | None:
     path = _ROOT.joinpath(*name.split("."))
     choices = (path.with_suffix(".py"), path / "__init__.py")

@@ -1,20 +1,44 @@
-"""Work on many clips whose results are kept batch by batch, so that a killed run goes on."""
+"""Work on many clips whose results are kept, so that a killed run goes on."""
 
+import hashlib
+import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import claim, set_aside, whole_file
+from llmar_pipeline.files import claim, room_for, set_aside, whole_file
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.records import check_recorded, record
 
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+
+CLIPS_A_FILE = 1000
+_FORMAT = 2  # one file a part; in the first one it was one a batch
+_HEAD = struct.Struct(
+    "<Q32s"
+)  # before each result in the file of a part that is not complete: bytes, SHA-256
+
+
+@dataclass(frozen=True)
+class Part:
+    """Items whose results are kept in one file.
+
+    Attributes:
+        items: Their numbers.
+        made_from: What their results depend on beside the fingerprint of all; text.
+    """
+
+    items: Sequence[int]
+    made_from: str = ""
 
 
 def in_kept_batches(
@@ -24,53 +48,143 @@ def in_kept_batches(
     folder: Path | None,
     fingerprint: Mapping[str, Any],
     title: str,
+    parts: Sequence[Part] = (),
 ) -> np.ndarray:
     """Apply `work` to batches of items, except where its result is already on disk.
 
-    Batches are those of an uninterrupted run, so the result is the same to the last bit.
+    Batches are those of an uninterrupted run, so the result is the same to the last bit. Results of a part
+    are written one behind the other as they come, each with its checksum, and once they are complete as one
+    file, under its name only when it is whole.
 
     Args:
         items: At least one.
-        batch_size: Items in a batch.
+        batch_size: Items in a batch; one does not reach beyond its part.
         work: Items of a batch to an array with a row each; numbers or text.
-        folder: One file a batch, each under its name only once it is whole; None: nothing is kept.
+        folder: Of the files; None: nothing is kept.
         fingerprint: What the results depend on, as `files.claim` takes it; results of another are set aside.
         title: Of the progress bar.
+        parts: Every item once; by default some `CLIPS_A_FILE` that follow one another.
 
     Returns:
         The rows of all items, in their order.
 
     Source: ours.
     """
+    if not parts:
+        size = batch_size * max(1, CLIPS_A_FILE // batch_size)
+        starts = range(0, len(items), size)
+        parts = [Part(range(start, min(start + size, len(items)))) for start in starts]
     if folder is not None:
-        claim(folder, {**fingerprint, "batch_size": batch_size}, f"results of '{title}'")
+        known = {**fingerprint, "batch_size": batch_size, "format": _FORMAT}
+        claim(folder, known, f"results of '{title}'")
     results = []
     with Progress(total=len(items), title=title) as progress:
-        for start in range(0, len(items), batch_size):
-            batch = items[start : start + batch_size]
-            file = folder / f"from_{start:07d}.npy" if folder is not None else None
-            kept = _read(file, len(batch)) if file is not None and file.exists() else None
-            if kept is not None:
-                progress.initial += len(batch)  # its time is not that of this run
-            result = work(batch) if kept is None else kept
-            if file is not None and kept is None:
-                with whole_file(file) as stream:
-                    np.save(stream, result, allow_pickle=False)
-                record(file)
+        for number, part in enumerate(parts):
+            batches = [part.items[at : at + batch_size] for at in range(0, len(part.items), batch_size)]
+            of_batches = [[items[item] for item in batch] for batch in batches]
+            results.append(_of_part(folder, number, part, of_batches, work, progress))
+    order = np.concatenate([np.asarray(part.items) for part in parts])
+    rows = np.concatenate(results)
+    return rows if (order[1:] > order[:-1]).all() else rows[np.argsort(order)]
+
+
+def _of_part(
+    folder: Path | None,
+    number: int,
+    part: Part,
+    batches: Sequence[Sequence[Item]],
+    work: Callable[[Sequence[Item]], np.ndarray],
+    progress: Progress,
+) -> np.ndarray:
+    if folder is None:
+        made = []
+        for batch in batches:
+            made.append(work(batch))
             progress.update(len(batch))
-            results.append(result)
-    return np.concatenate(results)
+        return np.concatenate(made)
+    file = folder / f"part-{number:05}.npz"
+    begun = file.with_suffix(".begun")
+    kept = _read(file, part) if file.exists() else None
+    if kept is not None:
+        progress.initial += len(part.items)  # its time is not that of this run
+        progress.update(len(part.items))
+    else:
+        made = _read_begun(begun, part, [len(batch) for batch in batches])
+        for batch, _ in zip(batches, made, strict=False):
+            progress.initial += len(batch)
+            progress.update(len(batch))
+        for batch in batches[len(made) :]:
+            made.append(work(batch))
+            with room_for(begun), begun.open("ab") as stream:
+                _append(stream, made[-1])
+            progress.update(len(batch))
+        kept = np.concatenate(made)
+        with whole_file(file) as stream:
+            np.savez(stream, rows=kept, made_from=np.array(part.made_from))
+        record(file)
+    begun.unlink(missing_ok=True)
+    return kept
 
 
-def _read(file: Path, rows: int) -> np.ndarray | None:
-    """A batch's result; None where the file is not what was written, which is said."""
+def _read(file: Path, part: Part) -> np.ndarray | None:
+    """A part's results; None where the file is not what was written, or for others, which is said."""
     try:
         check_recorded(file, "made again")
-        result: np.ndarray = np.load(file, allow_pickle=False)
-        if len(result) == rows:
-            return result
-        seen = f"{len(result)} rows, not {rows}"
-    except (UserError, ValueError, EOFError, OSError, TypeError) as error:
+        with np.load(file, allow_pickle=False) as content:
+            rows, made_from = content["rows"], str(content["made_from"])
+        if made_from != part.made_from:
+            logger.warning("%s: its clips changed; set aside as %s, made again", file, set_aside(file))
+            return None
+        if len(rows) == len(part.items):
+            return np.asarray(rows)
+        seen = f"{len(rows)} rows, not {len(part.items)}"
+    except (UserError, ValueError, EOFError, OSError, TypeError, KeyError, zipfile.BadZipFile) as error:
         seen = " ".join(str(error).split())
     logger.warning("%s cannot be read (%s); set aside as %s, made again", file, seen, set_aside(file))
     return None
+
+
+def _read_begun(file: Path, part: Part, sizes: Sequence[int]) -> list[np.ndarray]:
+    """What is there of a part that was not completed; of the file, only that is left.
+
+    A kill may have cut off its last result. Whatever does not have its checksum goes, with all behind it.
+    """
+    if file.is_symlink():
+        file.unlink()
+    read: list[np.ndarray] = []
+    whole = 0  # bytes
+    with room_for(file), file.open("a+b") as stream:
+        stream.seek(0)
+        for result, end in _results(stream):
+            expected = (str(result) == part.made_from) if not whole else _fits(result, sizes[len(read) :])
+            if not expected:
+                break
+            read += [result] if whole else []
+            whole = end
+        if whole < stream.seek(0, io.SEEK_END) and read:
+            logger.warning("%s: what follows %d batches is not whole; made again", file, len(read))
+        stream.truncate(whole)
+        if not whole:
+            _append(stream, np.array(part.made_from))
+    return read
+
+
+def _fits(result: np.ndarray, sizes: Sequence[int]) -> bool:
+    return bool(sizes) and result.ndim > 0 and len(result) == sizes[0]
+
+
+def _append(stream: BinaryIO, result: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.save(content, result, allow_pickle=False)
+    data = content.getvalue()
+    stream.write(_HEAD.pack(len(data), hashlib.sha256(data).digest()) + data)
+
+
+def _results(stream: BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
+    """Whole results one after the other, and where each ends."""
+    while len(head := stream.read(_HEAD.size)) == _HEAD.size:
+        length, checksum = _HEAD.unpack(head)
+        data = stream.read(length) if length < 2**40 else b""
+        if len(data) != length or hashlib.sha256(data).digest() != checksum:
+            return
+        yield np.load(io.BytesIO(data), allow_pickle=False), stream.tell()

@@ -104,6 +104,24 @@ def check_recorded(path: Path, what_to_do: str) -> None:
         raise UserError(f"expected {path} as it was written, saw that {wrong}; {what_to_do}")
 
 
+def checksums(path: Path) -> dict[str, str] | None:
+    """SHA-256 of a recorded file, or of each file of a recorded folder.
+
+    Args:
+        path: As `record` took it.
+
+    Returns:
+        By their path in the folder; nothing where neither the file nor a record of it is there; None where it
+        is not what was written, or that is not known.
+    """
+    if not path.exists() and not _record_of(path).exists():
+        return {}
+    known = _recorded(path)
+    if not known or damage(path if path.is_dir() else path.parent, known):
+        return None
+    return {name: str(file["sha256"]) for name, file in known.items()}
+
+
 def read_recorded(path: Path) -> Any:
     """Read a JSON file that a run wrote.
 

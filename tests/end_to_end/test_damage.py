@@ -33,11 +33,13 @@ DAMAGED = [
     (flip, SPLIT),
     (remove, "06_models/demo/xsub/llm_ar-tiny/vqvae_checkpoints/checkpoint-12/optimizer.pt"),
     (flip, "06_models/demo/xsub/llm_ar-tiny/vqvae/model.safetensors"),
-    (cut, "04_feature/demo/xsub/llm_ar-tiny/kept_sentences/from_0000000.npy"),
+    (remove, "04_feature/demo/xsub/llm_ar-tiny/action_sentences.parquet"),  # so that what is kept is read
+    (cut, "04_feature/demo/xsub/llm_ar-tiny/kept_sentences/part-00000.npz"),
     (empty, "06_models/demo/xsub/llm_ar-tiny/lora_checkpoints/checkpoint-12/rng_state.pth"),
     (cut, "06_models/demo/xsub/llm_ar-tiny/lora_checkpoints/checkpoint-11/complete.json"),
     (remove, "06_models/demo/xsub/llm_ar-tiny/recognizer/recognizer.json"),
-    (flip, "07_model_output/demo/xsub/llm_ar-tiny/scores/test/from_0000000.npy"),
+    (flip, "07_model_output/demo/xsub/llm_ar-tiny/predictions.parquet"),
+    (flip, "07_model_output/demo/xsub/llm_ar-tiny/scores/test/part-00000.npz"),
 ]
 
 
@@ -69,8 +71,8 @@ def test_damage_is_refused_by_name_or_made_again(kedro, workplace, caplog):
         "checkpoints: of checkpoint-12, rng_state.pth has 0 bytes",
         "of checkpoint-11, complete.json cannot be read",
         "sequences from shard-00000 on: shard-00000.bin was changed since it was written",
-        "kept_sentences/from_0000000.npy cannot be read",
-        "scores/test/from_0000000.npy cannot be read",
+        "kept_sentences/part-00000.npz cannot be read",
+        "scores/test/part-00000.npz cannot be read",
     ):
         assert text in caplog.text, text
     assert {name: (data / name).read_bytes() for name in RESULTS} == results

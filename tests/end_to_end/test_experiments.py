@@ -185,12 +185,12 @@ def test_without_discretization_the_language_model_reads_features(written):
 
 def test_features_too_are_trained_and_scored_once(kedro, written):
     scores = written("no_discretization", "07_model_output", "scores")
-    kept = {file: file.stat().st_mtime_ns for file in scores.rglob("*.npy")}
+    kept = {file: file.stat().st_mtime_ns for file in scores.rglob("*.npz")}
     assert kept
     predictions = pd.read_parquet(written("no_discretization", "07_model_output", "predictions.parquet"))
     code, output = kedro("--pipelines=stage2", experiment="no_discretization")
     assert code == 0, output
-    assert {file: file.stat().st_mtime_ns for file in scores.rglob("*.npy")} == kept
+    assert {file: file.stat().st_mtime_ns for file in scores.rglob("*.npz")} == kept
     again = pd.read_parquet(written("no_discretization", "07_model_output", "predictions.parquet"))
     pd.testing.assert_frame_equal(again, predictions)
 

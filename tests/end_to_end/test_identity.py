@@ -21,9 +21,9 @@ STAGES = {
     "recordings": "02_intermediate/demo/recordings/recordings/shard-00000.bin",
     "sequences": "03_primary/demo/recordings/sequences/shard-00000.bin",
     "vqvae": "06_models/demo/xsub/llm_ar-tiny/vqvae_checkpoints/checkpoint-12/model.safetensors",
-    "sentences": "04_feature/demo/xsub/llm_ar-tiny/kept_sentences/from_0000000.npy",
+    "sentences": "04_feature/demo/xsub/llm_ar-tiny/kept_sentences/part-00000.npz",
     "lora": "06_models/demo/xsub/llm_ar-tiny/lora_checkpoints/checkpoint-12/model.safetensors",
-    "scores": "07_model_output/demo/xsub/llm_ar-tiny/scores/test/from_0000000.npy",
+    "scores": "07_model_output/demo/xsub/llm_ar-tiny/scores/test/part-00000.npz",
 }
 """A file of what each stage keeps, under the data folder."""
 

@@ -1,7 +1,11 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+from llmar_pipeline.evaluation import baselines
 from llmar_pipeline.evaluation.baselines import bag_of_codes, code_counts, head_answers, likeliest
 from llmar_pipeline.evaluation.code_transformer import code_transformer
 from llmar_pipeline.evaluation.readings import mean_by_clip
@@ -60,6 +64,49 @@ def test_the_penalty_is_chosen_on_validation_clips(val_class, answer):
         ("test", "rare", [1], 5),
     )
     assert set(bag_of_codes(sentences)["predicted"]) == {answer}
+
+
+def test_of_many_sentences_some_are_drawn_and_no_class_is_lost(monkeypatch):
+    monkeypatch.setattr(baselines, "MOST_FITTED", 8)
+    fitted, fit = [], LogisticRegression.fit
+    monkeypatch.setattr(
+        LogisticRegression,
+        "fit",
+        lambda model, counts, labels: (
+            fitted.append((counts.toarray(), list(labels))) or fit(model, counts, labels)
+        ),
+    )
+    sentences = table(
+        ("train", "common", [0], 90),
+        ("train", "rare", [1], 1),
+        ("train", "common", [2], 90),
+        ("test", "rare", [1], 2),
+    )
+    answers = [bag_of_codes(sentences, seed) for seed in (0, 0, 1)]
+    assert [len(labels) for _, labels in fitted] == [8, 8, 8]
+    assert all(labels.count("rare") == 1 for _, labels in fitted)
+    assert fitted[0][0].tolist() == fitted[1][0].tolist() != fitted[2][0].tolist()
+    assert answers[0].equals(answers[1])
+    codes = fitted[0][0].argmax(1).tolist()
+    assert codes == sorted(codes)  # in the order of the table
+
+
+def test_a_fit_that_starts_from_another_one_is_that_fit():
+    rng = np.random.default_rng(0)
+    rows = [("train", "abcde"[k], rng.integers(0, 4, 4) + k, 1) for k in rng.integers(0, 5, 400)]
+    rows += [(split, "abcde"[k], rng.integers(0, 4, 4) + k, 1) for split in ("val", "test") for k in range(5)]
+    sentences = table(*rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a fit that ends before its tolerance says so
+        answers = bag_of_codes(sentences)
+    parts = {split: sentences[sentences["split"] == split] for split in ("train", "val", "test")}
+    counts = {split: code_counts(list(part["codes"]), 8) for split, part in parts.items()}
+    models = [
+        LogisticRegression(C=strength, max_iter=10_000).fit(counts["train"], parts["train"]["action"])
+        for strength in baselines.STRENGTHS
+    ]
+    best = max(models, key=lambda model: model.score(counts["val"], parts["val"]["action"]))
+    assert answers["predicted"].tolist() == best.predict(counts["test"]).tolist()
 
 
 def test_classes_missing_from_training():

@@ -11,7 +11,7 @@ from llmar_pipeline.corpora.ntu import NTU60
 from llmar_pipeline.ingestion import ingest as ingestion
 from llmar_pipeline.ingestion.ingest import Ingested, IngestionConfig, ingest
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.skeletons.store import SequenceStore, by_shard
 
 CONFIG = IngestionConfig(workers=1, max_quarantined_share=0.5)
 
@@ -52,6 +52,12 @@ def counting(seen: list[str]) -> Corpus:
     return Counting(**{name: getattr(NTU60, name) for name in NTU60.__dataclass_fields__})
 
 
+def shards(raw: Path, *more: str) -> list[set[str]]:
+    """The names that lie together."""
+    names = sorted({path.stem for path in raw.rglob("*.skeleton")} | set(more))
+    return [{names[clip] for clip in shard} for shard in by_shard(names, 4)]
+
+
 def assert_same(one: Ingested, other: Ingested) -> None:
     for first, second in zip(one[:4], other[:4], strict=True):
         assert first.equals(second)
@@ -62,11 +68,14 @@ def test_what_lies_in_the_folder_is_stored_listed_and_reported(raw: Path, tmp_pa
     index, quarantine, bodies, _, facts = ingest(NTU60, raw, tmp_path / "store", CONFIG)
     assert facts.class_names == NTU60.class_names
     store = SequenceStore.open(tmp_path / "store")
-    assert store.names == index["name"].tolist() == sorted(index["name"])
+    assert sorted(store.names) == index["name"].tolist()
+    assert len(store.shards) == 4
     assert index["action"].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
-    assert index["frames"].tolist() == store.lengths == [1, 2, 15, 4, 6, 7, 8, 9, 10, 11]
+    assert index["frames"].tolist() == [1, 2, 15, 4, 6, 7, 8, 9, 10, 11]
+    assert [store.by_name(name).n_frames for name in index["name"]] == index["frames"].tolist()
     assert index["persons"].tolist() == [1, 1, 2, 1, 1, 1, 1, 1, 1, 1]
-    np.testing.assert_array_equal(store[1].data[0], [body(2), body(3)])
+    second = store.by_name("S001C001P001R001A002")
+    np.testing.assert_array_equal(second.data[0], [body(2), body(3)])
     assert quarantine.to_dict("records") == [
         {
             "name": "S001C001P001R001A005",
@@ -116,18 +125,35 @@ def test_a_killed_ingestion_continues_without_reading_twice(raw: Path, tmp_path:
     resumed = ingest(counting(seen), raw, tmp_path / "store", CONFIG)
     assert_same(whole, resumed)
     assert SequenceStore.open(tmp_path / "whole").digest == SequenceStore.open(tmp_path / "store").digest
+    whole_shards = [len(shard) for shard in shards(raw)]
+    done = max(sum(whole_shards[:n]) for n in range(4) if sum(whole_shards[:n]) <= 6)
     assert len(first) == 6
-    assert len(seen) == 11 - 4  # the shard that was complete is not read again
+    assert done > 0
+    assert len(seen) == 11 - done  # shards that were complete are not read again
     seen.clear()
     assert_same(whole, ingest(counting(seen), raw, tmp_path / "store", CONFIG))
     assert seen == []
 
 
-def test_a_changed_file_is_read_again(raw: Path, tmp_path: Path, skeleton_text: Callable[..., str]) -> None:
-    ingest(NTU60, raw, tmp_path / "store", CONFIG)
-    changed = next(raw.rglob("*A011.skeleton"))
-    changed.write_text(skeleton_text([[("7", body(0))]]))
+@pytest.mark.parametrize("edit", ["change", "add", "remove"])
+def test_a_file_that_comes_or_goes_or_changes_costs_its_shard_alone(
+    edit: str, raw: Path, tmp_path: Path, skeleton_text: Callable[..., str]
+) -> None:
+    before = ingest(NTU60, raw, tmp_path / "store", CONFIG)
+    written = {path.name: path.stat().st_ino for path in (tmp_path / "store").glob("*.bin")}
+    file = next(raw.rglob("*A011.skeleton"))
+    if edit == "add":
+        file = file.with_name("S001C001P001R001A012.skeleton")
+    its_shard = next(shard for shard in shards(raw, file.stem) if file.stem in shard)
+    if edit == "remove":
+        file.unlink()
+    else:
+        file.write_text(skeleton_text([[("7", body(0))]]))
     seen: list[str] = []
-    index, *_ = ingest(counting(seen), raw, tmp_path / "store", CONFIG)
-    assert seen == ["S001C001P001R001A009", "S001C001P001R001A010", "S001C001P001R001A011"]
-    assert index["frames"].tolist()[-1] == 1
+    read = ingest(counting(seen), raw, tmp_path / "store", CONFIG)
+    assert seen == sorted(its_shard - ({file.stem} if edit == "remove" else set()))
+    kept = {path.name: path.stat().st_ino for path in (tmp_path / "store").glob("*.bin")}
+    assert len(kept.items() & written.items()) == len(written) - 1
+    assert len(read.index) == len(before.index) + {"change": 0, "add": 1, "remove": -1}[edit]
+    assert_same(read, ingest(NTU60, raw, tmp_path / "afresh", CONFIG))
+    assert SequenceStore.open(tmp_path / "store").digest == SequenceStore.open(tmp_path / "afresh").digest

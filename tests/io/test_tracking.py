@@ -1,5 +1,6 @@
 """Tracking serves the run: whatever happens to MLflow's store, the run goes on and nothing is lost."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -282,3 +284,27 @@ def test_a_database_that_another_run_has_just_made_is_taken(new_project, databas
     monkeypatch.setattr("os.link", made_meanwhile)
     start(new_project).end("FINISHED")
     assert ask(new_project, "select status from runs") == [("FINISHED",)]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_of_a_large_table_mlflow_gets_the_place_and_the_checksum(project, monkeypatch, large):
+    table = project / "predictions.parquet"
+    table.write_bytes(b"a table")
+    monkeypatch.setattr(tracking, "LARGE_TABLE", 6 if large else 7)
+    run = start(project)
+    tracking.set_current(run)
+    try:
+        tracking.tell("predictions", SimpleNamespace(metadata={"mlflow": "artifact"}), table)
+    finally:
+        tracking.end_current("FINISHED")
+    [(place,)] = ask(project, "select artifact_uri from runs")
+    named = ask(project, "select name, digest, dataset_source_type, dataset_source from datasets")
+    if not large:
+        assert (Path(place) / table.name).read_bytes() == b"a table"
+        assert named == []
+        return
+    assert not Path(place, table.name).exists()
+    digest = hashlib.sha256(b"a table").hexdigest()
+    assert named == [(table.name, digest[:32], "local", json.dumps({"uri": table.as_uri()}))]
+    [(profile,)] = ask(project, "select dataset_profile from datasets")
+    assert json.loads(profile) == {"bytes": 7, "sha256": digest}

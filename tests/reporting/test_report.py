@@ -173,6 +173,19 @@ def test_read_outs_without_an_interval_claim_none():
     assert "In brackets" not in text
 
 
+def test_it_is_said_that_the_bag_of_codes_was_fitted_to_some_sentences():
+    context = full()
+    said = "how often each code occurs, fitted to 20,000 training sentences, drawn from all."
+    assert said in words(
+        replace(
+            context,
+            metrics=metrics(context.predictions)
+            | {"bag_of_codes_accuracy": 0.5, "bag_of_codes_drawn": 20_000},
+        )
+    )
+    assert "how often each code occurs." in words(context)
+
+
 def test_the_language_model_and_what_its_rows_know_are_told():
     context = replace(BARE, language_model="someone/model", rows_of_classes=True)
     text = words(context)

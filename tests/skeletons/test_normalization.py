@@ -67,14 +67,15 @@ def test_every_step_is_named_in_the_configuration() -> None:
 
 
 def store(folder: Path, clips: list[Sequence], topology: Topology, persons: int) -> Path:
-    with StoreWriter(folder, persons, topology) as writer, writer.shard("") as shard:
-        for clip in clips:
-            shard.append(clip)
+    with StoreWriter(folder, persons, topology) as writer:
+        for start in range(0, len(clips), 2):
+            with writer.shard("") as shard:
+                for clip in clips[start : start + 2]:
+                    shard.append(clip)
     return folder
 
 
-def test_a_store_is_normalised_clip_by_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normalization, "CLIPS_PER_SHARD", 2)
+def test_a_store_is_normalised_clip_by_clip(tmp_path: Path) -> None:
     config = steps("fill_gaps", "center", "scale_to_body")
     both = sideways()
     clips = [Sequence("both", both), Sequence("first", both[:1]), Sequence("short", both[:1, 2:])]
@@ -83,6 +84,7 @@ def test_a_store_is_normalised_clip_by_clip(tmp_path: Path, monkeypatch: pytest.
     assert normalize_store(recorded, tmp_path / "normalized", config) == tmp_path / "normalized"
     normalized = SequenceStore.open(tmp_path / "normalized")
     assert normalized.names == ["both", "first", "short", "nobody", "late"]
+    assert normalized.shards == [range(2), range(2, 4), range(4, 5)]
     assert normalized.body.topology == COCO17
     for clip, written in zip(clips, normalized, strict=True):
         expected = np.full((2, clip.n_frames, 17, 2), NAN, np.float32)
@@ -110,6 +112,20 @@ def test_a_killed_run_continues_but_not_with_another_root_or_other_steps(tmp_pat
     clips[0] = Sequence("renamed", sideways())  # the same numbers
     assert written(COCO17, steps()) == 600
     assert SequenceStore.open(target).names == ["renamed"]
+
+
+def test_a_changed_recording_costs_its_shard_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded, target = tmp_path / "recorded", tmp_path / "normalized"
+    clips = [Sequence(name, sideways()) for name in "abcde"]
+    normalize_store(store(recorded, clips, COCO17, persons=2), target, steps("center"))
+    made: list[str] = []
+    monkeypatch.setattr(normalization, "without_absent", lambda data: made.append("a clip") or data)
+    normalize_store(recorded, target, steps("center"))
+    assert made == []
+    clips[3] = Sequence("d", sideways()[:1])
+    normalize_store(store(recorded, clips, COCO17, persons=2), target, steps("center"))
+    assert len(made) == 2
+    assert SequenceStore.open(target).names == list("abcde")
 
 
 def test_absent_persons_take_no_room_in_a_normalised_store(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from damage import DAMAGES
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons import store as store_module
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
+from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter, by_shard
 from llmar_pipeline.skeletons.topology import Body, Topology
 
 STICK = Topology("stick", ("a", "b", "c", "d"), (-1, 0, 1, 2), (0, 1, 2, 3), 0, (0, 1), (0, 1))
@@ -71,8 +71,39 @@ def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
+def test_the_digest_knows_names_shapes_and_numbers_but_no_order_and_no_shards(tmp_path: Path) -> None:
+    flat = Sequence("b", CLIPS[1].data.reshape(1, 14, 4, 3))
+    renamed = Sequence("z", CLIPS[1].data)
+    swapped = [Sequence("a", CLIPS[2].data), CLIPS[1], Sequence("c", CLIPS[0].data)]
+    write(tmp_path / "whole", CLIPS)
+    whole = SequenceStore.open(tmp_path / "whole")
+    write(tmp_path / "parts", [], [CLIPS[2], CLIPS[0]], [CLIPS[1]])
+    parts = SequenceStore.open(tmp_path / "parts")
+    assert parts.names == ["c", "a", "b"]
+    assert parts.shards == [range(0), range(2), range(2, 3)]
+    assert parts.digest == whole.digest
+    assert parts.digest_of([1, 2, 0]) == whole.digest_of([0, 1, 2]) != whole.digest_of([1, 0, 2])
+    for number, clips in enumerate(([CLIPS[0], flat, CLIPS[2]], [CLIPS[0], renamed, CLIPS[2]], swapped)):
+        write(tmp_path / f"{number}", clips)
+        other = SequenceStore.open(tmp_path / f"{number}")
+        assert other.digest != whole.digest
+        assert (other.digest_of([0]) == whole.digest_of([0])) is (clips is not swapped)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 4, 5, 8, 9, 40])
+def test_clips_stay_in_their_shards_where_others_come_or_go(number: int) -> None:
+    names = [f"clip {i:03}" for i in range(number)]
+    shards = by_shard(names, 4)
+    assert sorted(clip for shard in shards for clip in shard) == list(range(number))
+    assert len(shards) == {0: 1, 1: 1, 3: 1, 4: 1, 5: 2, 8: 2, 9: 4, 40: 16}[number]
+    more = [*names[:7], "another", *names[7:]]
+    if len(by_shard(more, 4)) == len(shards):
+        before, after = ([{n[clip] for clip in shard} for shard in by_shard(n, 4)] for n in (names, more))
+        assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
+
+
 def test_more_shards_than_are_mapped_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_MAPPED_SHARDS", 2)
+    monkeypatch.setattr(store_module, "_MAPPED", 200)
     write(tmp_path, *[[clip(f"{i}", 1, i + 1)] for i in range(5)])
     store = SequenceStore.open(tmp_path)
     for i in (0, 4, 1, 3, 2, 0):
@@ -154,7 +185,7 @@ def test_a_damaged_shard_is_named_and_made_again(tmp_path, suffix, damage, caplo
             shard.append(CLIPS[1])
     assert SequenceStore.open(folder).names == ["a", "b"]
     unseen = (suffix, damage.__name__) == ("json", "remove")  # as a writing that was killed leaves it
-    assert ("sequences from shard-00001 on: " in caplog.text) is not unseen
+    assert ("sequences, shard-00001 first: " in caplog.text) is not unseen
 
 
 def test_shards_of_another_origin_are_set_aside_once_and_the_newest_kept(
@@ -172,7 +203,7 @@ def test_shards_of_another_origin_are_set_aside_once_and_the_newest_kept(
         assert sum("made again" in message for message in caplog.messages) == len(kept)
     aside = tmp_path / "store.before-2"
     assert SequenceStore.open(aside).names == SequenceStore.open(folder).names  # whole, to be looked at
-    assert "from shard-00000 on: key changed from second 0 to third 0; set aside as " in caplog.text
+    assert "sequences, shard-00000 first: key changed from second 0 to third 0; set aside as " in caplog.text
 
 
 def test_a_changed_shard_takes_the_manifest_away_first(tmp_path: Path) -> None:
@@ -194,7 +225,7 @@ def test_manifest_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="99"):
         SequenceStore.open(tmp_path)
     path.write_text(json.dumps(manifest | {"names": ["a"]}))
-    with pytest.raises(UserError, match="as many shapes as names"):
+    with pytest.raises(UserError, match="columns of 3 clips, saw of 1, 3, 3, 3"):
         SequenceStore.open(tmp_path)
     path.write_text(json.dumps(manifest | {"topology": {"name": "nothing else"}}))
     with pytest.raises(UserError, match="expected a store's manifest"):

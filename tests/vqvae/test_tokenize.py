@@ -205,3 +205,35 @@ def test_readings_of_a_clip_to_recognise():
     assert read(0, 4) == [(0, 20), (0, 18), (1, 18), (2, 18)]
     assert read(1, 3) == [(0, 20), (0, 18), (0, 20)]  # a crop that would show nobody is the whole clip
     assert all(np.array_equal(a.matrix, np.eye(3)) for _, a in readings_to_recognize(clips, 0, 3))
+
+
+def test_a_changed_clip_costs_the_sentences_of_its_shard_alone(model_folder, tmp_path, monkeypatch):
+    def write(folder, changed):
+        rng = np.random.default_rng(0)
+        with StoreWriter(folder, 2, NTU25) as store:
+            for names in (NAMES[::2], NAMES[1::2]):
+                with store.shard(changed) as shard:
+                    for name in names:
+                        data = rng.normal(0, 0.1, (2, 20, 25, 3)).cumsum(1).astype(np.float32)
+                        shard.append(Sequence(name, -data if name == changed else data))
+        return folder
+
+    config, read = TokenizationConfig(readings=1, batch_size=3, seed=0, test_readings=1), []
+    load = Clips.load
+    monkeypatch.setattr(
+        Clips, "load", lambda store, names, device: read.append(names) or load(store, names, device)
+    )
+
+    def made(store, kept):
+        read.clear()
+        return tokenize_clips(model_folder, store, SPLITS, config, AUGMENTATION, kept=kept)
+
+    before, after = write(tmp_path / "before", None), write(tmp_path / "after", "clip 5")
+    first = made(before, tmp_path / "kept")
+    pd.testing.assert_frame_equal(first, made(before, None))  # whatever shares a batch, and in this order
+    pd.testing.assert_frame_equal(first, made(before, tmp_path / "kept"))
+    assert read == []
+    second = made(after, tmp_path / "kept")
+    assert {name for names in read for name in names} == set(NAMES[1::2])
+    pd.testing.assert_frame_equal(second, made(after, None))
+    assert any((a != b).any() for a, b in zip(first["codes"], second["codes"], strict=True))

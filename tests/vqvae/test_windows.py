@@ -236,6 +236,37 @@ def test_clips_of_a_store_come_in_the_order_of_their_names(
         Clips.load(store, ["clip 1", "clip 99"])
 
 
+@pytest.mark.parametrize("topology", [KINECT20, COCO17], ids=lambda topology: topology.name)
+def test_a_batch_reads_its_own_clips_and_a_device_that_holds_all_reads_the_same(
+    topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows_module, "_CLIPS_AT_ONCE", 4)
+    arrays = recordings(topology)
+    with StoreWriter(tmp_path, persons=4, topology=topology) as writer, writer.shard("all") as shard:
+        for i, data in enumerate(arrays):
+            shard.append(Sequence(str(i), data))
+    store, read = SequenceStore.open(tmp_path), []
+    frames = store.frames
+    monkeypatch.setattr(store, "frames", lambda clip: read.append(clip) or frames(clip))
+    lazy = Clips.load(store, store.names)
+    assert read == []
+    monkeypatch.setattr(windows_module, "_fits", lambda *_: True)
+    resident = Clips.load(store, store.names)
+    assert set(read) == set(range(9))
+    later = {"joint_dropout": 0.2, "speed": 0.5, "swap_persons": True, "sampling": "random", "noise": 0.1}
+    config = CONFIG.model_copy(update=later)
+    readings = stacked([resident.random(i, config, np.random.default_rng(i)) for i in (7, 2, 2, 5)])
+    for stream in STREAMS:
+        read.clear()
+        motion, mask = lazy.windows(readings, 24, stream)
+        assert set(read) == {2, 5, 7}
+        read.clear()
+        same, its_mask = resident.windows(readings, 24, stream)
+        assert read == []
+        assert torch.equal(mask, its_mask)
+        assert torch.equal(motion, same)
+
+
 def test_arrays_of_another_shape_are_refused() -> None:
     data = np.zeros((2, 5, 25, 3), np.float32)
     assert Clips.from_arrays([data], Body(NTU25, 3)).body.channels == 3 * 25 * 3

@@ -8,7 +8,7 @@ standing feet stay where they are. Used for made-up motion only: see `movements`
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy  # its parts are imported where they are first used
 
 from llmar_pipeline.skeletons.topology import NTU25
 
@@ -164,9 +164,10 @@ def solve(motion: Motion, performer: Performer) -> np.ndarray:
         [frame, joint, 3] in metres, joints in the order of `NTU25`.
     """
     bones = performer.bones
+    about = scipy.spatial.transform.Rotation.from_euler
     turns = motion.trunk[:, [1, 0, 2]]  # about y, x, z
-    hips, waist, chest = (Rotation.from_euler("YXZ", share * turns) for share in (0.4, 0.75, 1.0))
-    head = chest * Rotation.from_euler("X", motion.nod[:, None])
+    hips, waist, chest = (about("YXZ", share * turns) for share in (0.4, 0.75, 1.0))
+    head = chest * about("X", motion.nod[:, None])
     p = {"spine base": motion.pelvis}
     p["spine mid"] = motion.pelvis + waist.apply([0, bones["lower_spine"], 0])
     p["spine shoulder"] = p["spine mid"] + chest.apply([0, bones["upper_spine"], 0.0])
@@ -178,7 +179,7 @@ def solve(motion: Motion, performer: Performer) -> np.ndarray:
         pole = np.array([0.12, 0.5, 1.0]) * out
         knee, ankle = bend_limb(hip, motion.ankles[:, index], bones["thigh"], bones["shank"], pole)
         p[f"{side} knee"], p[f"{side} ankle"] = knee, ankle
-        sole = Rotation.from_euler("X", motion.toes[:, [index]])
+        sole = about("X", motion.toes[:, [index]])
         p[f"{side} foot"] = ankle + bones["foot"] * sole.apply(_unit(np.array([0.15, -0.25, 1.0]) * out))
 
         shoulder = p[f"{side} shoulder"] = p["spine shoulder"] + chest.apply(

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
-from scipy.spatial.transform import Rotation
+import scipy  # its parts are imported where they are first used
 
 from llmar_pipeline.demo.kinematics import OUTWARD, Motion, Performer, solve
 
@@ -117,13 +116,18 @@ def wave_hand(m: Motion, who: Performer, take: Take) -> None:
     m.trunk[:, 2] += 0.04 * OUTWARD[take.side, 0] * take.hold
 
 
+def _smooth(keys: np.ndarray, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    smooth: Callable[[np.ndarray], np.ndarray] = scipy.interpolate.PchipInterpolator(keys, values)
+    return smooth
+
+
 def kick(m: Motion, who: Performer, take: Take) -> None:
     """A024: one leg swings back, then forward and up."""
     leg = who.bones["thigh"] + who.bones["shank"]
     away = OUTWARD[1 - take.side, 0]
     keys = np.array([0, 0.3, 0.52, 0.62, 0.8, 1.0])
-    swing = PchipInterpolator(keys, np.array([0, -0.38, 0.78, 0.82, 0.15, 0]))(take.progress)
-    lift = PchipInterpolator(keys, np.array([0, 0.2, 0.4, 0.45, 0.1, 0]))(take.progress)
+    swing = _smooth(keys, np.array([0, -0.38, 0.78, 0.82, 0.15, 0]))(take.progress)
+    lift = _smooth(keys, np.array([0, 0.2, 0.4, 0.45, 0.1, 0]))(take.progress)
     m.ankles[:, take.side, 2] += leg * swing
     m.ankles[:, take.side, 1] += leg * take.size * lift
     m.toes[:, take.side] += -0.8 * np.clip(swing, -0.5, 1) + 0.3 * lift
@@ -139,8 +143,8 @@ def kick(m: Motion, who: Performer, take: Take) -> None:
 def jump_up(m: Motion, who: Performer, take: Take) -> None:
     """A027: crouch, leave the ground, land."""
     keys = np.array([0, 0.26, 0.40, 0.57, 0.74, 0.86, 1.0])
-    rise = PchipInterpolator(keys, np.array([0, -0.2, 0.03, 0.22, 0.03, -0.13, 0]) * take.size)(take.progress)
-    swing = PchipInterpolator(keys, np.array([0, -0.4, 0.3, 0.9, 0.4, 0.1, 0]))(take.progress)
+    rise = _smooth(keys, np.array([0, -0.2, 0.03, 0.22, 0.03, -0.13, 0]) * take.size)(take.progress)
+    swing = _smooth(keys, np.array([0, -0.4, 0.3, 0.9, 0.4, 0.1, 0]))(take.progress)
     crouch = np.maximum(-rise, 0)
     m.pelvis[:, 1] += rise
     m.pelvis[:, 2] -= 0.45 * crouch
@@ -242,6 +246,6 @@ def perform(action: int, performers: list[Performer], rng: np.random.Generator) 
         motion = Motion.standing(performer, time, rng)
         kind.move(motion, performer, take)
         facing = (1 - 2 * index) * np.pi / 2 if kind.actors == 2 else 0.0
-        turn = Rotation.from_euler("Y", facing + rng.normal(0, 0.08))
+        turn = scipy.spatial.transform.Rotation.from_euler("Y", facing + rng.normal(0, 0.08))
         people.append(solve(motion, performer) @ turn.as_matrix().T)
     return np.stack(people)

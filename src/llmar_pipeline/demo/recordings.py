@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy  # its parts are imported where they are first used
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from scipy.spatial.transform import Rotation
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.corpora.corpus import Corpus
@@ -201,7 +201,7 @@ def _recording(name: str, config: DemoConfig) -> str:
     ]
     world = perform(a, people, np.random.default_rng([config.seed, 2, s, p, r, a]))
     facing = np.deg2rad(0.0 if len(people) == 2 else TOWARD[3 if r % 2 == 0 else 2])
-    world = world @ Rotation.from_euler("Y", facing).as_matrix().T
+    world = world @ scipy.spatial.transform.Rotation.from_euler("Y", facing).as_matrix().T
     sensor_rng = np.random.default_rng([config.seed, 3, s, c, p, r, a])
     place = np.random.default_rng([config.seed, 4, s]).uniform([3.0, 1.0], [3.9, 1.4])
     return record(world, c, place, config.noise, config.dropped_frame_share, sensor_rng)

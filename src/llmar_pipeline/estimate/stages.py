@@ -10,7 +10,7 @@ from llmar_pipeline import machine, operations
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.estimate.reading import Recordings
-from llmar_pipeline.evaluation.config import EvaluationConfig
+from llmar_pipeline.evaluation.config import MOST_FITTED, EvaluationConfig
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training.config import TrainingConfig
@@ -179,7 +179,8 @@ class _Work:
         if config.generate:  # a token at a time, in batches
             beside += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
         classes = len(self.recordings.classes("train"))
-        counted = (1 + self.readings) * self.train * tokens.sentence * classes * A_COUNTED_CODE
+        fitted = min((1 + self.readings) * self.train, MOST_FITTED)
+        counted = fitted * tokens.sentence * classes * A_COUNTED_CODE
         seconds = START["evaluation"] + scored + beside + counted
         return seconds, f"{clips:,} sentences scored in float32, {read:,} tokens of names each"
 

@@ -1,4 +1,4 @@
-"""The trained recogniser's answers on validation and test clips, kept batch by batch."""
+"""The trained recogniser's answers on validation and test clips, kept as they come."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

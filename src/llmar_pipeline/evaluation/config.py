@@ -4,6 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MOST_FITTED = 20_000
+"""Training sentences to which the bag of codes is fitted at most; of more, so many are drawn."""
+
 
 class EvaluationConfig(BaseModel):
     """How test clips are scored."""

@@ -11,6 +11,7 @@ from llmar_pipeline.checks.datasets import place_of
 from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
+from llmar_pipeline.hooks.reuse import look
 from llmar_pipeline.ingestion.survey import Survey
 from llmar_pipeline.io.known_places import remember
 
@@ -32,13 +33,18 @@ class PreflightHook:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         """Examine it as `kedro doctor` does, and refuse at the first thing that is missing.
 
+        A run that has nothing to do misses nothing.
+
         Raises:
             UserError: whatever is missing, and what to do.
         """
-        from llmar_pipeline.checks.examination import Examination  # imports PyTorch
-
         if self._loader.size_note:
             click.echo(self._loader.size_note)
+        if look(pipeline, catalog):
+            logger.info("nothing to do: all was made before, from the same")
+            return
+        from llmar_pipeline.checks.examination import Examination  # imports PyTorch
+
         globals_, parameters = dict(self._loader["globals"]), self._loader["parameters"]
         examination = Examination(globals_, parameters, pipeline, catalog)
         for finding in examination.findings():

@@ -8,6 +8,7 @@ import click
 from kedro.framework.hooks import hook_impl
 
 from llmar_pipeline.checks.datasets import place_of
+from llmar_pipeline.hooks.reuse import idle
 from llmar_pipeline.interruption import interruption
 from llmar_pipeline.io import tracking
 from llmar_pipeline.io.run_names import leaves
@@ -34,9 +35,15 @@ class TrackingHook:
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
-        """Open the MLflow run."""
+        """Open the MLflow run; where there is nothing to do, that of an earlier one says all.
+
+        As part of another run, such as `kedro ablations`, there is one for it anyway.
+        """
         self._catalog = catalog
         g = self._globals
+        kept = tracking.kept_folder(g)
+        if idle() and "LLMAR_PARENT_RUN" not in os.environ and not any(kept.glob("*.jsonl")):
+            return
         names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "run")
         tags = {key: str(g[key]) for key in names}
         pipelines = ",".join(run_params["pipeline_names"] or ["full"])
@@ -48,10 +55,12 @@ class TrackingHook:
         if parent := os.environ.get("LLMAR_PARENT_RUN"):  # set by `kedro ablations`
             tags["mlflow.parentRunId"] = parent
         uri = tracking.store_uri(self._config)
-        name, kept = f"{g['protocol']} {g['run']} {pipelines}", tracking.kept_folder(g)
+        name = f"{g['protocol']} {g['run']} {pipelines}"
         run = tracking.TrackedRun.start(uri, g["dataset"], name, tags, kept)
         run.log_params(leaves(self._parameters))
         tracking.set_current(run)
+        for output in pipeline.all_outputs() if idle() else ():
+            tracking.tell(output, catalog.get(output), place_of(catalog.get(output)))
 
     @hook_impl
     def before_node_run(self, node: Any) -> None:
@@ -61,15 +70,8 @@ class TrackingHook:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
         """Log what the catalog marks with `metadata: {mlflow: metrics}` or `{mlflow: artifact}`."""
-        run = tracking.current()
         dataset = self._catalog.get(dataset_name)
-        kind = (getattr(dataset, "metadata", None) or {}).get("mlflow")
-        if run is None or kind is None:
-            return
-        if kind == "metrics":
-            run.log_metrics({k: v for k, v in data.items() if isinstance(v, int | float)})
-        if (file := place_of(dataset, saved=True)) is not None:
-            run.log_artifact(file)
+        tracking.tell(dataset_name, dataset, place_of(dataset, saved=True), data)
 
     @hook_impl
     def after_pipeline_run(

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 from collections.abc import Sequence as SequenceOf
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +19,14 @@ from llmar_pipeline.corpora.formats.pyskl import forget
 from llmar_pipeline.files import json_checksum, write_json
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
-from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter
+from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter, by_shard
 
 logger = logging.getLogger(__name__)
 
 QUARANTINE_COLUMNS = ["name", "file", "line", "expected", "seen"]
 BODY_COLUMNS = ["name", "body", "frames", "motion", "decision"]
 REMARK_COLUMNS = ["name", "problem"]
+_COLUMNS = {"damaged": QUARANTINE_COLUMNS, "bodies": BODY_COLUMNS, "remarks": REMARK_COLUMNS}
 _LISTING = "listing.json"
 
 
@@ -72,42 +75,49 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
     sources = corpus.sources(raw)
     pickled = any(source.path.suffix == PICKLE for source in sources)
     workers = 1 if pickled else config.workers  # each process would hold a copy of the whole pickle
-    rows: list[dict[str, object]] = []
-    damaged: list[dict[str, object]] = []
-    bodies: list[dict[str, object]] = []
-    remarks: list[dict[str, object]] = []
     progress = Progress(total=len(sources), title=f"reading {corpus.name}")
+    notes: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _COLUMNS}
+    code = code_of(__name__, *corpus.modules)
     with (
         progress,
         StoreWriter(target, corpus.persons, corpus.topology) as writer,
         Reader(corpus, raw, workers) as reader,
     ):
-        for start in range(0, len(sources), CLIPS_PER_SHARD):
-            batch = sources[start : start + CLIPS_PER_SHARD]
-            made_from = _made_from(corpus, batch, raw)
-            notes = writer.reuse(made_from)
-            if notes is None:
+        for numbers in by_shard([source.name for source in sources], CLIPS_PER_SHARD):
+            batch = [sources[number] for number in numbers]
+            made_from = _made_from(corpus, batch, raw, code)
+            noted = writer.reuse(made_from)
+            if noted is None:
                 with writer.shard(made_from) as shard:
                     _read_shard(reader, batch, shard, progress)
-                notes = shard.notes
+                noted = shard.notes
             else:
                 progress.update(len(batch))
-            rows += notes["clips"]
-            damaged += notes["damaged"]
-            bodies += notes["bodies"]
-            remarks += notes["remarks"]
+            for kind, rows in notes.items():
+                rows += noted[kind]
         forget()
-        clips = [row | corpus.parse_name(str(row["name"])) for row in rows]
-        facts = CorpusFacts.of(corpus).model_dump(mode="json")
-        listing = {
-            "clips": clips, "damaged": damaged, "bodies": bodies, "remarks": remarks, "facts": facts
-        }  # fmt: skip
-        write_json(target / _LISTING, listing, indent=None)
+        clips = pd.DataFrame({key: writer.column(key) for key in ("names", "frames", "persons")})
+        clips = clips.rename(columns={"names": "name"}).sort_values("name", ignore_index=True)
+        told = pd.DataFrame([corpus.parse_name(name) for name in clips["name"]])
+        _list_clips(target, pd.concat([clips, told], axis=1), notes, corpus)
     logger.info("%d recordings read from %s", len(clips), raw)
-    if remarks:
-        first = f"{remarks[0]['name']}: {remarks[0]['problem']}"
-        logger.warning("%d of them not as they stand, such as %s (clips_amiss.parquet)", len(remarks), first)
-    return read_listing(target)
+    read = read_listing(target)
+    for name, problem in read.remarks.head(1).itertuples(index=False):
+        number, first = len(read.remarks), f"{name}: {problem}"
+        logger.warning("%d of them not as they stand, such as %s (clips_amiss.parquet)", number, first)
+    return read
+
+
+def _list_clips(
+    store: Path, clips: pd.DataFrame, notes: dict[str, list[dict[str, Any]]], corpus: Corpus
+) -> None:
+    """Write what was read, by name and in columns, for `read_listing`."""
+    listing: dict[str, Any] = {"clips": clips.to_dict("list")}
+    for kind, columns in _COLUMNS.items():
+        rows = sorted(notes[kind], key=itemgetter("name"))
+        listing[kind] = {column: [row[column] for row in rows] for column in columns}
+    facts = CorpusFacts.of(corpus).model_dump(mode="json")
+    write_json(store / _LISTING, {**listing, "facts": facts}, indent=None)
 
 
 def read_listing(store: Path) -> Ingested:
@@ -122,7 +132,6 @@ def read_listing(store: Path) -> Ingested:
 
 
 def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: Progress) -> None:
-    clips: list[dict[str, object]] = []
     damaged: list[dict[str, object]] = []
     bodies: list[dict[str, object]] = []
     remarks: list[dict[str, object]] = []
@@ -132,19 +141,20 @@ def _read_shard(reader: Reader, sources: list[Source], shard: Shard, progress: P
             damaged.append(asdict(item))
             continue
         shard.append(item)
-        clips.append({"name": item.name, "frames": item.n_frames, "persons": item.n_persons})
         bodies += [{"name": item.name, **asdict(body)} for body in item.bodies]
         remarks += [{"name": item.name, "problem": item.remark}] if item.remark else []
-    shard.notes |= {"clips": clips, "damaged": damaged, "bodies": bodies, "remarks": remarks}
+    shard.notes |= {"damaged": damaged, "bodies": bodies, "remarks": remarks}
 
 
-def _made_from(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> dict[str, Any]:
+def _made_from(
+    corpus: Corpus, sources: SequenceOf[Source], raw: Path, code: dict[str, list[str]]
+) -> dict[str, Any]:
     """What a shard depends on: its files (size, time of change), what is listed of them, and the reader."""
     files: list[object] = []
     for source in sources:
         files += [source.name, source.file(raw), source.member]
         try:
-            stat = source.path.stat()
+            stat = os.stat(source.path)
             files += [stat.st_size, stat.st_mtime_ns]
             files.append(corpus.parse_name(source.name))
         except (OSError, SkeletonFileError) as error:
@@ -155,5 +165,5 @@ def _made_from(corpus: Corpus, sources: SequenceOf[Source], raw: Path) -> dict[s
         "vertical": corpus.vertical,
         "topology": json_checksum(asdict(corpus.topology)),
         "files": json_checksum(files),
-        CODE: code_of(__name__, *corpus.modules),
+        CODE: code,
     }

@@ -1,6 +1,7 @@
 """What MLflow is asked for: a run opened, written to and closed, and those that dead processes left open."""
 
 import functools
+import json
 import logging
 import os
 import sqlite3
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """A server that is away costs seconds; MLflow's own patience is minutes."""
+_DIGEST = 32  # characters of a dataset's digest; MLflow takes 36
 _HOST, _PID, _STARTED = "llmar.host", "llmar.pid", "llmar.started"
 
 
@@ -131,8 +133,11 @@ def _experiment(client: "MlflowClient", name: str) -> str:
 
 
 def send(client: "MlflowClient", run_id: str, entry: Mapping[str, Any]) -> None:
-    """Write one thing to a run: `params`, `metrics`, `tag`, `artifact`, or its `end`."""
-    from mlflow.entities import Metric, Param
+    """Write one thing to a run: `params`, `metrics`, `tag`, `artifact`, `reference`, or its `end`.
+
+    A reference is a dataset of MLflow's: name, size, the checksum's first half as its digest, and the place.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
     match entry:
         case {"params": params}:
@@ -147,6 +152,11 @@ def send(client: "MlflowClient", run_id: str, entry: Mapping[str, Any]) -> None:
             client.log_artifacts(run_id, name, artifact_path=Path(name).name)
         case {"artifact": name} if Path(name).exists():
             client.log_artifact(run_id, name)
+        case {"reference": name, "sha256": checksum, "bytes": size}:
+            source = json.dumps({"uri": Path(name).as_uri()})
+            profile = json.dumps({"bytes": size, "sha256": checksum})
+            dataset = Dataset(Path(name).name, checksum[:_DIGEST], "local", source, profile=profile)
+            client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "output")])])
         case {"end": status, "time": time}:
             client.set_terminated(run_id, status, time)
 

@@ -52,6 +52,11 @@ class ActionSentencesDataset(ParquetDataset):
         return TablePreview(table.to_dict(orient="split"))
 
     @property
+    def beside(self) -> list[Path]:
+        """Files that belong to the table and have records of their own."""
+        return [self._features_file]
+
+    @property
     def _features_file(self) -> Path:
         return Path(str(self._filepath)).with_suffix(".features.npy")
 

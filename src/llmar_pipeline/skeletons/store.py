@@ -2,18 +2,24 @@
 
 Shard number k is `shard-k.bin`, little-endian float32, all clips one after the other as
 `[frame, person, joint, coordinate]` with no padding, and `shard-k.json`, written after it, which names them.
-`manifest.json` is written last and says that the store is complete.
+`manifest.json` is written last and says that the store is complete. What is said of each clip stands in
+columns. A clip's digest is that of its name, shape and numbers, so it does not matter which shard it lies in.
 """
 
 import hashlib
 import json
 import logging
+import mmap
 import os
+import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import accumulate
+from functools import cached_property
+from itertools import accumulate, chain, pairwise, starmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -31,10 +37,31 @@ logger = logging.getLogger(__name__)
 
 CLIPS_PER_SHARD = 1000
 
-_FORMAT = 2
-_MAPPED_SHARDS = 16
+_FORMAT = 3
+_DIGEST_BYTES = 16  # of each clip
+_MAPPED = 2**28  # bytes of shards that are mapped at a time
 _DTYPE = np.dtype("<f4")
 _MANIFEST = "manifest.json"
+
+
+def by_shard(names: SequenceOf[str], clips_per_shard: int) -> list[list[int]]:
+    """Which clips lie in which shard: a hash of the name says it, so none moves where others come or go.
+
+    The number of shards is a power of two. It doubles, and all clips are put anew, once for each time that
+    the number of clips doubles.
+
+    Args:
+        names: Of the clips.
+        clips_per_shard: So many on the average at most.
+
+    Returns:
+        Of each shard, the numbers of its clips, rising; it may be empty.
+    """
+    number = 1 << (max(len(names) - 1, 0) // clips_per_shard).bit_length()
+    shards: list[list[int]] = [[] for _ in range(number)]
+    for clip, name in enumerate(names):
+        shards[zlib.crc32(name.encode()) % number].append(clip)
+    return shards
 
 
 class Shard:
@@ -47,9 +74,11 @@ class Shard:
     def __init__(self, file: BinaryIO, persons: int, topology: Topology) -> None:
         self.notes: dict[str, Any] = {}
         self.names: list[str] = []
-        self.shapes: list[tuple[int, int]] = []  # frames and persons of each clip
+        self.frames: list[int] = []
+        self.persons: list[int] = []
+        self.digests: list[str] = []
         self.hash = hashlib.sha256()
-        self._file, self._persons, self._topology = file, persons, topology
+        self._file, self._most, self._topology = file, persons, topology
 
     def append(self, sequence: Sequence) -> None:
         """Adds one sequence.
@@ -58,17 +87,20 @@ class Shard:
             UserError: If its shape does not fit the store.
         """
         joints, coordinates = len(self._topology.joints), self._topology.coordinates
-        if sequence.data.shape[2:] != (joints, coordinates) or sequence.n_persons > self._persons:
+        if sequence.data.shape[2:] != (joints, coordinates) or sequence.n_persons > self._most:
             raise UserError(
-                f"expected at most {self._persons} persons with {joints} joints and {coordinates} "
+                f"expected at most {self._most} persons with {joints} joints and {coordinates} "
                 f"coordinates, saw {list(sequence.data.shape)} in {sequence.name!r}; "
                 "read it with its own corpus."
             )
         content = sequence.data.transpose(1, 0, 2, 3).astype(_DTYPE).tobytes()
         self._file.write(content)
         self.hash.update(content)
+        described = f"{sequence.name}\0{sequence.n_frames} {sequence.n_persons}\0".encode()
+        self.digests.append(hashlib.blake2b(described + content, digest_size=_DIGEST_BYTES).hexdigest())
         self.names.append(sequence.name)
-        self.shapes.append((sequence.n_frames, sequence.n_persons))
+        self.frames.append(sequence.n_frames)
+        self.persons.append(sequence.n_persons)
 
 
 class StoreWriter:
@@ -126,7 +158,7 @@ class StoreWriter:
         if self._aside is None:
             self._aside = folder_aside(self.folder)
             logger.warning(
-                "sequences from %s on: %s; set aside as %s, made again", stem, why, self._aside
+                "sequences, %s first: %s; set aside as %s, made again", stem, why, self._aside
             )  # fmt: skip
         for name in (_MANIFEST, f"{stem}.json", f"{stem}.bin"):
             if (self.folder / name).exists():
@@ -150,7 +182,9 @@ class StoreWriter:
             **known,
             "files": {path.name: {**known, "changed": path.stat().st_mtime_ns}},
             "names": made.names,
-            "shapes": made.shapes,
+            "frames": made.frames,
+            "persons": made.persons,
+            "digests": "".join(made.digests),
             "notes": made.notes,
         }
         write_sealed(self._path("json"), shard, indent=None)
@@ -161,9 +195,9 @@ class StoreWriter:
     ) -> None:
         if kind is not None:
             return
-        names = [name for shard in self._shards for name in shard["names"]]
+        names = self.column("names")
         if len(set(names)) < len(names):
-            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            twice = next(name for name, times in Counter(names).items() if times > 1)
             raise UserError(f"Store {self.folder}: expected unique names, saw {twice!r} twice; rename one.")
         kept = {f"shard-{number:05}" for number in range(len(self._shards))}
         for path in sorted(self.folder.glob("shard-*")):
@@ -173,12 +207,20 @@ class StoreWriter:
             "format": _FORMAT,
             "persons": self._persons,
             "topology": asdict(self._topology),
-            "shards": [{key: shard[key] for key in ("bytes", "sha256")} for shard in self._shards],
-            "clips": [len(shard["names"]) for shard in self._shards],
+            "shards": [
+                {"bytes": shard["bytes"], "sha256": shard["sha256"], "clips": len(shard["names"])}
+                for shard in self._shards
+            ],
             "names": names,
-            "shapes": [shape for shard in self._shards for shape in shard["shapes"]],
+            "frames": self.column("frames"),
+            "persons_of_clips": self.column("persons"),
+            "digests": "".join(shard["digests"] for shard in self._shards),
         }
         write_json(self.folder / _MANIFEST, manifest, indent=None)
+
+    def column(self, key: str) -> list[Any]:
+        """What is known of all clips so far, shard by shard: their `names`, `frames` or `persons`."""
+        return list(chain.from_iterable(shard[key] for shard in self._shards))
 
     def _path(self, suffix: str) -> Path:
         return self.folder / f"shard-{len(self._shards):05}.{suffix}"
@@ -192,31 +234,35 @@ class SequenceStore:
         names: Clip names in the order in which they were written.
         lengths: Frames of each clip.
         body: Whose sequences they are. Every clip has all its persons: absent ones are NaN.
-        digest: SHA-256 of the shards' own, as recorded when they were written.
+        shards: Of each shard, the numbers of its clips.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.names: list[str] = manifest["names"]
-        self.lengths: list[int] = [frames for frames, _ in manifest["shapes"]]
+        self.lengths: list[int] = manifest["frames"]
         topology = TypeAdapter(Topology).validate_python(manifest["topology"])
         self.body = Body(topology, manifest["persons"])
-        sums = "".join(shard["sha256"] for shard in manifest["shards"])
-        self.digest: str = hashlib.sha256(sums.encode()).hexdigest()
-        self._shapes: list[tuple[int, int]] = manifest["shapes"]
+        self._persons: list[int] = manifest["persons_of_clips"]
+        digests = bytes.fromhex(manifest["digests"])
+        self._digests = np.ndarray((len(digests) // _DIGEST_BYTES, _DIGEST_BYTES), np.uint8, digests)
         self._index = {name: i for i, name in enumerate(self.names)}
-        self._first = list(accumulate(manifest["clips"], initial=0))  # number of each shard's first clip
-        if len(self.names) != len(self._shapes) or len(self.names) != self._first[-1]:
+        # Number of each shard's first clip.
+        self._first = list(accumulate((shard["clips"] for shard in manifest["shards"]), initial=0))
+        self.shards = list(starmap(range, pairwise(self._first)))
+        columns = (self.names, self.lengths, self._persons, self._digests)
+        if any(len(column) != self._first[-1] for column in columns):
             raise UserError(
-                f"{folder / _MANIFEST}: expected as many shapes as names, saw {len(self._shapes)} and "
-                f"{len(self.names)}; write the store again."
+                f"{folder / _MANIFEST}: expected columns of {self._first[-1]} clips, saw of "
+                f"{', '.join(str(len(column)) for column in columns)}; write the store again."
             )
         for number, shard in enumerate(manifest["shards"]):
             _check_size(self._path(number), shard["bytes"])
         self._mapped: dict[int, np.ndarray] = {}
         point = len(topology.joints) * topology.coordinates
-        starts = np.cumsum([0, *(frames * persons * point for frames, persons in self._shapes)])
-        self._starts = starts[:-1] - np.repeat(starts[self._first[:-1]], manifest["clips"])
+        sizes = np.array(self.lengths, np.int64) * np.array(self._persons, np.int64) * point
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._starts = starts[:-1] - np.repeat(starts[self._first[:-1]], np.diff(self._first))
 
     @classmethod
     def open(cls, folder: Path) -> "SequenceStore":
@@ -252,14 +298,36 @@ class SequenceStore:
 
     def __getitem__(self, index: int) -> Sequence:
         index = range(len(self))[index]
-        frames, persons = self._shapes[index]
+        frames = self.frames(index)
+        data = np.full((self.body.persons, len(frames), *frames.shape[2:]), np.nan, np.float32)
+        data[: frames.shape[1]] = frames.transpose(1, 0, 2, 3)
+        return Sequence(self.names[index], data)
+
+    def frames(self, index: int) -> np.ndarray:
+        """A sequence as it lies on disk, read where it is used.
+
+        Args:
+            index: Number of the clip.
+
+        Returns:
+            [frame, person, joint, coordinate] float32, without absent persons at the end; not to be written.
+        """
+        frames, persons = self.lengths[index], self._persons[index]
         joints, coordinates = len(self.body.topology.joints), self.body.topology.coordinates
         start = int(self._starts[index])
         shard = self._map(bisect_right(self._first, index) - 1)
         clip = shard[start : start + frames * persons * joints * coordinates]
-        data = np.full((self.body.persons, frames, joints, coordinates), np.nan, np.float32)
-        data[:persons] = clip.reshape(frames, persons, joints, coordinates).transpose(1, 0, 2, 3)
-        return Sequence(self.names[index], data)
+        return clip.reshape(frames, persons, joints, coordinates)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all clips: of their names, shapes and numbers, in whatever order and shards they lie."""
+        halves = self._digests.view(np.uint64)
+        return hashlib.sha256(self._digests[np.lexsort(halves.T)].tobytes()).hexdigest()
+
+    def digest_of(self, clips: Iterable[int]) -> str:
+        """SHA-256 of some clips, in their order."""
+        return hashlib.sha256(self._digests[np.fromiter(clips, np.int64)].tobytes()).hexdigest()
 
     def __iter__(self) -> Iterator[Sequence]:
         return (self[i] for i in range(len(self)))
@@ -270,10 +338,24 @@ class SequenceStore:
     def _map(self, number: int) -> np.ndarray:
         """A shard's content; few are mapped at a time: what was read of a mapped file counts as memory."""
         if number not in self._mapped:
-            if len(self._mapped) >= _MAPPED_SHARDS:
+            with self._path(number).open("rb") as file:
+                # Not NumPy's memmap, which takes twice as long: a training opens a shard for every clip.
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped = np.frombuffer(content, _DTYPE)
+            while self._mapped and mapped.nbytes + sum(x.nbytes for x in self._mapped.values()) > _MAPPED:
                 del self._mapped[next(iter(self._mapped))]
-            self._mapped[number] = np.memmap(self._path(number), dtype=_DTYPE, mode="r")
+            self._mapped[number] = mapped
         return self._mapped[number]
+
+    def number(self, name: str) -> int:
+        """Place of the sequence of that name.
+
+        Raises:
+            UserError: If there is none.
+        """
+        if name not in self._index:
+            raise UserError(f"{self.folder}: expected a stored name, saw {name!r}; see SequenceStore.names.")
+        return self._index[name]
 
     def by_name(self, name: str) -> Sequence:
         """The sequence of that name.
@@ -281,9 +363,7 @@ class SequenceStore:
         Raises:
             UserError: If there is none.
         """
-        if name not in self._index:
-            raise UserError(f"{self.folder}: expected a stored name, saw {name!r}; see SequenceStore.names.")
-        return self[self._index[name]]
+        return self[self.number(name)]
 
 
 def _check_size(path: Path, expected: int) -> None:

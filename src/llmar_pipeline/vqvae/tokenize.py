@@ -15,7 +15,7 @@ from torch import Tensor
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.files import file_checksum, json_checksum
-from llmar_pipeline.kept_batches import in_kept_batches
+from llmar_pipeline.kept_batches import Part, in_kept_batches
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig, plain
 from llmar_pipeline.skeletons.store import SequenceStore
@@ -74,8 +74,8 @@ def tokenize_clips(
         config: number of readings, batch size, seed.
         augmentation: strength of the random readings.
         features: keep also what the codes were taken from.
-        kept: folder in which codes are kept batch by batch, so that a killed run goes on; those of the same
-            model, clips, settings and code are not made again.
+        kept: folder in which codes are kept as they are made, so that a killed run goes on; one file a shard
+            of the sequences. Those of the same model, clips, settings and code are not made again.
 
     Returns:
         Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]); `head`, the
@@ -123,15 +123,13 @@ def tokenize_clips(
     codebook = tensor_checksum(codebook_of(model_folder))
     fingerprint = {
         "vqvae": [file_checksum(model_folder / name) for name in ("config.json", "model.safetensors")],
-        "sequences": store.digest,
-        "clips": json_checksum([[row["name"], row["reading"]] for row in rows]),
         "tokenization": config.model_dump(mode="json"),
         "augmentation": augmentation.model_dump(mode="json"),
         CODE: code_of(__name__),
     }
-    # Features are large and made beside the codes, so where they are wanted nothing is kept.
-    folder = None if features else kept
-    made = in_kept_batches(rows, config.batch_size, encode, folder, fingerprint, "action sentences")
+    # Features are large and made beside the codes, one behind the other, so with them nothing is kept.
+    folder, parts = (None, []) if features else (kept, _by_shard(rows, store))
+    made = in_kept_batches(rows, config.batch_size, encode, folder, fingerprint, "action sentences", parts)
     table = pd.DataFrame(rows)
     if model.settings.classifies:
         trained = table[table["split"] == "train"].drop_duplicates("label").sort_values("label")
@@ -143,6 +141,21 @@ def tokenize_clips(
         table = table.assign(features=encoded)
     table.attrs["codebook"] = codebook
     return table
+
+
+def _by_shard(rows: SequenceOf[dict[Hashable, Any]], store: SequenceStore) -> list[Part]:
+    """Readings whose codes are kept together: those of a shard's clips, which a changed one costs alone."""
+    shard_of = {store.names[clip]: shard for shard, clips in enumerate(store.shards) for clip in clips}
+    readings: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        readings.setdefault(shard_of[str(row["name"])], []).append(number)
+    parts = []
+    for _, numbers in sorted(readings.items()):
+        of_shard = [rows[number] for number in numbers]
+        clips = store.digest_of(store.number(str(row["name"])) for row in of_shard)
+        read = [[row["name"], row["reading"], row["split"] == "train"] for row in of_shard]
+        parts.append(Part(numbers, json_checksum([clips, read])))
+    return parts
 
 
 def readings_to_recognize(clips: Clips, clip: int, count: int) -> list[Reading]:

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, set_seed
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import json_checksum
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
@@ -170,15 +171,15 @@ def train_vqvae(
     classes = labels if training.balance == "classes" else None
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read, classes)
     fingerprint = {
-        "data": store.digest,
+        "data": store.digest_of(map(store.number, names)),
         "body": asdict(body),
-        "clips": names,
+        "clips": {"number": len(names), "names": json_checksum(names)},
         "model": config.model_dump(),
         "language": {
             name: None if tensor is None else tensor_checksum(tensor)
             for name, tensor in language._asdict().items()
         },
-        "labels": labels if config.auxiliary != "none" or classes else [],
+        "labels": json_checksum(labels if config.auxiliary != "none" or classes else []),
         "augmentation": augmentation.model_dump(),
         CODE: code_of(__name__),
     }

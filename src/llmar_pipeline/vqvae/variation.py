@@ -44,17 +44,16 @@ def vary(
     readings: dict[str, Tensor],
     partners: Tensor,
     root: int,
-    persons: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Read joints as the readings say: persons in another order, turned, mirrored, with gaps, with noise.
 
     Args:
         points: positions, [B, frame, coordinate, person, joint].
         observed: [B, frame, person, joint] bool.
-        readings: what `windows.stacked` gives, on the same device.
+        readings: what `windows.stacked` gives, on the same device; with `first` also `persons`, how many each
+            clip has, without the absent ones at the end, [B] int64.
         partners: the joint that takes each one's place in the mirror, [joint] int64.
         root: the joint that is never dropped.
-        persons: how many persons each clip has, without the absent ones at the end, [clip] int64.
 
     Returns:
         points and observed. A joint that is dropped is unobserved in every frame, as one that no sensor saw;
@@ -66,7 +65,7 @@ def vary(
     products = (column * x.unsqueeze(2) for column, x in zip(columns, points.unbind(2), strict=True))
     points = reduce(torch.add, products)
     if "first" in readings:
-        count = persons[readings["clip"]][:, None]
+        count = readings["persons"][:, None]
         place = torch.arange(observed.shape[2], device=observed.device)
         turned = (place + (readings["first"][:, None] * count).long()) % count
         order = torch.where(place < count, turned, place)[:, None, :, None]

@@ -1,7 +1,8 @@
-"""Sequences as the VQ-VAE's input: all clips in one tensor, windows of a whole batch in one computation."""
+"""Sequences as the VQ-VAE's input: windows of a whole batch in one computation, read as they are needed."""
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from llmar_pipeline.vqvae.variation import frame_positions, vary
 
 Reading = tuple[int, Augmentation]
 """Number of a clip, and how to read it."""
+
+FramesOf = Callable[[int], np.ndarray]
+"""Number of a clip to its [frame, person, joint, coordinate], NaN where missing."""
 
 _CLIPS_AT_ONCE = 1000
 _IN_TIME = {"clip", "start", "length", "seed", "scattered", "sway"}  # of a reading, what finds its frames
@@ -48,50 +52,29 @@ def stacked(readings: Sequence[Reading]) -> dict[str, Tensor]:
 
 
 class Clips:
-    """All frames of many clips in one tensor, on the device where it fits, else in the CPU's memory.
+    """Many clips, of which a batch reads the frames that it needs; on a GPU all of them, where they fit.
 
     Attributes:
         device: Where windows come out.
         body: Whose clips they are.
-        seen: Which frames of each clip show somebody, [frame] bool.
+        seen: Which frames of each clip show somebody, [frame] bool; found out when it is asked for.
     """
 
     def __init__(
         self,
-        arrays: Iterable[np.ndarray],
+        frames_of: FramesOf,
         lengths: Sequence[int],
         body: Body,
         device: torch.device | str = "cpu",
         memory_share: float = 0.5,
     ) -> None:
-        """Copies arrays of known lengths one after the other; see `load` and `from_arrays`."""
+        """Clips of known lengths, each read by its number; see `load` and `from_arrays`."""
         self.device, self.body = torch.device(device), body
-        persons, joints, coordinates = body.persons, len(body.topology.joints), body.topology.coordinates
-        size = sum(lengths) * (4 * body.channels + persons * joints)
-        home = self.device if _fits(self.device, size, memory_share) else torch.device("cpu")
-        # Coordinates before joints: one coordinate of all joints is then contiguous memory.
-        self._frames = torch.empty(sum(lengths), coordinates, persons, joints, device=home)
-        self._observed = torch.empty(sum(lengths), persons, joints, dtype=torch.bool, device=home)
-        self._offsets = torch.tensor([0, *lengths], device=home).cumsum(0)[:-1]
+        self._frames_of, self._lengths = frames_of, lengths
         self._mirror = torch.tensor(body.topology.mirror, device=self.device)
-        self.seen: list[np.ndarray] = []
-        counts: list[int] = []  # of persons, without the absent ones at the end
-        arrays, end = iter(arrays), 0
-        while block := list(islice(arrays, _CLIPS_AT_ONCE)):
-            cuts = np.cumsum([array.shape[1] for array in block])
-            data = np.full((cuts[-1], coordinates, persons, joints), np.nan, np.float32)
-            for array, place in zip(block, np.split(data, cuts[:-1]), strict=True):
-                place[:, :, : len(array)] = array.transpose(1, 3, 0, 2)
-            observed = np.logical_not(np.isnan(data).any(axis=1))
-            data[~np.broadcast_to(observed[:, None], data.shape)] = 0
-            start, end = end, end + len(data)
-            self._frames[start:end] = torch.from_numpy(data)
-            self._observed[start:end] = torch.from_numpy(observed)
-            there = np.any(observed, axis=2)
-            self.seen += np.split(np.any(there, axis=1), cuts[:-1])
-            who = [np.flatnonzero(np.any(clip, axis=0)) for clip in np.split(there, cuts[:-1])]
-            counts += [1 + int(numbers.max(initial=0)) for numbers in who]
-        self._persons = torch.tensor(counts, dtype=torch.int64, device=self.device)
+        self.seen: Sequence[np.ndarray] = _Seen(frames_of, len(lengths))
+        size = sum(lengths) * (4 * body.channels + body.persons * len(body.topology.joints))
+        self._resident = self._everything() if _fits(self.device, size, memory_share) else None
 
     @classmethod
     def load(
@@ -101,23 +84,21 @@ class Clips:
         device: torch.device | str = "cpu",
         memory_share: float = 0.5,
     ) -> "Clips":
-        """Read clips of a store.
+        """Clips of a store.
 
         Args:
             store: where they are.
             names: which; clip number i is names[i].
             device: where windows are wanted.
             memory_share: most of a GPU's free memory that the clips may take. What is larger stays in the
-                CPU's memory, and of each batch only the resampled frames go to the GPU.
+                store, and of each batch only the resampled frames go to the GPU.
 
         Raises:
             UserError: a name that is not in the store.
         """
-        known = dict(zip(store.names, store.lengths, strict=True))
-        # Of an unknown name, `by_name` says what is wrong.
-        lengths = [known[name] if name in known else store.by_name(name).n_frames for name in names]
-        arrays = (store.by_name(name).data for name in names)
-        return cls(arrays, lengths, store.body, device, memory_share)
+        numbers = [store.number(name) for name in names]
+        lengths = [store.lengths[number] for number in numbers]
+        return cls(lambda clip: store.frames(numbers[clip]), lengths, store.body, device, memory_share)
 
     @classmethod
     def from_arrays(
@@ -148,14 +129,15 @@ class Clips:
                     f"clip {number}: expected at most {body.persons} persons, saw {len(array)}; "
                     "leave some out."
                 )
-        return cls(arrays, [array.shape[1] for array in arrays], body, device)
+        lengths = [array.shape[1] for array in arrays]
+        return cls(lambda clip: arrays[clip].transpose(1, 0, 2, 3), lengths, body, device)
 
     def __len__(self) -> int:
-        return len(self.seen)
+        return len(self._lengths)
 
     def plain(self, clip: int) -> Reading:
         """The whole clip as it is."""
-        return clip, plain(len(self.seen[clip]), self.body.topology.coordinates)
+        return clip, plain(self._lengths[clip], self.body.topology.coordinates)
 
     def random(self, clip: int, config: AugmentationConfig, rng: np.random.Generator) -> Reading:
         """A random reading of a clip; see `skeletons.augmentation.draw`."""
@@ -182,28 +164,112 @@ class Clips:
         """
         points, observed = (_send(tensor, self.device) for tensor in self._resample(readings, frames))
         given = {name: _send(tensor, self.device) for name, tensor in readings.items()}
-        points, observed = vary(points, observed, given, self._mirror, self.body.topology.root, self._persons)
+        if "first" in given:
+            given["persons"] = _send(self._persons(readings["clip"]), self.device)
+        points, observed = vary(points, observed, given, self._mirror, self.body.topology.root)
         seen = observed.unsqueeze(2)
         values = [_channels(to_stream(points, observed, self.body.topology, s) * seen) for s in streams]
         return torch.cat(values, dim=2), _channels(seen.expand_as(points))
 
     def _resample(self, readings: dict[str, Tensor], frames: int) -> tuple[Tensor, Tensor]:
         """As `transforms.resample`, where the clips lie: what `vqvae.streams` calls points and observed."""
-        home = self._frames.device
+        home = torch.device("cpu") if self._resident is None else self.device
         given = {name: _send(readings[name], home) for name in _IN_TIME & readings.keys()}
-        clip, start, position = given["clip"], given["start"], frame_positions(given, frames)
-        first = (self._offsets[clip] + start)[:, None]
-        before = (first + position.floor().long()).flatten()
-        after = (first + position.ceil().long()).flatten()
+        position = frame_positions(given, frames)
+        whole = torch.stack([position.floor(), position.ceil()]).long() + given["start"][:, None]
+        points, observed, (before, after) = self._at(given["clip"], whole)
         weight = position.frac().float().view(-1, 1, 1)
-        seen_before, seen_after = (self._observed.index_select(0, at).float() for at in (before, after))
+        seen_before, seen_after = (observed.index_select(0, at).float() for at in (before, after))
         # Where both neighbours are observed 1 - weight and weight, where one is, 1 for that one.
         share_before = seen_before * (1 - weight * seen_after)
         share_after = seen_after * (1 - (1 - weight) * seen_before)
-        points = self._frames.index_select(0, before) * share_before[:, None]
-        points += self._frames.index_select(0, after) * share_after[:, None]
-        batch = (len(clip), frames)
-        return points.unflatten(0, batch), (seen_before + seen_after > 0).unflatten(0, batch)
+        resampled = points.index_select(0, before) * share_before[:, None]
+        resampled += points.index_select(0, after) * share_after[:, None]
+        batch = (len(given["clip"]), frames)
+        return resampled.unflatten(0, batch), (seen_before + seen_after > 0).unflatten(0, batch)
+
+    def _at(self, clip: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where frames [2, B, V] of clips [B] are: in what `_packed` gives, at [2, B * V]."""
+        if self._resident is not None:
+            points, observed, offsets, _ = self._resident
+            return points, observed, (frame + offsets[clip][:, None]).flatten(1)
+        longest = int(frame.max()) + 1
+        rows = torch.arange(len(clip))[:, None] * longest
+        wanted, place = torch.unique(frame + rows, return_inverse=True)
+        cuts = np.searchsorted(wanted.numpy(), rows[1:, 0].numpy())
+        frames = np.split((wanted % longest).numpy(), cuts)
+        read = [self._frames_of(c)[at] for c, at in zip(clip.tolist(), frames, strict=True)]
+        return *_packed(read, self.body), place.flatten(1)
+
+    def _everything(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `_packed` gives for all clips, where each begins, its persons; on the device."""
+        persons, joints, coordinates = (
+            self.body.persons, len(self.body.topology.joints), self.body.topology.coordinates
+        )  # fmt: skip
+        total, device = sum(self._lengths), self.device
+        points = torch.empty(total, coordinates, persons, joints, device=device)
+        observed = torch.empty(total, persons, joints, dtype=torch.bool, device=device)
+        end = 0
+        for first in range(0, len(self), _CLIPS_AT_ONCE):
+            block = range(first, min(first + _CLIPS_AT_ONCE, len(self)))
+            packed = _packed([self._frames_of(clip) for clip in block], self.body)
+            start, end = end, end + len(packed[0])
+            points[start:end], observed[start:end] = packed
+        offsets = torch.tensor([0, *self._lengths], device=device).cumsum(0)[:-1]
+        return points, observed, offsets, self._count(range(len(self))).to(device)
+
+    def _persons(self, clip: Tensor) -> Tensor:
+        """How many persons clips [B] have, without the absent ones at the end, [B] int64."""
+        if self._resident is not None:
+            return self._resident[-1][_send(clip, self.device)]
+        return self._count(clip.tolist())
+
+    def _count(self, clips: Iterable[int]) -> Tensor:
+        there = (_observed(self._frames_of(clip)).any(axis=(0, 2)) for clip in clips)
+        return torch.tensor([1 + int(np.flatnonzero(who).max(initial=0)) for who in there])
+
+
+class _Seen(Sequence[np.ndarray]):
+    """Which frames of each clip show somebody: [frame] bool, of all clips too much to be kept."""
+
+    def __init__(self, frames_of: FramesOf, number: int) -> None:
+        self._frames_of, self._number = frames_of, number
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __getitem__(self, clip: Any) -> Any:
+        return _observed(self._frames_of(range(self._number)[clip])).any(axis=(1, 2))
+
+
+def _observed(frames: np.ndarray) -> np.ndarray:
+    """Of [frame, person, joint, coordinate], the joints that lack no coordinate."""
+    missing = np.isnan(frames)
+    # Not `any` along so short an axis, which takes four times as long.
+    gaps = reduce(np.logical_or, (missing[..., axis] for axis in range(frames.shape[-1])))
+    observed: np.ndarray = np.logical_not(gaps)
+    return observed
+
+
+def _packed(clips: Sequence[np.ndarray], body: Body) -> tuple[Tensor, Tensor]:
+    """Frames of clips one after the other.
+
+    Args:
+        clips: each [frame, person, joint, coordinate], NaN where missing; persons may be left out.
+        body: whose clips they are.
+
+    Returns:
+        Points [frame, coordinate, person, joint], zero where missing, and which are observed. Coordinates
+        stand before joints: one coordinate of all joints is then contiguous memory.
+    """
+    cuts = np.cumsum([0, *map(len, clips)])
+    joints = len(body.topology.joints)
+    data = np.full((cuts[-1], body.topology.coordinates, body.persons, joints), np.nan, np.float32)
+    for clip, start, end in zip(clips, cuts, cuts[1:], strict=False):
+        data[start:end, :, : clip.shape[1]] = clip.transpose(0, 3, 1, 2)
+    observed = np.logical_not(np.isnan(data).any(axis=1))
+    np.copyto(data, 0, where=np.logical_not(observed)[:, None])
+    return torch.from_numpy(data), torch.from_numpy(observed)
 
 
 def joint_positions(motion: Tensor, mask: Tensor, topology: Topology, stream: Stream) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
-from llmar_pipeline.evaluation.config import EvaluationConfig
+from llmar_pipeline.evaluation.config import MOST_FITTED, EvaluationConfig
 from llmar_pipeline.evaluation.metrics import accuracies, class_list, metrics, paired_difference
 from llmar_pipeline.language.config import LLMConfig
 
@@ -40,7 +40,7 @@ def read_out(
     from llmar_pipeline.evaluation.code_transformer import code_transformer
 
     return (
-        bag_of_codes(action_sentences),
+        bag_of_codes(action_sentences, evaluation.seed),
         code_transformer(action_sentences, evaluation.seed),
         head_answers(action_sentences),
     )
@@ -81,6 +81,7 @@ def score(
         **accuracies(generated, "generated_"),
         **accuracies(predictions_shuffled, "shuffled_"),
         **read_out_metrics,
+        "bag_of_codes_drawn": MOST_FITTED if len(train) > MOST_FITTED else None,
         **accuracies(predictions_val, "val_"),
         "n_val": len(predictions_val),
         "class_list": "unseen" if class_lists["unseen"] else "trained",  # of the test clips

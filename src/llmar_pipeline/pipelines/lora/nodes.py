@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from llmar_pipeline.corpora.facts import CorpusFacts
-from llmar_pipeline.io.tracking import current, log_live
-from llmar_pipeline.language.config import AdapterConfig, LLMConfig, trained_precision
+from llmar_pipeline.io.tracking import log_live
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig
@@ -54,7 +54,5 @@ def train(
         )
         facts = CorpusFacts.model_validate(corpus)
         complete_recognizer(folder, vqvae_model, normalization, facts, tokenization.test_readings)
-        if (run := current()) is not None:
-            run.tag("number_type", trained_precision(folder))
 
     return write
