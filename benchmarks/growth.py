@@ -102,7 +102,8 @@ def measure(folder: Path, clips: int, stages: list[str]) -> dict[tuple[str, str]
         if turn == TURNS[2]:
             write_clip(folder / "raw" / "0000" / "0000000.npz", -clips % 2**32)
         for stage in stages:
-            found[stage, turn] = run(workplace, stage)
+            found[stage, turn] = cost = run(workplace, stage)
+            print(f"{clips:,} clips, {stage}, {turn}: {cost}", flush=True)
     return found
 
 
@@ -129,7 +130,7 @@ def page(clips: list[int], stages: list[str], found: list[dict[tuple[str, str], 
         for stage in stages:
             for turn in TURNS:
                 values = [value(costs[stage, turn]) for costs in found]
-                cells = [form.format(each) for each in values]
+                cells = [form.format(each or 0) for each in values]
                 cells += [exponent(values, clips)] if growing else []
                 lines.append(f"| {stage}, {turn} | {' | '.join(cells)} |")
         lines.append("")
@@ -151,7 +152,6 @@ def main() -> None:
             found.append(measure(folder, clips, options.stages))
         finally:
             shutil.rmtree(folder)
-        print(f"{clips:,} clips: done", flush=True)
     head = ["# Growth with the number of clips", "", *machine("python " + " ".join(sys.argv))]
     write_page(options.output, [*head, *page(options.clips, options.stages, found)])
 

@@ -57,7 +57,7 @@ def trained(codes, encoder="conv", guards=True):
             model.encoder.zero_grad()
         optimizer.step()
         if step == config.continuous_steps:
-            model.place_codes(motion, mask)
+            model.place_codes([(motion, mask)])
         distance = output.commitment_loss
         longest = [
             x.detach().norm(dim=-1).max().item() for x in (model.encode(motion), model.code_embeddings())
@@ -108,7 +108,7 @@ def test_before_the_codebook_has_its_place_features_go_to_the_decoder_as_they_ar
     torch.testing.assert_close(output.reconstruction, model.decode(model.encode(motion)))
     assert (output.codes, output.commitment_loss, output.embedding_loss) == (None, None, None)
     assert not model.quantizer.placed
-    model.eval().place_codes(motion, mask)
+    model.eval().place_codes([(motion, mask)])
     assert (model.continuous, model.frozen, model.training) == (False, True, False)
     output = model.train()(motion, mask, labels)
     assert output.codes.shape == (32, 4)

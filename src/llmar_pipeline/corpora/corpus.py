@@ -58,6 +58,9 @@ class Source:
 
     def file(self, folder: Path) -> str:
         """The file as seen from the folder that was read, which may be the file itself."""
+        path, start = str(self.path), f"{folder}{os.sep}"
+        if path.startswith(start):  # as it always is; `relative_to` takes ten times as long
+            return path[len(start) :].replace(os.sep, "/")
         return self.path.name if self.path == folder else self.path.relative_to(folder).as_posix()
 
 

@@ -1,5 +1,6 @@
 """What lies in a folder of recordings, found out in seconds: by names, and by reading a few."""
 
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,10 +89,18 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
         body=Body(corpus.topology, corpus.persons),
         gaps=compare(clips, quarantine, official, corpus.class_names)[0],
         facts=CorpusFacts.of(corpus),
-        raw_bytes=sum(path.stat().st_size for path in {s.path for s in sources} if path.exists()),
+        raw_bytes=sum(map(_size, {str(source.path) for source in sources})),
         stored_bytes=int(np.mean(sizes) * len(rows)) if sizes else 0,
         sampled=len(items),
         damaged=[item for item in items if isinstance(item, Damaged)],
         frames=float(np.mean([item.n_frames for item in items if not isinstance(item, Damaged)] or [0])),
         seconds=float(np.median(np.diff(clock))) if items else 0.0,
     )
+
+
+def _size(file: str) -> int:
+    """Bytes of a file; none where there is no such file."""
+    try:
+        return os.stat(file).st_size
+    except (OSError, ValueError):
+        return 0

@@ -25,8 +25,6 @@ from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.graph_encoder import GraphEncoder
 from llmar_pipeline.vqvae.quantizer import Quantized, Quantizer
 
-_CLIPS_A_PASS = 256
-
 
 @dataclass
 class VQVAEOutput(ModelOutput):
@@ -284,16 +282,15 @@ class VQVAE(nn.Module):
         return bool(self.settings.continuous_steps) and self.quantizer.placed
 
     @torch.no_grad()
-    def place_codes(self, motion: Tensor, mask: Tensor) -> None:
+    def place_codes(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Let the codebook take its place among the features of many clips, and end the continuous steps.
 
         Args:
-            motion: As `forward` takes it, of all the clips that the codes start from.
-            mask: The same.
+            batches: Motion and mask as `forward` takes them, of all the clips that the codes start from. Of
+                the clips only their features are kept.
         """
         training = self.training
         self.eval()
-        batches = zip(motion.split(_CLIPS_A_PASS), mask.split(_CLIPS_A_PASS), strict=True)
         encoded = [(self.encode(clips), self._present(seen)) for clips, seen in batches]
         self.quantizer.place(*(torch.cat(parts) for parts in zip(*encoded, strict=True)))
         self.train(training)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ class CodebookStart(TrainerCallback):
                 parameter.grad = None
 
 
+_CLIPS_A_PASS = 256
 _FEATURES_A_CODE = 96  # that the codes start from, after the continuous steps
 
 
@@ -163,10 +165,13 @@ def train_vqvae(
     def place_codes() -> None:
         wanted = _FEATURES_A_CODE * config.codes // (config.frames // config.stride)
         rng = np.random.default_rng([training.seed, 2])
-        drawn = [read(index % len(names), rng) for index in range(max(wanted, len(names)))]
-        even = len(drawn) - len(drawn) % processes.count()
-        batch = prepare(collate([drawn[index] for index in processes.own_rows(torch.arange(even)).tolist()]))
-        model.place_codes(batch["motion"], batch["mask"])
+        number = max(wanted, len(names))
+        own = set(processes.own_rows(torch.arange(number - number % processes.count())).tolist())
+        drawn = (read(index % len(names), rng) for index in range(number))
+        kept = (reading for index, reading in enumerate(drawn) if index in own)
+        passes = iter(lambda: list(islice(kept, _CLIPS_A_PASS)), [])
+        batches = (prepare(collate(readings)) for readings in passes)
+        model.place_codes((batch["motion"], batch["mask"]) for batch in batches)
 
     classes = labels if training.balance == "classes" else None
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read, classes)

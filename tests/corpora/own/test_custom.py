@@ -11,6 +11,7 @@ import yaml
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.formats.pyskl import forget
+from llmar_pipeline.corpora.own import clip_table
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 
@@ -202,6 +203,35 @@ def test_a_wrong_row_is_quarantined_with_its_line(tmp_path: Path, row: str, expe
     assert (damaged.file, damaged.line) == ("clips.csv", 4)
     assert damaged.expected.startswith(expected)
     assert damaged.seen.startswith(seen)
+
+
+def test_however_a_file_is_spelt_its_row_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is plain is found out by columns and folders, all else row by row."""
+    asked: list[str] = []
+    fault = clip_table._fault
+    monkeypatch.setattr(
+        clip_table, "_fault", lambda row, *rest: asked.append(row["file"]) or fault(row, *rest)
+    )
+    (tmp_path / "a").mkdir()
+    clip(tmp_path / "a" / "x.npz")
+    (tmp_path / "linked").symlink_to("a")
+    (tmp_path / "y.npz").symlink_to("a/x.npz")
+    read = {}
+    for spelt in ("a/x.npz", "./a/x.npz", r"a\x.npz", "a//x.npz", "linked/x.npz", "y.npz"):
+        table = f"file,action,name,subject,split\n{spelt},wave,one,07,test\n,wave,two,1,train\n"
+        read[spelt] = clip_table.read_clip_table(write(tmp_path, table), None)
+    plain = read["a/x.npz"]
+    assert plain.rows == {"one": {"action": 0, "subject": 7, "split": 2}}
+    assert [source.path.name for source in plain.sources] == ["x.npz", "clips.csv"]
+    assert sorted(asked) == sorted(
+        [*(spelt for spelt in read if spelt not in ("a/x.npz", "linked/x.npz")), *[""] * 6]
+    )
+    for spelt, table in read.items():
+        assert table.rows == plain.rows
+        assert table.faults == plain.faults
+        assert table.sources == plain.sources or spelt in ("linked/x.npz", "y.npz")
 
 
 def test_damaged_files_and_names_that_occur_twice_are_quarantined(tmp_path: Path) -> None:

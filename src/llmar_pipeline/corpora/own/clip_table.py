@@ -88,35 +88,97 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
     labels = {name: label for label, name in enumerate(class_names)}
     groups = [group for group in GROUPS if group in table]
     coded = {group: number_words(table[group][table[group] != ""]) for group in groups}
-    rows: dict[Source, dict[str, int]] = {}
+    numbers = {"action": table["action"].map(labels).fillna(-1).astype("int64")}
+    numbers |= {group: coded[group].reindex(table.index, fill_value=-1) for group in groups}
+    numbers |= {"split": table["split"].map(SPLITS).fillna(-1).astype("int64")} if "split" in table else {}
+    columns = {column: table[column].tolist() for column in table}
+    right = _plainly_right(columns, folder, labels, groups)
     sources: list[Source] = []
+    place: dict[int, int] = {}  # row of each source that is properly listed
     faults: dict[str, Fault] = {}
-    for line, row in table.to_dict("index").items():
-        file = PurePosixPath(row["file"].replace("\\", "/"))
-        name = row.get("name") or (str(file.parent / file.stem) if row["file"] else f"line {line}")
+    listed = {path.name}
+    names = columns.get("name", [""] * len(table))
+    for number, (line, written, name) in enumerate(zip(table.index, columns["file"], names, strict=True)):
+        if right[number]:
+            file, fault = folder / written, None
+            name = name or os.path.splitext(written)[0]
+            listed.add(written)
+        else:
+            inside = PurePosixPath(written.replace("\\", "/"))
+            name = name or (str(inside.parent / inside.stem) if written else f"line {line}")
+            row = {column: words[number] for column, words in columns.items()}
+            file, fault = folder / inside, _fault(row, inside, folder, labels, groups)
+            listed |= {file.relative_to(folder).as_posix()} if file.is_relative_to(folder) else set()
         name = escaped(name.replace("/", "__"))
-        fault = _fault(row, file, folder, labels, groups)
         if fault is not None:
             faults[str(line)] = (*fault, int(line))
             sources.append(Source(name, path, str(line)))
-            continue
-        sources.append(Source(name, folder / file))
-        numbers = {"action": labels[row["action"]], **{group: int(coded[group][line]) for group in groups}}
-        rows.setdefault(sources[-1], numbers | ({"split": SPLITS[row["split"]]} if "split" in row else {}))
+        else:
+            sources.append(Source(name, file))
+            place[id(sources[-1])] = number
+    told = [values.tolist() for values in numbers.values()]
     ordered = tuple(in_order(sources))
-    _tell_of_alike(path, {"action": class_names, **{group: table[group] for group in groups}})
+    _tell_of_alike(path, {"action": class_names, **{group: table[group].unique() for group in groups}})
     if "split" in table:
         parts = table["file"].groupby(table["split"]).agg(list).to_dict()
-        _tell_of_parts(path, "file", parts, list(table["file"]))
-    _tell_of_unlisted(path, {path, *(folder / file.replace("\\", "/") for file in table["file"])})
+        _tell_of_parts(path, "file", parts, columns["file"])
+    _tell_of_unlisted(path, listed)
     return ClipTable(
         class_names=class_names,
         sources=ordered,
-        rows={source.name: rows[source] for source in ordered if source in rows},
+        rows={
+            source.name: {key: values[place[id(source)]] for key, values in zip(numbers, told, strict=True)}
+            for source in ordered
+            if id(source) in place
+        },
         faults=faults,
         numbers={group: _by_word(table[group], coded[group]) for group in groups},
         splits={"split": ("split", "val" in set(table["split"]))} if "split" in table else {},
     )
+
+
+def _plainly_right(
+    columns: Mapping[str, list[str]], folder: Path, labels: Mapping[str, int], groups: list[str]
+) -> list[bool]:
+    """Which rows are right and name their file in the plainest way, found out by columns and folders.
+
+    Of the others `_fault` says what is wrong, or that nothing is.
+    """
+    known = {"action": labels, "split": SPLITS}
+    right = [True] * len(columns["file"])
+    for column, words in columns.items():
+        if not is_safe("".join(words)):
+            right = [so_far and is_safe(word) for so_far, word in zip(right, words, strict=True)]
+        if column in groups:
+            right = [so_far and word != "" for so_far, word in zip(right, words, strict=True)]
+        if column in known:
+            fine = known[column]
+            right = [so_far and word in fine for so_far, word in zip(right, words, strict=True)]
+    there: dict[str, set[str]] = {}
+    for number, file in enumerate(columns["file"]):
+        parent, _, name = file.rpartition("/")
+        if right[number] and parent not in there:
+            there[parent] = _plain_files(folder, parent)
+        right[number] = right[number] and name in there[parent] and not file.startswith("/")
+    return right
+
+
+def _plain_files(folder: Path, below: str) -> set[str]:
+    """Names of keypoint files, without links, in a folder below another; none where it is oddly spelt."""
+    odd = "\\" in below or {".", "..", ""} & set(below.split("/") if below else ())
+    if odd or leaves(folder / below, folder):
+        return set()
+    try:
+        with os.scandir(folder / below) as entries:
+            return {
+                entry.name
+                for entry in entries
+                if os.path.splitext(entry.name)[1].lower() in SUFFIXES
+                and "\\" not in entry.name
+                and entry.is_file(follow_symlinks=False)
+            }
+    except (OSError, ValueError):
+        return set()
 
 
 def _fault(
@@ -192,11 +254,14 @@ def _tell_of_parts(
         _tell(f"{path}: {'; '.join(found)}")
 
 
-def _tell_of_unlisted(path: Path, listed: set[Path]) -> None:
-    there = (file for file in path.parent.rglob("*") if file.suffix.lower() in SUFFIXES)
-    rest = sorted(file.name for file in there if file not in listed and not file.name.startswith("._"))
+def _tell_of_unlisted(path: Path, listed: set[str]) -> None:
+    rest: list[str] = []
+    for at, folders, files in os.walk(path.parent):
+        below = "" if at == str(path.parent) else f"{Path(at).relative_to(path.parent).as_posix()}/"
+        keypoints = (name for name in (*folders, *files) if os.path.splitext(name)[1].lower() in SUFFIXES)
+        rest += [name for name in keypoints if f"{below}{name}" not in listed and not name.startswith("._")]
     if rest:
-        _tell(f"{path}: {len(rest)} keypoint files of the folder are in no row, such as {rest[0]}")
+        _tell(f"{path}: {len(rest)} keypoint files of the folder are in no row, such as {min(rest)}")
 
 
 def read_table(text: str) -> pd.DataFrame:
@@ -204,7 +269,8 @@ def read_table(text: str) -> pd.DataFrame:
     import pandas as pd
 
     columns, rows = read_rows(text)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="str")
+    words = list(zip(*rows.values(), strict=True)) or [()] * len(columns)
+    return pd.DataFrame(dict(zip(columns, words, strict=True)), index=list(rows), dtype="str")
 
 
 def number_words(words: pd.Series) -> pd.Series:
@@ -218,7 +284,7 @@ def number_words(words: pd.Series) -> pd.Series:
 
 def _by_word(words: pd.Series, coded: pd.Series) -> dict[str, int]:
     """Integers by their plain form (1 for 01), other words as they stand."""
-    spelled = {words[line]: int(number) for line, number in coded.items()}
+    spelled = dict(zip(words[coded.index].tolist(), coded.tolist(), strict=True))
     integers = all(word.lstrip("-").isdecimal() for word in spelled)
     return {str(number) if integers else word: number for word, number in spelled.items()}
 
