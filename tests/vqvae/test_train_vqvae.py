@@ -78,6 +78,26 @@ def test_other_words_start_over(sequences, tmp_path, caplog):
     assert "language.words changed" in caplog.text
 
 
+@pytest.mark.parametrize("changed", ["other", "clip 3"])
+def test_only_a_clip_that_trains_starts_it_over(changed, tmp_path, caplog):
+    """The clips lie in another shard, too."""
+    rng = np.random.default_rng(0)
+    data = {name: rng.normal(0, 0.1, (1, 9, 25, 3)).astype(np.float32) for name in [*NAMES, "other"]}
+    for folder, names in (("before", list(data)), ("after", list(data)[::-1])):
+        with StoreWriter(tmp_path / folder, 2, NTU25) as store:
+            for shard_names in (names[:3], names[3:]):
+                with store.shard(folder) as shard:
+                    for name in shard_names:
+                        shard.append(Sequence(name, data[name]))
+        data[changed] = data[changed] + 1
+    before, _ = run(tmp_path / "before", tmp_path / "checkpoints")
+    after, _ = run(tmp_path / "after", tmp_path / "checkpoints")
+    again = changed in NAMES
+    assert ("data changed" in caplog.text) is again
+    same = all(torch.equal(one, after.state_dict()[name]) for name, one in before.state_dict().items())
+    assert same is not again
+
+
 @pytest.mark.parametrize(("balance", "expected"), [("none", None), ("classes", [0, 1, 2, 0, 1, 2])])
 def test_the_stream_knows_the_classes_where_they_are_balanced(
     balance, expected, sequences, tmp_path, monkeypatch

@@ -123,11 +123,13 @@ def _list_clips(
 def read_listing(store: Path) -> Ingested:
     """What `ingest` has read into a store."""
     listing = json.loads((store / _LISTING).read_text(encoding="utf-8"))
-    quarantine = pd.DataFrame(listing["damaged"], columns=QUARANTINE_COLUMNS)
+    quarantine, bodies, remarks = (
+        pd.DataFrame(list(zip(*listing[kind].values(), strict=True)), columns=columns)
+        for kind, columns in _COLUMNS.items()
+    )
     quarantine["line"] = quarantine["line"].astype("Int64")
-    bodies = pd.DataFrame(listing["bodies"], columns=BODY_COLUMNS)
     facts = CorpusFacts.model_validate(listing["facts"])
-    remarks = pd.DataFrame(listing["remarks"], columns=REMARK_COLUMNS, dtype="str")
+    remarks = remarks.astype("str")
     return Ingested(pd.DataFrame(listing["clips"]), quarantine, bodies, remarks, facts)
 
 

@@ -39,7 +39,7 @@ CLIPS_PER_SHARD = 1000
 
 _FORMAT = 3
 _DIGEST_BYTES = 16  # of each clip
-_MAPPED = 2**28  # bytes of shards that are mapped at a time
+_MAPPED = 2**26  # bytes of shards that are mapped at a time
 _DTYPE = np.dtype("<f4")
 _MANIFEST = "manifest.json"
 
