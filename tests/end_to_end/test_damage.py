@@ -70,7 +70,7 @@ def test_damage_is_refused_by_name_or_made_again(kedro, workplace, caplog):
         "checkpoints: of checkpoint-12, optimizer.pt is gone; set aside as",
         "checkpoints: of checkpoint-12, rng_state.pth has 0 bytes",
         "of checkpoint-11, complete.json cannot be read",
-        "sequences from shard-00000 on: shard-00000.bin was changed since it was written",
+        "sequences, shard-00000 first: shard-00000.bin was changed since it was written",
         "kept_sentences/part-00000.npz cannot be read",
         "scores/test/part-00000.npz cannot be read",
     ):
