@@ -7,6 +7,7 @@ import pytest
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.holders import hold
 from llmar_pipeline.hooks import FolderHook, TrackingHook
+from llmar_pipeline.hooks import tracking as of_runs
 from llmar_pipeline.interruption import Interrupted
 from llmar_pipeline.io import tracking
 from llmar_pipeline.io.known_names import check_read
@@ -14,26 +15,53 @@ from llmar_pipeline.language.llm_name import BUNDLED
 from llmar_pipeline.pipeline_registry import all_inputs
 
 
-@pytest.mark.parametrize(("model", "name"), [("smollm2", BUNDLED), ("someone/model", "someone/model")])
-def test_mlflow_calls_the_language_model_what_it_is(monkeypatch, model, name):
-    opened = []
+@pytest.fixture
+def opened(monkeypatch):
+    """Tags of the MLflow runs that were opened."""
+    runs = []
 
     def start(uri, experiment, title, tags, kept):
-        opened.append(tags)
+        runs.append(tags)
         return SimpleNamespace(log_params=lambda params: None)
 
     monkeypatch.setattr(tracking.TrackedRun, "start", start)
     monkeypatch.setattr(tracking, "set_current", lambda run: None)
-    names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "run", "data_dir")
+    return runs
+
+
+def track(data_dir="one", model="someone/model"):
+    names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "run")
     configuration = {
         "mlflow": {"tracking_uri": "sqlite://"},
-        "globals": dict.fromkeys(names, "one"),
+        "globals": {**dict.fromkeys(names, "one"), "data_dir": str(data_dir)},
         "parameters": {"llm": {"model": model}},
     }
-    hook = TrackingHook()
+    hook, pipeline = TrackingHook(), SimpleNamespace(all_outputs=lambda: set())
     hook.after_context_created(SimpleNamespace(config_loader=configuration))
-    hook.before_pipeline_run({"pipeline_names": None}, None, None)
+    hook.before_pipeline_run({"pipeline_names": None}, pipeline, None)
+
+
+@pytest.mark.parametrize(("model", "name"), [("smollm2", BUNDLED), ("someone/model", "someone/model")])
+def test_mlflow_calls_the_language_model_what_it_is(opened, model, name):
+    track(model=model)
     assert [tags["language_model"] for tags in opened] == [name]
+
+
+def test_a_run_with_nothing_to_do_is_tracked_as_part_of_another_or_where_something_waits(
+    opened, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(of_runs, "idle", lambda: True)
+    track(tmp_path)
+    assert opened == []
+    monkeypatch.setenv("LLMAR_PARENT_RUN", "of ablations")
+    track(tmp_path)
+    assert len(opened) == 1
+    monkeypatch.delenv("LLMAR_PARENT_RUN")
+    waiting = tracking.kept_folder({"data_dir": tmp_path}) / "run.jsonl"
+    waiting.parent.mkdir(parents=True)
+    waiting.touch()
+    track(tmp_path)
+    assert len(opened) == 2
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
 import logging
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -151,3 +154,25 @@ def test_text_is_kept_too(tmp_path):
     for _ in range(2):
         result = in_kept_batches(words, 1, np.array, tmp_path / "words", {}, "words")
         assert result.tolist() == words
+
+
+def test_killed_again_and_again_it_comes_to_the_end(tmp_path, monkeypatch):
+    call = (
+        "import sys, time; from pathlib import Path; import numpy as np; "
+        "from llmar_pipeline import kept_batches; kept_batches.CLIPS_A_FILE = 50; "
+        "kept_batches.in_kept_batches(range(1000), 1, lambda x: time.sleep(0.002) or "
+        "np.array([[x[0], x[0] ** 2]]), Path(sys.argv[1]), {}, 'squaring')"
+    )
+    monkeypatch.setattr(kept_batches, "CLIPS_A_FILE", 50)
+    kept, worked = tmp_path / "kept", []
+    for wanted in (1, 5, 12):
+        process = subprocess.Popen([sys.executable, "-c", call, kept])
+        while process.poll() is None and len(list(kept.glob("*.npz"))) < wanted:
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() == -9
+    result = in_kept_batches(
+        range(1000), 1, lambda x: worked.append(x) or np.array([[x[0], x[0] ** 2]]), kept, {}, "squaring"
+    )
+    assert result.tolist() == [[x, x * x] for x in range(1000)]
+    assert 0 < len(worked) < 1000

@@ -65,6 +65,24 @@ def test_the_number_type_is_told_and_kept(workplace, full_run):
     assert "float32" in {run.data.tags.get("number_type") for run in runs}
 
 
+def test_a_run_with_nothing_to_do_says_so_and_imports_neither_torch_nor_mlflow(workplace, full_run):
+    report = workplace.file("08_reporting", "report.html")
+    written = report.stat().st_mtime_ns
+    code = (
+        "import atexit, sys; from kedro.framework.cli import main; "
+        "atexit.register(lambda: print('imported:', sorted({'torch', 'mlflow'} & set(sys.modules)))); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *workplace.arguments()],
+        cwd=workplace.project, env=workplace.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing to do" in done.stdout
+    assert "imported: []" in done.stdout
+    assert re.search(r"^accuracy +\d+\.\d %", done.stdout, re.MULTILINE)
+    assert report.stat().st_mtime_ns == written
+
+
 def test_the_report_needs_no_other_file(workplace, full_run):
     html = workplace.file("08_reporting", "report.html").read_text()
     assert "</html>" in html
