@@ -142,8 +142,8 @@ def _position(text: np.ndarray, at: np.uint64, position: np.ndarray) -> np.uint6
 def _rest(text: np.ndarray, at: np.uint64, fields: int) -> np.uint64:
     """Passes over so many numbers, which must be all that is left of the line, to where the next one starts.
 
-    Nowhere on any doubt. Its two loops are those of `_skip_digits`, a call of which takes the whole pass half as
-    long again.
+    Nowhere on any doubt. Its two loops are those of `_skip_digits`: with calls of it the whole pass takes
+    half as long again.
     """
     for _ in range(fields):
         at = _skip_blanks(text, at)
