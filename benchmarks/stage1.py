@@ -1,10 +1,11 @@
 """How fast the first stage is, written to benchmarks/results/stage1.md.
 
 The quantisation step against geoopt's broadcast distance and a Euclidean quantiser; training against a plain
-loop; encoding; a step of each encoder against its products; the reader of `.skeleton` files. Ways that are compared take turns, and on a CPU one thread works and its
-processor seconds count, so that the ratios do not depend on how busy the machine is.
+loop; encoding; a step of each encoder against its products; the reader of `.skeleton` files. Ways that are
+compared take turns, and on a CPU one thread works and its processor seconds count, so that the ratios do not
+depend on how busy the machine is.
 
-    python benchmarks/stage1.py [--only quantise|train|encode|steps|read] [--precision bfloat16] [--compile] [--out F.md]
+    python benchmarks/stage1.py [--only PART] [--steps 40] [--precision bfloat16] [--compile] [--out F.md]
 """
 
 import argparse
