@@ -1,10 +1,11 @@
 """How fast the first stage is, written to benchmarks/results/stage1.md.
 
-Three parts: the quantisation step against geoopt's broadcast distance and a Euclidean quantiser; training
-against a plain loop; encoding. Ways that are compared take turns, and on a CPU one thread works and its
-processor seconds count, so that the ratios do not depend on how busy the machine is.
+The quantisation step against geoopt's broadcast distance and a Euclidean quantiser; training against a plain
+loop; encoding; a step of each encoder against its products; the reader of `.skeleton` files. Ways that are
+compared take turns, and on a CPU one thread works and its processor seconds count, so that the ratios do not
+depend on how busy the machine is.
 
-    python benchmarks/stage1.py [--only quantise|train|encode] [--precision bfloat16] [--compile] [--out F.md]
+    python benchmarks/stage1.py [--only PART] [--steps 40] [--precision bfloat16] [--compile] [--out F.md]
 """
 
 import argparse
@@ -14,8 +15,10 @@ from pathlib import Path
 
 from measuring import ROOT, machine, one_thread, write_page
 from stage1_quantisation import quantise
+from stage1_steps import reader, steps_of_both
 from stage1_training import encode, train
 
+PARTS = ["quantise", "train", "encode", "steps", "read"]
 TIMES = [
     "*times*: time, or speed, relative to the table's first row, at the median of turns in which all",
     "take part. On a CPU seconds are the processor's: one thread.",
@@ -25,7 +28,7 @@ TIMES = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["quantise", "train", "encode"], help="one part; default: all")
+    parser.add_argument("--only", choices=PARTS, help="one part; default: all")
     parser.add_argument("--rounds", type=int, default=21, help="turns of the quantisers")
     parser.add_argument("--steps", type=int, default=40, help="of each training")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
@@ -44,6 +47,10 @@ def main() -> None:
             lines += train(Path(name), *settings)
         if arguments.only in (None, "encode"):
             lines += encode(Path(name))
+        if arguments.only in (None, "steps"):
+            lines += steps_of_both(Path(name), arguments.steps)
+        if arguments.only in (None, "read"):
+            lines += reader(Path(name) / "recordings")
     write_page(arguments.out, [*lines, *machine(command), *TIMES])
 
 

@@ -29,10 +29,10 @@ BATCH = 256 if GPU else 48
 AUGMENTATION = AugmentationConfig(min_crop=0.5, rotation=0.3, tilt=0.3, scale=0.1, noise=0, mirror=False)
 
 
-def write_clips(folder: Path) -> SequenceStore:
-    """A store of one-person clips; times do not depend on what they show."""
+def write_clips(folder: Path, persons: int = 2) -> SequenceStore:
+    """A store of one-person clips, of a body of so many; times do not depend on what they show."""
     rng = np.random.default_rng(0)
-    with StoreWriter(folder, 2, NTU25) as writer, writer.shard("") as shard:
+    with StoreWriter(folder, persons, NTU25) as writer, writer.shard("") as shard:
         for number in range(CLIPS):
             frames = int(rng.integers(SHORTEST, LONGEST + 1))
             steps = rng.normal(scale=0.02, size=(1, frames, len(NTU25.joints), 3))

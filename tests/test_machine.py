@@ -1,6 +1,7 @@
 """Processors, threads and number type: what is chosen, and that nothing is set behind a user's back."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -193,3 +194,23 @@ def test_a_home_that_cannot_be_written_stays_the_home(monkeypatch, tmp_path):
     monkeypatch.undo()
     machine.prepare_user(environment)
     assert environment == before
+
+
+TAKE_AND_RETURN = """
+import resource
+from llmar_pipeline.machine import kept_memory
+with kept_memory():
+    for step in range(12):
+        if step == 2:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        some = [bytearray(2**22) for _ in range(16)]  # 64 MiB
+        del some
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the memory of glibc")
+def test_memory_that_is_kept_is_not_taken_again():
+    pages = 10 * 64 * 2**20 // os.sysconf("SC_PAGE_SIZE")
+    assert int(fresh(TAKE_AND_RETURN)) < pages / 20
+    assert int(fresh(TAKE_AND_RETURN, MALLOC_TRIM_THRESHOLD_="0")) > pages / 2  # who has set it keeps it

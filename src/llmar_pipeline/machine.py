@@ -1,10 +1,12 @@
 """The machine a program runs on: its processors, threads and number type, each decided here alone."""
 
+import ctypes
 import getpass
 import os
 import platform
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, MutableMapping
@@ -20,6 +22,8 @@ THREADS, WAITING, SPINS = "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 _SPINS = "3000"  # some microseconds: waking up takes longer
 _OURS = "LLMAR_SET"  # names of the variables that a program of ours has set, for its child processes
 _STEP = (304, 576, 1536)  # rows, inputs, outputs: two rows of four clips before the inner layer of SmolLM2
+_LARGEST_OF_HEAP = 32 * 2**20  # bytes; glibc takes no more
+_MALLOC = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 _LOOK = 0.1  # seconds that a look at the machine may take
 
 
@@ -107,6 +111,30 @@ def shared_by(processes: int) -> Iterator[None]:
             os.environ.pop(name, None)
             if name in before:
                 os.environ[name] = before[name]
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Within it, memory that is freed stays with this process for the next tensors of the same sizes.
+
+    glibc else returns it and takes it again at every step, page by page, which the system clears: a tenth of
+    a step of the graph encoder. Other C libraries, and whoever has set glibc's variables, are left alone.
+    Afterwards what is unused is returned, and the limits stay where glibc itself moves them as it goes.
+
+    Source: ours; the limits: man 3 mallopt.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None or any(name in os.environ for name in _MALLOC):
+        yield
+        return
+    largest_of_heap, trim_above = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    mallopt(largest_of_heap, _LARGEST_OF_HEAP)
+    mallopt(trim_above, 2**31 - 1)
+    try:
+        yield
+    finally:
+        mallopt(trim_above, 2 * _LARGEST_OF_HEAP)
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set(environment: MutableMapping[str, str], threads: int) -> None:

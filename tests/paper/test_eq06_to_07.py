@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmar_pipeline.vqvae.losses import human_loss, kernel_bandwidths, mmd, word_term
+from llmar_pipeline.vqvae.losses import _mean_kernel, human_loss, kernel_bandwidths, mmd, word_term
 
 
 def kernel(x, y, bandwidths):
@@ -90,3 +90,13 @@ def test_eq6_and_7_are_sums():
     assert human_loss(zipf, context, discrepancy, 1, 1, 0).item() == pytest.approx(11)  # Eq. 6
     assert human_loss(zipf, context, discrepancy, 1, 1, 1).item() == pytest.approx(111)  # Eq. 7
     assert human_loss(zipf, context, discrepancy, 2, 0.5, 0.1).item() == pytest.approx(2 + 5 + 10)
+
+
+def test_the_mean_kernels_slope_is_that_of_its_value():
+    squared_distances = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
+    bandwidths = torch.tensor([0.3, 1.0, 2.5], dtype=torch.float64)
+    kernels = [torch.exp(-squared_distances / (2 * s * s)) for s in bandwidths]
+    torch.testing.assert_close(
+        _mean_kernel(squared_distances, bandwidths), torch.stack(kernels).mean(0), rtol=1e-12, atol=0
+    )
+    assert torch.autograd.gradcheck(lambda x: _mean_kernel(x, bandwidths), squared_distances)

@@ -7,7 +7,7 @@ from bodies import chain, one_armed
 from llmar_pipeline.skeletons import topology as topologies
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, NTU25, Body, Topology
 from llmar_pipeline.vqvae.config import VQVAEConfig
-from llmar_pipeline.vqvae.graph_encoder import GraphEncoder, _pool, _relations
+from llmar_pipeline.vqvae.graph_encoder import GraphEncoder, _pool, _relations, _ResidualDropout
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.windows import Clips, stacked
 
@@ -236,3 +236,19 @@ def test_a_saved_model_keeps_its_moving_averages(tmp_path):
     assert torch.equal(loaded.encode(motion), model.encode(motion))
     answers = [its.classify(its.encode(motion), mask) for its in (loaded, model)]
     assert torch.equal(*answers)
+
+
+def test_what_the_residual_dropout_leaves_out_is_what_torch_leaves_out():
+    x, change = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5, requires_grad=True)
+    made, states = [], []
+    for way in (_ResidualDropout(0.3), lambda x, change: x + torch.nn.Dropout(0.3)(change)):
+        torch.manual_seed(0)
+        value = way(x, change)
+        made.append((value, torch.autograd.grad(value.square().sum(), change)[0]))
+        states.append(torch.get_rng_state())
+    for ours, theirs in zip(*made, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    assert (made[0][1] == 0).any()
+    assert torch.equal((made[0][1] == 0), (made[1][1] == 0))
+    assert torch.equal(*states)  # so whatever is drawn later is the same, too
+    assert torch.equal(_ResidualDropout(0.3).eval()(x, change), x + change)

@@ -14,6 +14,7 @@ from transformers import TrainerCallback, set_seed
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import json_checksum
+from llmar_pipeline.machine import kept_memory
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
@@ -188,18 +189,19 @@ def train_vqvae(
         "augmentation": augmentation.model_dump(),
         CODE: code_of(__name__),
     }
-    history = train(
-        model,
-        stream,
-        training,
-        checkpoints,
-        fingerprint,
-        collate,
-        prepare,
-        measure,
-        on_log,
-        model_folder,
-        callbacks=[CodebookStart(model, place_codes)] if config.continuous_steps else [],
-        validate=validation(model, store, val_names, val_labels, training),
-    )
+    with kept_memory():
+        history = train(
+            model,
+            stream,
+            training,
+            checkpoints,
+            fingerprint,
+            collate,
+            prepare,
+            measure,
+            on_log,
+            model_folder,
+            callbacks=[CodebookStart(model, place_codes)] if config.continuous_steps else [],
+            validate=validation(model, store, val_names, val_labels, training),
+        )
     return model.eval().cpu(), history
