@@ -186,10 +186,24 @@ def test_a_console_that_lacks_letters_shows_the_rest(monkeypatch):
     assert stream.buffer.getvalue().decode("cp1252").strip() == r"\u6325\u624b 50 %"
 
 
-@pytest.mark.parametrize("name", ["pandas.CSVDatast", "llmar_pipeline.io", "llmar_pipeline.errors.escaped"])
-def test_a_catalog_entry_of_another_type_is_one_line(name):
+_CSV = {"type": "pandas.CSVDataset"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"type": "pandas.CSVDatast", "filepath": "x.csv"},
+        {"type": "llmar_pipeline.io", "filepath": "x.csv"},
+        {"type": "llmar_pipeline.errors.escaped", "filepath": "x.csv"},
+        _CSV,
+        _CSV | {"filepatj": "x"},
+        {"type": "llmar_pipeline.io.folder_dataset.FolderDataset", "filepath": {"x": 1}},
+    ],
+    ids=str,
+)
+def test_a_catalog_entry_that_cannot_be_made_is_one_line(entry):
     try:
-        DataCatalog.from_config({"mine": {"type": name, "filepath": "x.csv"}})["mine"].exists()
+        DataCatalog.from_config({"mine": entry})["mine"].exists()
     except Exception as error:
         said = error_lines.explain(error)
     assert said is not None

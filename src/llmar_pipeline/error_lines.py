@@ -9,15 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import kedro.io
+
 from llmar_pipeline.errors import UserError, causes
 from llmar_pipeline.files import disk_is_full, no_room
 from llmar_pipeline.interruption import Interrupted, ending_in_order, interruption
 from llmar_pipeline.io.tracking import end_current
 
+_KEDRO_IO = Path(kedro.io.__file__).parent
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 FAILING = (errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE)
-_CATALOG = "parse_dataset_definition"
-"""In which Kedro looks for the type of a catalog's entry."""
+_CATALOG = ("parse_dataset_definition", "from_config")
+"""In which Kedro looks for the type of a catalog's entry, and makes it."""
 
 
 @contextmanager
@@ -52,7 +55,8 @@ def explain(error: BaseException) -> str | None:
             return (
                 f"cannot use {cause.filename or 'a file'}: {cause.strerror}; see to the disk, and run again"
             )
-        if any(frame.name == _CATALOG for frame in traceback.extract_tb(cause.__traceback__)):
+        frames = traceback.extract_tb(cause.__traceback__)
+        if any(frame.name in _CATALOG and Path(frame.filename).parent == _KEDRO_IO for frame in frames):
             seen = " ".join(str(cause).split())
             return (
                 "conf/*/catalog: expected datasets by a type such as pandas.ParquetDataset and its settings, "

@@ -2,15 +2,18 @@
 
 import shutil
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kedro.io import DataCatalog
+from kedro.io import AbstractDataset, DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from llmar_pipeline.checks.datasets import check_outputs, disk
+from llmar_pipeline.checks.datasets import check_folders, check_outputs, disk
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.folder_dataset import FolderDataset
+from llmar_pipeline.pipeline_registry import stages
 
 MADE = Pipeline([Node(lambda x: x, inputs="params:x", outputs="made", name="make")])
 
@@ -21,6 +24,33 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, under: str) -
     catalog = DataCatalog({"made": FolderDataset(under.format(tmp_path))})
     with pytest.raises(UserError, match=r"cannot write .*data_dir"):
         check_outputs(MADE, catalog)
+
+
+def _write_a_folder(x: object) -> Callable[[Path], object]:
+    return Path.mkdir
+
+
+@pytest.mark.parametrize(
+    ("datasets", "seen"),
+    [({}, "no entry"), ({"made": MemoryDataset()}, "MemoryDataset")],
+    ids=["gone", "of another type"],
+)
+def test_what_has_a_folder_written_needs_one(
+    datasets: dict[str, AbstractDataset[Any, Any]], seen: str
+) -> None:
+    writing = Pipeline([Node(_write_a_folder, inputs="params:x", outputs="made", name="make")])
+    with pytest.raises(UserError, match=rf"catalog entry 'made': .*FolderDataset, saw {seen}; restore"):
+        check_folders(writing, DataCatalog(datasets))
+    check_folders(writing, DataCatalog({"made": FolderDataset("x")}))
+    check_folders(MADE, DataCatalog({}))
+
+
+def test_our_nodes_say_that_they_write_folders() -> None:
+    for name, stage in stages().items():
+        for node in stage.nodes:
+            written = node.func.__annotations__.get("return") == Callable[[Path], object]
+            folders = {"raw_recordings", "recordings", "sequences", "vqvae_model", "recognizer_model"}
+            assert written == bool(folders & set(node.outputs)), (name, node.name)
 
 
 def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:

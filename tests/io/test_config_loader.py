@@ -296,6 +296,37 @@ def test_a_catalog_entry_without_a_type_is_named(conf, entry):
         load(conf, "nwucla", size="laptop")["catalog"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("metadata: ml", "expected a mapping at metadata, saw 'ml'"),
+        ("metadata: [ml]", "expected a mapping at metadata"),
+        ("metadata: {mlflow: yes}", "expected metrics or artifact at metadata.mlflow, saw True"),
+        ("metadata: {mlflow: {a: b}}", "expected metrics or artifact at metadata.mlflow"),
+        ("filepath: 3", "expected a path at filepath, saw 3"),
+        ("filepath: [x]", "expected a path at filepath"),
+        ("filepath: ", "expected a path at filepath, saw None"),
+        ("save_args: 3", "expected a mapping at save_args, saw 3"),
+        ("load_args: sep", "expected a mapping at load_args"),
+        ("fs_args: [1]", "expected a mapping at fs_args"),
+    ],
+)
+def test_a_catalog_entry_with_another_kind_of_value_is_named(conf, entry, expected):
+    text = f"mine:\n  type: pandas.CSVDataset\n  {entry}\n"
+    (conf / "nwucla/catalog.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=f"catalog entry 'mine': {re.escape(expected)}"):
+        load(conf, "nwucla", size="laptop")["catalog"]
+
+
+@pytest.mark.parametrize(
+    "entry", ["metadata: ", "metadata: {layer: raw}", "metadata: {mlflow: metrics}", "save_args: "]
+)
+def test_a_catalog_entry_may_leave_them_empty(conf, entry):
+    text = f"mine:\n  type: pandas.CSVDataset\n  filepath: x.csv\n  {entry}\n"
+    (conf / "nwucla/catalog.yml").write_text(text, encoding="utf-8")
+    assert "mine" in load(conf, "nwucla", size="laptop")["catalog"]
+
+
 def test_a_catalog_entry_of_an_unknown_value_is_refused_in_one_line(conf):
     text = "mine: {type: pandas.CSVDataset, filepath: '${globals:run_foldr}'}"
     (conf / "nwucla/catalog.yml").write_text(text, encoding="utf-8")

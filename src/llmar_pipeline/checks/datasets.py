@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from llmar_pipeline.records import check_recorded
 
 STORES = 2  # as read, and normalised
 CHECKPOINTS = 3  # two are kept, while a third is written
+_WRITES_A_FOLDER = Callable[[Path], object]
 _BYTES_A_WEIGHT = 12  # in float32, with both moments of AdamW
 
 
@@ -46,6 +47,23 @@ def check_inputs(pipeline: Any, catalog: Any) -> None:
             raise UserError(f"{name} ({place_of(dataset) or dataset}) does not exist: {what_to_do}")
         if (place := recorded_place(dataset)) is not None:
             check_recorded(place, what_to_do)
+
+
+def check_folders(pipeline: Any, catalog: Any) -> None:
+    """What a node has a folder written for must lie in one.
+
+    Raises:
+        UserError: Its entry in the catalog is gone, or of another type.
+    """
+    writers = (node for node in pipeline.nodes if node.func.__annotations__.get("return") == _WRITES_A_FOLDER)
+    for name in sorted(name for node in writers for name in node.outputs):
+        dataset = catalog.get(name) if name in catalog else None
+        if not isinstance(dataset, FolderDataset):
+            raise UserError(
+                f"catalog entry {name!r}: expected the type {FolderDataset.__module__}.FolderDataset, saw "
+                f"{'no entry' if dataset is None else type(dataset).__name__}; restore it in "
+                "conf/base/catalog"
+            )
 
 
 def check_outputs(pipeline: Any, catalog: Any) -> None:

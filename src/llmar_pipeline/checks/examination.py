@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from llmar_pipeline import operations
-from llmar_pipeline.checks.datasets import check_inputs, check_outputs, disk
+from llmar_pipeline.checks.datasets import check_folders, check_inputs, check_outputs, disk
 from llmar_pipeline.checks.finding import Finding, in_bytes, told
 from llmar_pipeline.checks.settings import check_settings
 from llmar_pipeline.corpora import CORPORA
@@ -70,6 +70,7 @@ class Examination:
 
     def _datasets(self) -> Iterator[Finding]:
         if self._catalog is not None:
+            check_folders(self._pipeline, self._catalog)
             check_inputs(self._pipeline, self._catalog)
             check_outputs(self._pipeline, self._catalog)
         yield from ()

@@ -233,6 +233,28 @@ def _check_entries(catalog: Mapping[str, Any]) -> None:
                 f"catalog entry {name!r}: expected a mapping with the type of a dataset, saw {entry!r:.80}; "
                 "correct it in conf/*/catalog"
             )
+        for key, value in entry.items():
+            if value is not None and not isinstance(value, Mapping) and _is_mapping(key):
+                raise UserError(
+                    f"catalog entry {name!r}: expected a mapping at {key}, saw {value!r:.80}; correct it in "
+                    "conf/*/catalog"
+                )
+        if not isinstance(place := entry.get("filepath", ""), str):
+            raise UserError(
+                f"catalog entry {name!r}: expected a path at filepath, saw {place!r:.80}; correct it in "
+                "conf/*/catalog"
+            )
+        kept = (entry.get("metadata") or {}).get("mlflow")
+        if kept not in (None, "metrics", "artifact"):
+            raise UserError(
+                f"catalog entry {name!r}: expected metrics or artifact at metadata.mlflow, saw {kept!r:.80}; "
+                "correct it in conf/*/catalog"
+            )
+
+
+def _is_mapping(key: Any) -> bool:
+    """Whether Kedro and its datasets take nothing else there."""
+    return key == "metadata" or str(key).endswith("_args")
 
 
 def _usual_raw_dir(chosen: Mapping[str, Any]) -> str:
