@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -29,6 +30,9 @@ class LabelTrie:
         edge_tokens: The token of each edge [edges].
         class_edges: 1 where an edge belongs to a class's answer [classes, edges], float32.
         class_rows: The rows that each class's answer leaves, the root first, by class index.
+        path_edges: Edges of each class's answer, in their order, then one that does not exist (their number)
+            [classes, longest], int64.
+        path_rows: The rows that they leave, then the root [classes, longest], int64.
         row_edges: The edges that leave each row, by row.
         next_rows: The rows that come right after each row, by row.
 
@@ -68,6 +72,12 @@ class LabelTrie:
         self.edge_rows = torch.tensor([rows[path[:-1]] for path in edges])
         self.edge_tokens = torch.tensor([path[-1] for path in edges])
         self.class_rows = [[rows[answer[:end]] for end in range(len(answer))] for answer in self.answers]
+        longest = max(map(len, self.answers))
+        self.path_edges = np.full((len(self.answers), longest), len(edges))
+        self.path_rows = np.zeros((len(self.answers), longest), np.int64)
+        for index, (answer, leaving) in enumerate(zip(self.answers, self.class_rows, strict=True)):
+            self.path_edges[index, : len(answer)] = [edges[answer[:end]] for end in range(1, len(answer) + 1)]
+            self.path_rows[index, : len(answer)] = leaving
         self.row_edges: list[list[int]] = [[] for _ in rows]
         self.next_rows: list[list[int]] = [[] for _ in rows]
         for path, edge in edges.items():
@@ -76,4 +86,4 @@ class LabelTrie:
                 self.next_rows[rows[path[:-1]]].append(rows[path])
         self.class_edges = torch.zeros(len(self.answers), len(edges))
         for index, answer in enumerate(self.answers):
-            self.class_edges[index, [edges[answer[:end]] for end in range(1, len(answer) + 1)]] = 1
+            self.class_edges[index, self.path_edges[index, : len(answer)]] = 1

@@ -45,7 +45,7 @@ class NameSearch:
 
     def __init__(self, trie: LabelTrie, ask: Ask, by_length: bool = False) -> None:
         self._trie, self._ask, self._by_length = trie, ask, by_length
-        self._edges = np.zeros(len(trie.edge_rows))
+        self._edges = np.zeros(len(trie.edge_rows) + 1)  # the last one stands behind short answers
         self._read = np.zeros(len(trie.row_edges), bool)
 
     def tell(self, rows: list[int], edges: np.ndarray) -> None:
@@ -93,12 +93,12 @@ class NameSearch:
         whole = first < 0
         if whole.all():
             return [], []
-        best: dict[int, float] = {}  # of the names below each row
-        mass: dict[int, float] = {}
-        for row, score, weight in zip(first[~whole], scores[~whole], weights[~whole], strict=True):
-            best[int(row)] = max(score, best.get(int(row), -np.inf))
-            mass[int(row)] = mass.get(int(row), 0.0) + weight
-        rows = sorted(best, key=lambda row: -best[row])
+        unread, names = np.unique(first[~whole], return_inverse=True)
+        highest = np.full(len(unread), -np.inf)  # of the names below each row
+        np.fmax.at(highest, names, scores[~whole])
+        mass = np.bincount(names, weights[~whole])
+        rows = [int(row) for row in unread[np.argsort(-highest, kind="stable")]]
+        best = dict(zip(unread.tolist(), highest.tolist(), strict=True))
         exact = np.sort(scores[whole])[::-1]
         top = min(self._ask.top, len(scores))
         worst = exact[top - 1] if len(exact) >= top else -np.inf
@@ -106,28 +106,30 @@ class NameSearch:
         certain = sum(exact > best[rows[0]])  # their places are settled
         needed = open_rows[: max(top - certain, 1)] if self._ask.tolerance else rows
         # The heaviest until what is left may be left.
-        left, total = sum(mass.values()), weights.sum()
-        for row in sorted(mass, key=lambda row: -mass[row]):
+        left, total = mass.sum(), weights.sum()
+        for place in np.argsort(-mass, kind="stable"):
             if left <= self._ask.tolerance * total:
                 break
-            left -= mass[row]
-            if row not in needed:
+            left -= mass[place]
+            if (row := int(unread[place])) not in needed:
                 needed.append(row)
         return needed, [row for row in rows if row not in needed]
 
     def _state(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of each class [classes]: score or its bound, first unread row (-1: none), and weight."""
         trie = self._trie
-        scores = trie.class_edges.numpy() @ self._edges
+        scores = self._edges[trie.path_edges].sum(axis=1)
         if self._by_length:
-            scores = scores / [len(answer) for answer in trie.answers]
-        first = np.array([next((row for row in rows if not self._read[row]), -1) for rows in trie.class_rows])
+            scores /= [len(answer) for answer in trie.answers]
+        unread = ~self._read[trie.path_rows]
+        first = trie.path_rows[np.arange(len(scores)), unread.argmax(axis=1)]
+        first[~unread.any(axis=1)] = -1
         weights = np.exp(scores - scores.max())
         if not self._by_length:
             # Together they have the probability of getting there, at most: names go on there differently.
-            unread = first >= 0
-            _, which, counts = np.unique(first[unread], return_inverse=True, return_counts=True)
-            weights[unread] /= counts[which]
+            below = first >= 0
+            _, which, counts = np.unique(first[below], return_inverse=True, return_counts=True)
+            weights[below] /= counts[which]
         return scores, first, weights
 
     def chances(self) -> tuple[np.ndarray, float]:
