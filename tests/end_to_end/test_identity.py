@@ -163,7 +163,7 @@ EDITS = [
     (moved, set(), []),
     (often, set(), []),
     (renamed_llm, set(), []),
-    (scoring, {"scores"}, ["the code of language/answer.py changed"]),
+    (scoring, {"scores"}, ["the code of language/label_trie.py changed"]),
     (prompt, {"lora", "scores"}, ["instruction changed from"]),
     (readings, {"sentences", "lora", "scores"}, ["tokenization.readings changed from 1 to 2"]),
     (swapped_llm, {"lora", "scores"}, ["llm.weights changed from"]),  # its words are the same
