@@ -87,3 +87,30 @@ def test_text_is_kept_too(tmp_path):
     for _ in range(2):
         result = in_kept_batches(words, 1, np.array, tmp_path / "words", {}, "words")
         assert result.tolist() == words
+
+
+def test_batches_of_others_that_were_made_from_the_same_are_taken_over(tmp_path):
+    others = [tmp_path / name / "kept" for name in ("half", "other", "own")]
+    with pytest.raises(KeyboardInterrupt):
+        run(others[0], Squares(breaks_at=2), model="a")
+    run(others[1], Squares(), model="b")
+    rest = Squares()
+    result = in_kept_batches(list(range(7)), 2, rest, others[2], {"model": "a"}, "squaring", others)
+    assert result.tolist() == EXPECTED
+    assert rest.batches == [[4, 5], [6]]
+    none = Squares()
+    assert run(others[2], none, model="a").tolist() == EXPECTED
+    assert none.batches == []
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_batch_of_others_is_neither_taken_nor_touched(tmp_path, damage):
+    other, again = tmp_path / "other" / "kept", Squares()
+    run(other, Squares(), model="a")
+    damage(other / "from_0000002.npy")
+    there = sorted(path.name for path in other.iterdir())
+    own = tmp_path / "own" / "kept"
+    result = in_kept_batches(list(range(7)), 2, again, own, {"model": "a"}, "squaring", [other])
+    assert result.tolist() == EXPECTED
+    assert again.batches == [[2, 3]]
+    assert sorted(path.name for path in other.iterdir()) == there
