@@ -104,7 +104,9 @@ def another_reader(place):
 
 
 def scoring(place):
-    place.edit(place.package / "language" / "label_trie.py", "class LabelTrie", "SPARE = 1\n\n\nclass LabelTrie")
+    place.edit(
+        place.package / "language" / "label_trie.py", "class LabelTrie", "SPARE = 1\n\n\nclass LabelTrie"
+    )
 
 
 def report(place):
