@@ -21,7 +21,7 @@ def test_output_code_and_processor_seconds():
     assert made.ended(wait=True)
     assert (made.code, made.output()) == (3, "é\n")
     assert 0.3 <= made.seconds < 5
-    made.end()
+    made.ask_to_end()
     assert made.code == 3
 
 
@@ -40,7 +40,8 @@ def test_one_at_work_is_ended_in_order():
     assert not made.ended()
     while "ready" not in made.output():
         time.sleep(0.01)
-    made.end()
+    made.ask_to_end()
+    made.ended(wait=True)
     assert made.code == 1
     assert made.output().endswith("in order\n")
 
@@ -51,7 +52,9 @@ class Run:
     def __init__(self, name, *shared):
         self.name, self.shared = name, {str(number): what for number, what in enumerate(shared)}
         self.made, self.over, self.stopped = False, False, False
-        self.child = SimpleNamespace(ended=lambda: self.over, end=lambda: setattr(self, "stopped", True))
+        self.child = SimpleNamespace(
+            ended=lambda wait=False: self.over, ask_to_end=lambda: setattr(self, "stopped", True)
+        )
 
     def unmade(self):
         return set() if self.made else set(self.shared.values())

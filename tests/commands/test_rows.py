@@ -38,7 +38,8 @@ def known(project, tmp_path):
 
 def test_rows_that_were_written_by_hand_count(known):
     kept = read_rows(ROWS)
-    for row in kept:
+    by_hand = [row for row in kept if "right" not in row]
+    for row in by_hand:
         found = find_row(
             kept,
             known(
@@ -49,7 +50,7 @@ def test_rows_that_were_written_by_hand_count(known):
         )
         assert found is row
         assert row_file(ROWS, row).is_file()
-    assert len(kept) >= 18
+    assert len(by_hand) >= 18
 
 
 def test_folders_and_what_decides_nothing_tell_no_row_from_another(known, tmp_path):

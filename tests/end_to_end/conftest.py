@@ -69,7 +69,7 @@ def many_runs(kedro: Callable[..., tuple[int, str]]) -> Iterator[Callable[..., t
         def ended(self, wait: bool = False) -> bool:
             return True
 
-        def end(self) -> None:
+        def ask_to_end(self) -> None:
             pass
 
         def output(self) -> str:

@@ -202,7 +202,9 @@ def _side_by_side(
                 time.sleep(_LOOK)
     finally:
         for each in running:
-            each.child.end()
+            each.child.ask_to_end()
+        for each in running:
+            each.child.ended(wait=True)
 
 
 def _next(waiting: Sequence[Cell], running: Iterable[Cell]) -> Cell | None:

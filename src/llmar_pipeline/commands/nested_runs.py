@@ -69,11 +69,10 @@ class Child:
                 self.seconds = usage.ru_utime + usage.ru_stime
         return self.code is not None
 
-    def end(self) -> None:
-        """Have it end in order, and its MLflow run with it, and wait for that."""
+    def ask_to_end(self) -> None:
+        """Have it end in order, and its MLflow run with it. Once: asked again, it ends at once."""
         if not self.ended():
             self._process.terminate()
-            self.ended(wait=True)
 
     def output(self) -> str:
         """What it has printed."""
@@ -151,7 +150,8 @@ def kedro_run(
     try:
         run.child.ended(wait=True)
     finally:
-        run.child.end()
+        run.child.ask_to_end()
+        run.child.ended(wait=True)
     run.check()
 
 
