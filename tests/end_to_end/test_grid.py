@@ -132,6 +132,7 @@ def test_an_environment_and_environments_exclude_each_other(ablations):
     assert "expected --env or --envs, saw both" in output
 
 
+@pytest.mark.timeout(1500)  # a dozen processes that import everything
 def test_a_grid_that_is_killed_twice_ends_in_the_same_table(workplace, output):
     """Two runs at a time, from raw files; once the grid alone is killed, once its runs too."""
     draw, rows_of_it = random.Random(0), workplace.folder / "killed_rows"
@@ -146,14 +147,14 @@ def test_a_grid_that_is_killed_twice_ends_in_the_same_table(workplace, output):
         grid, deadline = workplace.start(*command), time.monotonic() + 300
         while not list(folder.glob(sign)) and grid.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(draw.uniform(0, 10))
+        time.sleep(draw.uniform(0, 5))
         assert grid.poll() is None, grid.communicate()
         runs = psutil.Process(grid.pid).children(recursive=True)
         for process in [grid, *(runs if with_its_runs else [])]:
             process.kill()
         grid.communicate()
     grid = workplace.start(*command)
-    said, _ = grid.communicate(timeout=600)
+    said, _ = grid.communicate(timeout=900)
     assert grid.returncode == 0, said
     pd.testing.assert_frame_equal(table(workplace, "killed"), table(workplace))
     right = [[row["right"] for row in rows(workplace, each)] for each in ("killed_rows", "rows")]
