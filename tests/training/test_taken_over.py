@@ -65,6 +65,8 @@ def test_the_copy_is_its_own(own, others):
     (others[0] / LAST / "model.safetensors").write_bytes(b"")
     assert prepared(own, []) == own / LAST
     restore_state(Regression(), own / LAST)
+    (own / LAST / COMPLETE).write_bytes(b"")
+    assert taken_from(own) is None
 
 
 @pytest.mark.parametrize("changed", [{"data": 2}, {"more": 0}])

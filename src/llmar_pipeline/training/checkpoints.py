@@ -99,7 +99,10 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def taken_from(folder: Path) -> str | None:
     """The run whose training was taken over into a folder of checkpoints; None where it was made there."""
     newest = latest_checkpoint(folder)
-    return None if newest is None else read_sealed(newest / COMPLETE).get(_TAKEN_FROM)
+    try:
+        return None if newest is None else read_sealed(newest / COMPLETE).get(_TAKEN_FROM)
+    except (OSError, ValueError):  # who goes on from it says that it is damaged
+        return None
 
 
 def prepare_folder(
