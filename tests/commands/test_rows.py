@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from llmar_pipeline import machine
 from llmar_pipeline.commands.nested_runs import with_seed
 from llmar_pipeline.commands.rows import (
     command_of,
     find_row,
     identity,
+    machine_line,
     read_rows,
     right_clips,
     row_file,
@@ -105,6 +107,16 @@ def test_the_command_can_be_typed(known):
         "kedro run --pipelines=stage1 --env=nwucla --params=size=laptop,experiment=best,protocol=xview,"
         "fold=subject:1,vqvae.width=64,allow_incomplete=true,vqvae_training.seed=2,lora_training.seed=2"
     )
+
+
+def test_a_machine_is_told_by_threads_processor_and_number_type(monkeypatch):
+    monkeypatch.setattr(machine, "gpu", lambda: None)
+    monkeypatch.setattr(machine, "processor", lambda: "a processor")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(machine, "number_type", lambda: machine.NumberType("bfloat16", "it is fast"))
+    assert machine_line("float32", 1) == "1 thread of a processor (AVX2); float32"
+    monkeypatch.setattr(machine, "gpu", lambda: ("a GPU", 80.0))
+    assert machine_line("auto", 2) == "2 threads of a processor (AVX2), a GPU; bfloat16: it is fast"
 
 
 def test_right_clips_stand_in_the_order_of_names(tmp_path):

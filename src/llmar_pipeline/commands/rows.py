@@ -102,9 +102,16 @@ def command_of(known: Mapping[str, Any], allow_incomplete: bool = False) -> str:
 
 
 def machine_line(precision: str, threads: int) -> str:
-    """The machine that a run had: threads, processor or GPU, number type."""
-    gpu = machine.gpu()
-    what = f"{threads} thread{'s' if threads > 1 else ''} of {machine.processor()}"
+    """The machine that a run had: threads, processor and its instructions, GPU, number type.
+
+    Args:
+        precision: as `llm.precision` has it.
+        threads: that the run computed with.
+    """
+    import torch
+
+    gpu, level = machine.gpu(), torch.backends.cpu.get_cpu_capability()
+    what = f"{threads} thread{'s' if threads > 1 else ''} of {machine.processor()} ({level})"
     chosen = machine.number_type() if precision == "auto" else precision
     return f"{what}{f', {gpu[0]}' if gpu else ''}; {chosen}"
 
