@@ -176,3 +176,32 @@ def test_killed_again_and_again_it_comes_to_the_end(tmp_path, monkeypatch):
     )
     assert result.tolist() == [[x, x * x] for x in range(1000)]
     assert 0 < len(worked) < 1000
+
+
+def test_parts_of_others_that_were_made_from_the_same_are_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_batches, "CLIPS_A_FILE", 2)
+    others = [tmp_path / name / "kept" for name in ("half", "other", "own")]
+    with pytest.raises(KeyboardInterrupt):
+        run(others[0], Squares(breaks_at=2), model="a")
+    run(others[1], Squares(), model="b")
+    rest = Squares()
+    result = in_kept_batches(list(range(7)), 2, rest, others[2], {"model": "a"}, "squaring", others=others)
+    assert result.tolist() == EXPECTED
+    assert rest.batches == [[4, 5], [6]]
+    none = Squares()
+    assert run(others[2], none, model="a").tolist() == EXPECTED
+    assert none.batches == []
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_part_of_others_is_neither_taken_nor_touched(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(kept_batches, "CLIPS_A_FILE", 2)
+    other, again = tmp_path / "other" / "kept", Squares()
+    run(other, Squares(), model="a")
+    damage(other / "part-00001.npz")
+    there = sorted(path.name for path in other.iterdir())
+    own = tmp_path / "own" / "kept"
+    result = in_kept_batches(list(range(7)), 2, again, own, {"model": "a"}, "squaring", others=[other])
+    assert result.tolist() == EXPECTED
+    assert again.batches == [[2, 3]]
+    assert sorted(path.name for path in other.iterdir()) == there

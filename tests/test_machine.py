@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from llmar_pipeline import machine
-from llmar_pipeline.machine import SPINS, THREADS, WAITING, prepare_process, shared_by
+from llmar_pipeline.machine import SPINS, THREADS, WAITING, prepare_process, share, shared_by
 
 AVX2_ALONE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 VARIABLES = (THREADS, WAITING, SPINS, "LLMAR_SET", *AVX2_ALONE)
@@ -64,6 +64,21 @@ def test_processes_that_work_together_share_the_threads(monkeypatch):
     assert THREADS not in os.environ
     assert WAITING not in os.environ
     assert SPINS not in os.environ
+
+
+def test_programs_side_by_side_share_the_threads_and_do_not_count_them_anew(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(machine, "usable_processors", lambda: 8)
+    prepare_process()
+    before = dict(os.environ)
+    alone, given = share(1), share(3)
+    assert alone == before == dict(os.environ)
+    prepare_process(given)
+    assert (given[THREADS], given[WAITING], given[SPINS]) == ("2", "PASSIVE", "3000")
+    monkeypatch.setenv("LLMAR_SET", WAITING)
+    monkeypatch.setenv(THREADS, "5")
+    assert share(3)[THREADS] == "5"
 
 
 @pytest.mark.slow

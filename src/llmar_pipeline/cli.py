@@ -180,31 +180,49 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
 
 @cli.command()
 @click.option("--env", "-e", help="The dataset, as in `kedro run`.")
+@click.option("--envs", help="Several datasets, comma separated.")
 @click.option("--params", multiple=True, callback=_read_params, help="As in `kedro run`.")
 @click.option("--experiments", help="Files of conf/experiments, comma separated (default: Tables 4 to 6).")
 @click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
 @click.option("--pipelines", default="full", show_default=True, help="As in `kedro run`.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Runs at a time.")
+@click.option(
+    "--rows", default="docs/results", show_default=True, help="Folder of a JSON file a finished run."
+)
+@click.option("--table-only", is_flag=True, help="Run nothing: the table of the rows that are there.")
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
 def ablations(
     env: str | None,
+    envs: str | None,
     params: dict[str, Any],
     experiments: str | None,
     seeds: str,
     pipelines: str,
+    jobs: int,
+    rows: str,
+    table_only: bool,
     conf_source: str,
 ) -> None:
-    """Run experiments with several seeds and print the table of what came out."""
-    from llmar_pipeline.commands.ablations import TABLES_4_TO_6, as_markdown, run_ablations
+    """Run experiments on datasets with several seeds and print the table of what came out."""
+    from llmar_pipeline.commands.ablations import TABLES_4_TO_6, run_ablations
+    from llmar_pipeline.commands.grid import Environment
 
     quiet_other_bars()
     with one_line_errors():
+        if env and envs:
+            raise UserError("expected --env or --envs, saw both: keep one")
         names = experiments.split(",") if experiments else TABLES_4_TO_6
-        load = _loading(env, conf_source)
-        params = _of_one_size(params, load, experiment=names[0])
-        table, file = run_ablations(
-            Path(conf_source), env, params, names, _numbers(seeds), pipelines, load, click.echo
+        places = []
+        for name in envs.split(",") if envs else [env]:
+            load = _loading(name, conf_source)
+            places.append(Environment(name, _of_one_size(params, load, experiment=names[0]), load))
+        where, folder = Path(conf_source), Path(rows)
+        text, page, failed = run_ablations(
+            where, places, names, _numbers(seeds), pipelines, folder, jobs, table_only, click.echo
         )
-    click.echo(f"\n{as_markdown(table)}\n\nEvery run: {file}")
+    click.echo(f"\n{text}\n\nThe same, and every run beside it: {page}")
+    if failed:
+        raise SystemExit(1)
 
 
 @cli.command()
@@ -305,7 +323,7 @@ def tune(
             f"The best is {pick(table, metric)}. On all training clips, for {steps} steps:\n\n{command}"
         )
         if final:
-            kedro_run(Path(conf_source), env, best, "full", parent="")
+            kedro_run(Path(conf_source), env, best, "full")
             result = percent(written_numbers(loader, "metrics")[metric])
             click.echo(f"\n{metric.replace('_', ' ')} {result} %: {loader.place('report')}")
 

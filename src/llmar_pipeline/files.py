@@ -177,6 +177,12 @@ def claim(folder: Path, fingerprint: Mapping[str, Any], what: str) -> bool:
     return False
 
 
+def made_from(folder: Path, fingerprint: Mapping[str, Any]) -> bool:
+    """Whether a folder says that it was made from what `claim` would take as the same; it stays as it is."""
+    known = read_fingerprint(folder)
+    return known is not None and not differences(known, json.loads(json.dumps(fingerprint)))
+
+
 def differences(known: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Which keys of a fingerprint changed, from what to what; of code, which modules.
 

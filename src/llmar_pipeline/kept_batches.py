@@ -13,19 +13,18 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import claim, room_for, set_aside, whole_file
+from llmar_pipeline.files import claim, made_from, room_for, set_aside, whole_file
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.records import check_recorded, record
 
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+_UNREADABLE = (UserError, ValueError, EOFError, OSError, TypeError, KeyError, zipfile.BadZipFile)
 
 CLIPS_A_FILE = 1000
 _FORMAT = 2  # one file a part; in the first one it was one a batch
-_HEAD = struct.Struct(
-    "<Q32s"
-)  # before each result in the file of a part that is not complete: bytes, SHA-256
+_HEAD = struct.Struct("<Q32s")  # before each result of a part that is not complete: bytes, SHA-256
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ def in_kept_batches(
     fingerprint: Mapping[str, Any],
     title: str,
     parts: Sequence[Part] = (),
+    others: Sequence[Path] = (),
 ) -> np.ndarray:
     """Apply `work` to batches of items, except where its result is already on disk.
 
@@ -64,6 +64,7 @@ def in_kept_batches(
         fingerprint: What the results depend on, as `files.claim` takes it; results of another are set aside.
         title: Of the progress bar.
         parts: Every item once; by default some `CLIPS_A_FILE` that follow one another.
+        others: Such folders of other runs; parts that one of the same fingerprint holds are taken over.
 
     Returns:
         The rows of all items, in their order.
@@ -74,15 +75,19 @@ def in_kept_batches(
         size = batch_size * max(1, CLIPS_A_FILE // batch_size)
         starts = range(0, len(items), size)
         parts = [Part(range(start, min(start + size, len(items)))) for start in starts]
+    origin = {**fingerprint, "batch_size": batch_size, "format": _FORMAT}
     if folder is not None:
-        known = {**fingerprint, "batch_size": batch_size, "format": _FORMAT}
-        claim(folder, known, f"results of '{title}'")
+        claim(folder, origin, f"results of '{title}'")
     results = []
     with Progress(total=len(items), title=title) as progress:
         for number, part in enumerate(parts):
             batches = [part.items[at : at + batch_size] for at in range(0, len(part.items), batch_size)]
             of_batches = [[items[item] for item in batch] for batch in batches]
-            results.append(_of_part(folder, number, part, of_batches, work, progress))
+            name = f"part-{number:05}.npz"
+            taken = None
+            if folder is not None and not (folder / name).exists():
+                taken = _taken(name, part, others, origin)
+            results.append(_of_part(folder, name, part, of_batches, work, progress, taken))
     order = np.concatenate([np.asarray(part.items) for part in parts])
     rows = np.concatenate(results)
     return rows if (order[1:] > order[:-1]).all() else rows[np.argsort(order)]
@@ -90,11 +95,12 @@ def in_kept_batches(
 
 def _of_part(
     folder: Path | None,
-    number: int,
+    name: str,
     part: Part,
     batches: Sequence[Sequence[Item]],
     work: Callable[[Sequence[Item]], np.ndarray],
     progress: Progress,
+    taken: np.ndarray | None,
 ) -> np.ndarray:
     if folder is None:
         made = []
@@ -102,13 +108,15 @@ def _of_part(
             made.append(work(batch))
             progress.update(len(batch))
         return np.concatenate(made)
-    file = folder / f"part-{number:05}.npz"
+    file = folder / name
     begun = file.with_suffix(".begun")
     kept = _read(file, part) if file.exists() else None
-    if kept is not None:
+    if kept is not None or taken is not None:
         progress.initial += len(part.items)  # its time is not that of this run
         progress.update(len(part.items))
-    else:
+    if kept is None and taken is not None:
+        kept = _complete(file, part, taken)
+    elif kept is None:
         made = _read_begun(begun, part, [len(batch) for batch in batches])
         for batch, _ in zip(batches, made, strict=False):
             progress.initial += len(batch)
@@ -118,30 +126,54 @@ def _of_part(
             with room_for(begun), begun.open("ab") as stream:
                 _append(stream, made[-1])
             progress.update(len(batch))
-        kept = np.concatenate(made)
-        with whole_file(file) as stream:
-            np.savez(stream, rows=kept, made_from=np.array(part.made_from))
-        record(file)
+        kept = _complete(file, part, np.concatenate(made))
     begun.unlink(missing_ok=True)
     return kept
+
+
+def _complete(file: Path, part: Part, rows: np.ndarray) -> np.ndarray:
+    with whole_file(file) as stream:
+        np.savez(stream, rows=rows, made_from=np.array(part.made_from))
+    record(file)
+    return rows
+
+
+def _taken(name: str, part: Part, others: Sequence[Path], origin: Mapping[str, Any]) -> np.ndarray | None:
+    """The first of others' results that is whole; what is wrong with the rest is for others to say."""
+    for other in others:
+        try:
+            if (other / name).exists() and made_from(other, origin):
+                rows = _whole(other / name, part)
+                if rows is not None and made_from(other, origin):  # still: its run may have begun anew
+                    return rows
+        except _UNREADABLE:
+            continue
+    return None
 
 
 def _read(file: Path, part: Part) -> np.ndarray | None:
     """A part's results; None where the file is not what was written, or for others, which is said."""
     try:
-        check_recorded(file, "made again")
-        with np.load(file, allow_pickle=False) as content:
-            rows, made_from = content["rows"], str(content["made_from"])
-        if made_from != part.made_from:
-            logger.warning("%s: its clips changed; set aside as %s, made again", file, set_aside(file))
-            return None
-        if len(rows) == len(part.items):
-            return np.asarray(rows)
-        seen = f"{len(rows)} rows, not {len(part.items)}"
-    except (UserError, ValueError, EOFError, OSError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        rows = _whole(file, part)
+    except _UNREADABLE as error:
         seen = " ".join(str(error).split())
-    logger.warning("%s cannot be read (%s); set aside as %s, made again", file, seen, set_aside(file))
-    return None
+        logger.warning("%s cannot be read (%s); set aside as %s, made again", file, seen, set_aside(file))
+        return None
+    if rows is None:
+        logger.warning("%s: its clips changed; set aside as %s, made again", file, set_aside(file))
+    return rows
+
+
+def _whole(file: Path, part: Part) -> np.ndarray | None:
+    """A part's results; None where they were made from others."""
+    check_recorded(file, "made again")
+    with np.load(file, allow_pickle=False) as content:
+        rows, origin = np.asarray(content["rows"]), str(content["made_from"])
+    if origin != part.made_from:
+        return None
+    if len(rows) != len(part.items):
+        raise ValueError(f"{len(rows)} rows, not {len(part.items)}")
+    return rows
 
 
 def _read_begun(file: Path, part: Part, sizes: Sequence[int]) -> list[np.ndarray]:

@@ -137,6 +137,22 @@ def kept_memory() -> Iterator[None]:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def share(processes: int) -> dict[str, str]:
+    """The variables of programs of ours that work side by side, each with its share of the threads.
+
+    What the user has set stays. Such a program does not count its threads anew, as it would within
+    `shared_by`.
+
+    Args:
+        processes: that work at the same time.
+    """
+    environment = dict(os.environ)
+    if processes > 1:
+        _set(environment, max(1, usable_processors() // processes))
+        environment.pop(_OURS, None)
+    return environment
+
+
 def _set(environment: MutableMapping[str, str], threads: int) -> None:
     values = {WAITING: "PASSIVE", SPINS: _SPINS, THREADS: str(threads)}
     ours = set(environment.get(_OURS, "").split(",")) - {""}

@@ -1,11 +1,9 @@
 """The real command at a size of seconds."""
 
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -59,14 +57,24 @@ def kedro(workplace: Workplace) -> Iterator[Callable[..., tuple[int, str]]]:
 def many_runs(kedro: Callable[..., tuple[int, str]]) -> Iterator[Callable[..., tuple[int, str]]]:
     """The same for a command of many runs, which then are in this process too: a quarter of its time."""
 
-    @contextmanager
-    def run(command: list[str], env: dict[str, str], **_: object) -> Iterator[SimpleNamespace]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LLMAR_PARENT_RUN", env["LLMAR_PARENT_RUN"])
-            result = CliRunner().invoke(cli, command[command.index("llmar_pipeline") + 1 :])
-        yield SimpleNamespace(returncode=result.exit_code, communicate=lambda: (result.output, None))
+    class Here:
+        def __init__(self, command: list[str], environment: Mapping[str, str]):
+            began = time.process_time()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("LLMAR_PARENT_RUN", environment["LLMAR_PARENT_RUN"])
+                result = CliRunner().invoke(cli, command[command.index("llmar_pipeline") + 1 :])
+            self.code, self._output = result.exit_code, result.output
+            self.seconds = time.process_time() - began
+
+        def ended(self, wait: bool = False) -> bool:
+            return True
+
+        def ask_to_end(self) -> None:
+            pass
+
+        def output(self) -> str:
+            return self._output
 
     with pytest.MonkeyPatch.context() as patch:
-        here = SimpleNamespace(Popen=run, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
-        patch.setattr(nested_runs, "subprocess", here)
+        patch.setattr(nested_runs, "Child", Here)
         yield kedro

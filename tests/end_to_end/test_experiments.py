@@ -20,8 +20,9 @@ STEPS = 16  # W: a quarter of 64 frames
 
 
 @pytest.fixture(scope="module")
-def ablations(many_runs):
-    return lambda *options: many_runs(*options, command="ablations")
+def ablations(many_runs, workplace):
+    rows = f"--rows={workplace.folder / 'rows'}"
+    return lambda *options: many_runs(rows, *options, command="ablations")
 
 
 @pytest.fixture(scope="module")

@@ -42,8 +42,13 @@ def check_kedro(arguments: list[str], project: Path) -> None:
     chosen = cli.commands[name].make_context(name, options).params
     conf = str(project / "conf")
 
+    environments = chosen["envs"].split(",") if chosen.get("envs") else [chosen["env"]]
+
     def load(params):
-        return StackedConfigLoader(conf, chosen["env"], dict(params), **CONFIG_LOADER_ARGS)
+        *others, last = environments
+        for env in others:
+            assert StackedConfigLoader(conf, env, dict(params), **CONFIG_LOADER_ARGS)["parameters"]
+        return StackedConfigLoader(conf, last, dict(params), **CONFIG_LOADER_ARGS)
 
     params = dict(chosen["params"])
     if name == "unseen":

@@ -1,13 +1,14 @@
-"""`kedro ablations`: experiments, each with several seeds, and the table of what came out."""
+"""`kedro ablations`: experiments x environments x seeds, and the table of what came out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import pandas as pd
-
-from llmar_pipeline.commands.nested_runs import kedro_run, parent_run, with_seed, written_numbers
-from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.commands import grid as grids
+from llmar_pipeline.commands.comparison import as_markdown, compare, in_words, table_of, write_page
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.files import whole_file
+from llmar_pipeline.io.tracking import TrackedRun
 
 TABLES_4_TO_6 = (
     "llm_ar",
@@ -18,112 +19,101 @@ TABLES_4_TO_6 = (
     "no_discretization",
     "euclidean",
 )
-COLUMNS = {
-    "accuracy": ("accuracy, %", 100, 1),
-    "mean_class_accuracy": ("mean class accuracy, %", 100, 1),
-    "bag_of_codes_accuracy": ("bag of codes, %", 100, 1),
-    "zipf_js": ("JS(usage, Zipf), nats", 1, 4),
-    "correlated_share": ("correlated tokens, %", 100, 2),
-    "mmd": ("MMD to words", 1, 3),
-    "train_used_codes": ("codes used in training", 1, 0),
-    "used_codes": ("in test", 1, 0),
-    "perplexity": ("perplexity", 1, 0),
-    "reconstruction_error": ("joint error x 1,000", 1000, 0),
-}
-"""Number in a run's JSON files -> heading, factor and digits in the table; of test clips unless named."""
+
+
+class Outcome(NamedTuple):
+    """What came out of a grid.
+
+    Attributes:
+        text: the table, in Markdown.
+        page: the same as HTML; CSV files lie beside it, of the table and of every run.
+        failed: whether a run failed.
+    """
+
+    text: str
+    page: Path
+    failed: bool
 
 
 def run_ablations(
     conf_source: Path,
-    env: str | None,
-    params: Mapping[str, Any],
+    environments: Sequence[grids.Environment],
     experiments: Sequence[str],
     seeds: Sequence[int],
     pipelines: str,
-    load: Callable[[dict[str, Any]], StackedConfigLoader],
-    tell: Callable[[str], None],
-) -> tuple[pd.DataFrame, Path]:
-    """Run every experiment with every seed, each as a `kedro run` of its own, nested in one MLflow run.
+    folder: Path,
+    jobs: int,
+    table_only: bool,
+    tell: grids.Tell,
+) -> Outcome:
+    """Make every run of a grid that has no row, each a `kedro run` of its own nested in one MLflow run.
 
-    What a run finds finished it does not repeat, so a table that was interrupted is continued by running the
-    command again.
+    Every finished run leaves a row, so a grid that was interrupted is continued by the same command.
 
     Args:
         conf_source: the configuration folder.
-        env: the dataset.
-        params: what `--params` holds.
+        environments: datasets.
         experiments: names of files in conf/experiments.
         seeds: of both trainings.
         pipelines: what `kedro run --pipelines=` gets.
-        load: a run's parameters -> its configuration.
+        folder: of the rows.
+        jobs: runs at a time.
+        table_only: whether nothing is run.
         tell: takes a line for the terminal.
 
-    Returns:
-        One row a run (experiment, seed, and every number that the run wrote), and the CSV file it stands in.
-
     Raises:
-        UserError: an unknown name, or a run that failed; its last lines are shown.
+        UserError: an unknown name, a row that cannot be read, or no row at all.
+
+    Source: ours.
     """
-    planned = [
-        (experiment, seed, with_seed({**params, "experiment": experiment}, seed))
-        for experiment in experiments
-        for seed in seeds
-    ]
-    loaders = [load(chosen) for *_, chosen in planned]
-    selection = loaders[0]["globals"]
-    name = f"ablations {selection['size']} {pipelines}"
-    rows = []
-    with parent_run(loaders[0], name, {"protocol": selection["protocol"]}) as parent:
-        for (experiment, seed, chosen), loader in zip(planned, loaders, strict=True):
-            tell(f"{experiment}, seed {seed}")
-            kedro_run(conf_source, env, chosen, pipelines, parent)
-            rows.append({"experiment": experiment, "seed": seed} | _results(loader))
-    table = pd.DataFrame(rows)
-    reports_of_protocol = loaders[0].place("metrics").parents[1]
-    file = reports_of_protocol / "ablations" / f"{selection['size']}-{pipelines.replace(',', '-')}.csv"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(file, index=False)
-    return table, file
+    grid = grids.plan(environments, experiments, seeds, pipelines, folder)
+    page = _place(grid)
+    if not table_only:
+
+        def finish(parent: TrackedRun) -> None:
+            _write(grid, page)
+            for file in _files(page):
+                parent.log_artifact(file)
+
+        grids.run(grid, conf_source, jobs, finish, tell)
+    return Outcome(_write(grid, page), page, bool(grid.failed))
 
 
-def as_markdown(table: pd.DataFrame) -> str:
-    """Mean and standard deviation over the seeds, a row an experiment.
-
-    Args:
-        table: as `run_ablations` returns it.
-    """
-    present = [name for name in COLUMNS if name in table and table[name].notna().any()]
-    heads = ["experiment", "seeds", *(COLUMNS[name][0] for name in present)]
-    lines = [f"| {' | '.join(heads)} |", f"|---|---:{'|---:' * len(present)}|"]
-    for experiment, runs in table.groupby("experiment", sort=False):
-        cells = [str(experiment), str(len(runs))]
-        for name in present:
-            _, factor, digits = COLUMNS[name]
-            values = factor * runs[name].astype(float)
-            spread = f" ± {values.std():,.{digits}f}" if len(runs) > 1 else ""
-            cells.append(f"{values.mean():,.{digits}f}{spread}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def _place(grid: grids.Grid) -> Path:
+    """The page: with the reports of the protocol, or, of several datasets, above them."""
+    loaders = [cell.loader for cell in grid.cells]
+    reports = {loader.place("metrics").parents[1] for loader in loaders}
+    folder = reports.pop() if len(reports) == 1 else Path(loaders[0]["globals"]["data_dir"], "08_reporting")
+    size = loaders[0]["globals"]["size"]
+    return folder / "ablations" / f"{size}-{grid.pipelines.replace(',', '-')}.html"
 
 
-def _results(loader: StackedConfigLoader) -> dict[str, Any]:
-    vqvae, llm_cache = loader.place("vqvae_model"), loader.place("llm_cache")
-    return written_numbers(loader, "code_statistics", "metrics") | {
-        "mmd": _mmd(vqvae, loader["parameters"]["llm"], llm_cache)
-    }
+def _files(page: Path) -> tuple[Path, Path, Path]:
+    return page, page.with_suffix(".csv"), page.with_name(f"{page.stem}-table.csv")
 
 
-def _mmd(vqvae: Path, llm: Mapping[str, Any], llm_cache: Path) -> float:
-    """Measured alike for every experiment, trained for it or not: the mean over the codebooks."""
-    import torch
-
-    from llmar_pipeline.language.config import LLMConfig
-    from llmar_pipeline.language.words import word_embeddings
-    from llmar_pipeline.vqvae import losses
-    from llmar_pipeline.vqvae.biases import reference
-    from llmar_pipeline.vqvae.tokenize import codebook_facts, load_vqvae
-
-    facts = codebook_facts(load_vqvae(vqvae))
-    words, bandwidths, word_term = reference(word_embeddings(LLMConfig(**llm), llm_cache))
-    books = torch.from_numpy(facts.embeddings).chunk(facts.books)
-    return float(torch.stack([losses.mmd(book, words, bandwidths, word_term) for book in books]).mean())
+def _write(grid: grids.Grid, page: Path) -> str:
+    rows = grid.rows()
+    if not any(rows):
+        why = "; ".join(f"{title}: {line}" for title, line in grid.failed.items())
+        raise UserError(
+            f"expected a row of one of {len(rows)} runs at least in {grid.folder}, saw none"
+            f"{f' ({why})' if why else '; run the same command without --table-only'}"
+        )
+    failed = [grid.failed.get(cell.title, "not run") for cell in grid.cells]
+    table = table_of([cell.identity for cell in grid.cells], rows, failed)
+    compared = compare(table)
+    words = in_words(compared)
+    kept = [row for row in rows if row]
+    notes = [f"{sum(row['processor_seconds'] for row in kept) / 3600:.2f} processor hours, {len(kept)} runs"]
+    notes += [f"{key}: {'; '.join(sorted({row[key] for row in kept}))}" for key in ("machine", "revision")]
+    notes += [f"{row['experiment']}, seed {row['seed']}: {row['note']}" for row in kept if "note" in row]
+    write_page(page, f"Ablations: {', '.join(dict.fromkeys(table['experiment']))}", words, notes)
+    _, every_run, summary = _files(page)
+    for file, content in (
+        (every_run, table.drop(columns=["right", "clips"], errors="ignore")),
+        (summary, compared),
+    ):
+        with whole_file(file) as stream:
+            content.to_csv(stream, index=False)
+    return as_markdown(words)

@@ -1,9 +1,10 @@
-"""Several `kedro run`s, one after the other, nested in one MLflow run."""
+"""Several `kedro run`s, each in a process of its own, nested in one MLflow run."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -18,8 +19,8 @@ from llmar_pipeline.records import read_recorded
 
 
 @contextmanager
-def parent_run(loader: StackedConfigLoader, name: str, tags: Mapping[str, str]) -> Iterator[str]:
-    """An MLflow run around others: its id is what `kedro_run` nests a run in.
+def parent_run(loader: StackedConfigLoader, name: str, tags: Mapping[str, str]) -> Iterator[TrackedRun]:
+    """An MLflow run around others, which `kedro_run` nests a run in.
 
     Args:
         loader: the configuration of one of the runs, which says where they are tracked.
@@ -30,49 +31,128 @@ def parent_run(loader: StackedConfigLoader, name: str, tags: Mapping[str, str]) 
     uri, kept = store_uri(loader["mlflow"]), kept_folder(selection)
     parent = TrackedRun.start(uri, selection["dataset"], name, tags, kept)
     try:
-        yield parent.run_id or ""
+        yield parent
     except BaseException as error:
         parent.end("KILLED" if interruption(error) else "FAILED")
         raise
     parent.end("FINISHED")
 
 
-def kedro_run(
-    conf_source: Path, env: str | None, params: Mapping[str, Any], pipelines: str, parent: str
-) -> None:
-    """One `kedro run` in a process of its own.
+class Child:
+    """A process at work, whose output and processor seconds are kept.
+
+    Args:
+        command: what it runs.
+        environment: its variables.
+
+    Attributes:
+        code: its exit code; None while it runs.
+        seconds: processor seconds of it and of the processes that it waited for, once it has ended.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]):
+        self.code: int | None = None
+        self.seconds = 0.0
+        # No pipe: nobody reads it meanwhile, and the process outlives one that is killed.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        with children_without_ctrl_c():
+            self._process = subprocess.Popen(
+                command, env=environment, stdout=self._output, stderr=subprocess.STDOUT
+            )
+
+    def ended(self, wait: bool = False) -> bool:
+        """Whether it has ended, now or once it has been waited for."""
+        if self.code is None:
+            ended, status, usage = os.wait4(self._process.pid, 0 if wait else os.WNOHANG)
+            if ended:
+                self.code = self._process.returncode = os.waitstatus_to_exitcode(status)
+                self.seconds = usage.ru_utime + usage.ru_stime
+        return self.code is not None
+
+    def ask_to_end(self) -> None:
+        """Have it end in order, and its MLflow run with it. Once: asked again, it ends at once."""
+        if not self.ended():
+            self._process.terminate()
+
+    def output(self) -> str:
+        """What it has printed."""
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")
+
+
+class NestedRun:
+    """One `kedro run` in a process of its own, begun at once.
 
     Args:
         conf_source: the configuration folder.
         env: the dataset.
         params: what `--params` holds.
         pipelines: what `--pipelines` gets.
-        parent: id of the MLflow run around it; empty for a run of its own.
+        parent: the MLflow run around it; None for a run of its own.
+        wait: whether it waits where another run writes to its folders.
+        environment: its variables; None takes those of this process.
+
+    Attributes:
+        child: its process.
+    """
+
+    def __init__(
+        self,
+        conf_source: Path,
+        env: str | None,
+        params: Mapping[str, Any],
+        pipelines: str,
+        parent: TrackedRun | None = None,
+        wait: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ):
+        self._params = write_params(params)
+        command = [*(sys.executable, "-m", "llmar_pipeline", "run"), f"--conf-source={conf_source}"]
+        command += [f"--pipelines={pipelines}", f"--params={self._params}"]
+        command += [*([f"--env={env}"] if env else []), *(["--wait"] if wait else [])]
+        around = (parent.run_id if parent else None) or ""
+        own = {"LLMAR_PARENT_RUN": around, "PYTHONIOENCODING": "utf-8"}
+        self.child = Child(command, {**(os.environ if environment is None else environment), **own})
+
+    def check(self) -> None:
+        """Make sure that it came to its end.
+
+        Raises:
+            UserError: it failed, and its last lines are shown.
+        """
+        if self.child.code:
+            last = "\n".join(self.child.output().strip().splitlines()[-5:])
+            raise UserError(
+                f"`kedro run --params={self._params}` ended with exit code {self.child.code}:\n{last}"
+            )
+
+
+def kedro_run(
+    conf_source: Path,
+    env: str | None,
+    params: Mapping[str, Any],
+    pipelines: str,
+    parent: TrackedRun | None = None,
+) -> None:
+    """Make a `NestedRun`, and wait for its end.
+
+    Args:
+        conf_source: the configuration folder.
+        env: the dataset.
+        params: what `--params` holds.
+        pipelines: what `--pipelines` gets.
+        parent: the MLflow run around it; None for a run of its own.
 
     Raises:
         UserError: the run failed, and its last lines are shown.
     """
-    joined = write_params(params)
-    command = [*(sys.executable, "-m", "llmar_pipeline", "run"), f"--conf-source={conf_source}"]
-    command += [f"--pipelines={pipelines}", f"--params={joined}", *([f"--env={env}"] if env else [])]
-    with children_without_ctrl_c():
-        started = subprocess.Popen(
-            command,
-            env={**os.environ, "LLMAR_PARENT_RUN": parent, "PYTHONIOENCODING": "utf-8"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
-    with started as child:
-        try:
-            output, _ = child.communicate()
-        except BaseException:
-            child.terminate()  # in order, and its MLflow run with it
-            raise
-    if child.returncode:
-        last = "\n".join(output.strip().splitlines()[-5:])
-        raise UserError(f"`kedro run --params={joined}` ended with exit code {child.returncode}:\n{last}")
+    run = NestedRun(conf_source, env, params, pipelines, parent)
+    try:
+        run.child.ended(wait=True)
+    finally:
+        run.child.ask_to_end()
+        run.child.ended(wait=True)
+    run.check()
 
 
 def with_seed(params: Mapping[str, Any], seed: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 RECORDINGS_PARAMETERS = ("ingestion", "normalization", "demo_recordings")
@@ -53,3 +54,13 @@ def short_hash(overrides: Mapping[str, Any]) -> str:
         return ""
     text = json.dumps(chosen, sort_keys=True, default=str)
     return "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def of_other_runs(place: Path) -> list[Path]:
+    """Where the other runs of the same protocol keep what a run keeps in a place, in the order of names.
+
+    Args:
+        place: `<layer>/<dataset>/<protocol>/<run>/<name>`.
+    """
+    found = place.parent.parent.glob(f"*/{place.name}") if place.name else []
+    return sorted(other for other in found if other != place)

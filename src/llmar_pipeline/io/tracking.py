@@ -218,6 +218,12 @@ def log_live(stage: str) -> LiveCurves:
     return LiveCurves(stage, _current)
 
 
+def tag_live(name: str, value: str) -> None:
+    """Tag the run that is open, if one is."""
+    if _current is not None:
+        _current.tag(name, value)
+
+
 def _milliseconds() -> int:
     return int(time.time() * 1000)
 

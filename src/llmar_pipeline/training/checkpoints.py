@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import claim, folder_aside, room_for, set_aside
+from llmar_pipeline.files import (
+    claim,
+    file_checksum,
+    folder_aside,
+    made_from,
+    room_for,
+    set_aside,
+)
 from llmar_pipeline.records import damage, read_sealed, write_sealed, written
 
 logger = logging.getLogger(__name__)
@@ -21,6 +29,7 @@ WEIGHTS = "model.safetensors"
 COMPLETE = "complete.json"
 _NAME = re.compile(r"checkpoint-(0|[1-9]\d*)")  # checkpoint-best and checkpoint-11-backup are somebody else's
 _BEGUN = "trainer_state.json"  # what the Trainer writes last: without it nothing can be gone on from
+_TAKEN_FROM = "taken_from"
 _KEPT = 2  # checkpoints; the older one is for the case that the newest is damaged
 
 
@@ -87,10 +96,26 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return next((path for path in reversed(_checkpoints(folder)) if (path / COMPLETE).exists()), None)
 
 
+def taken_from(folder: Path) -> str | None:
+    """The run whose training was taken over into a folder of checkpoints; None where it was made there."""
+    newest = latest_checkpoint(folder)
+    try:
+        return None if newest is None else read_sealed(newest / COMPLETE).get(_TAKEN_FROM)
+    except (OSError, ValueError):  # who goes on from it says that it is damaged
+        return None
+
+
 def prepare_folder(
-    folder: Path, fingerprint: dict[str, Any], max_steps: int, model_folder: Path | None = None
+    folder: Path,
+    fingerprint: dict[str, Any],
+    max_steps: int,
+    model_folder: Path | None = None,
+    others: Sequence[Path] = (),
 ) -> Path | None:
     """Find the checkpoint to continue from; set aside what is not of this training, and what is damaged.
+
+    A training that is not finished here but in one of the other folders, with an equal fingerprint, is taken
+    over from there.
 
     Args:
         folder: Of the checkpoints.
@@ -98,6 +123,7 @@ def prepare_folder(
         max_steps: At which the training ends; a checkpoint beyond it is of a longer one.
         model_folder: Where the trained model will lie. One that lies there already counts only where no step
             is left to train.
+        others: Folders of checkpoints of other runs, in the order in which they are asked.
 
     Returns:
         The newest complete checkpoint; None: the training starts at its beginning.
@@ -117,6 +143,8 @@ def prepare_folder(
         claim(folder, fingerprint, "checkpoints")
     resume = _newest_whole(folder)
     unfinished = resume is None or _step(resume) < max_steps
+    if unfinished and (taken := _take_over(folder, fingerprint, max_steps, others)) is not None:
+        resume, unfinished = taken, False
     if model_folder is not None and unfinished and model_folder.is_dir():
         logger.warning("the model of an earlier training is set aside as %s", set_aside(model_folder))
     return resume
@@ -128,6 +156,55 @@ def keep_threads(checkpoint: Path | None) -> None:
     if threads != torch.get_num_threads():
         logger.info("going on with %d threads, as the training began", threads)
         torch.set_num_threads(threads)
+
+
+def _take_over(
+    folder: Path, fingerprint: dict[str, Any], max_steps: int, others: Sequence[Path]
+) -> Path | None:
+    """Copy the last checkpoint of a training made from exactly the same; None where there is none."""
+    for other in others:
+        if other == folder or not made_from(other, fingerprint):
+            continue
+        last = other / f"checkpoint-{max_steps}"
+        try:
+            taken = _copy(last, folder, fingerprint)
+        except FileNotFoundError:  # it has not come so far, or is being set aside just now
+            continue
+        except (OSError, ValueError, KeyError) as error:
+            logger.warning("the finished training in %s is not taken over: %s", last, error)
+            continue
+        logger.info("the training of %s is taken over: it was made from exactly the same", other.parent.name)
+        return taken
+    return None
+
+
+def _copy(checkpoint: Path, folder: Path, fingerprint: dict[str, Any]) -> Path:
+    """Copy a complete checkpoint; it has its name once every file was held against its checksum.
+
+    Raises:
+        OSError: It cannot be read, or went meanwhile.
+        ValueError: It is not what was written.
+        UserError: The disk is full.
+    """
+    known = read_sealed(checkpoint / COMPLETE)
+    temporary, copy = folder / f"{checkpoint.name}.partial", folder / checkpoint.name
+    shutil.rmtree(temporary, ignore_errors=True)  # of a copying that was killed
+    temporary.mkdir()
+    try:
+        with room_for(copy, partial=temporary):
+            for name, facts in known["files"].items():
+                shutil.copyfile(checkpoint / name, temporary / name)
+                if file_checksum(temporary / name) != facts["sha256"]:
+                    raise ValueError(f"{name} was changed since it was written")
+            if not made_from(checkpoint.parent, fingerprint):  # any longer: its run has begun anew
+                raise FileNotFoundError(checkpoint)
+            files = {name: written(temporary / name) for name in known["files"]}
+            whose = checkpoint.parents[1].name
+            write_sealed(temporary / COMPLETE, {**known, "files": files, _TAKEN_FROM: whose})
+        os.rename(temporary, copy)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return copy
 
 
 def _newest_whole(folder: Path) -> Path | None:

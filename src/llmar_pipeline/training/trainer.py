@@ -158,6 +158,7 @@ def train(
     model_folder: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     validate: Callable[[], dict[str, float]] | None = None,
+    others: Sequence[Path] = (),
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
@@ -179,6 +180,8 @@ def train(
         callbacks: what else happens beside the steps.
         validate: gives further numbers of the model as it then is, logged at every checkpoint and the last
             step; called by all processes, and to leave weights, buffers and modes as they are.
+        others: folders of checkpoints of other runs: a training of the same fingerprint that is finished in
+            one of them is taken over.
 
     Returns:
         The log history, one record (loss terms, learning_rate, step) a log, from step 1 even when resumed.
@@ -221,7 +224,7 @@ def train(
         )
     with arguments.main_process_first(local=False):
         whole = {**fingerprint, "training": config.identity()}
-        resume = prepare_folder(folder, whole, config.max_steps, model_folder)
+        resume = prepare_folder(folder, whole, config.max_steps, model_folder, others)
         keep_threads(resume)
     if resume is not None:
         logger.info("continuing from %s", resume.name)

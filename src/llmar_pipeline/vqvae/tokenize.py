@@ -60,6 +60,7 @@ def tokenize_clips(
     augmentation: AugmentationConfig,
     features: bool = False,
     kept: Path | None = None,
+    others: SequenceOf[Path] = (),
 ) -> pd.DataFrame:
     """Encode whole clips, resampled to V frames; training clips also in random readings.
 
@@ -76,6 +77,7 @@ def tokenize_clips(
         features: keep also what the codes were taken from.
         kept: folder in which codes are kept as they are made, so that a killed run goes on; one file a shard
             of the sequences. Those of the same model, clips, settings and code are not made again.
+        others: such folders of other runs, from which equal ones are taken.
 
     Returns:
         Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]); `head`, the
@@ -129,7 +131,9 @@ def tokenize_clips(
     }
     # Features are large and made beside the codes, one behind the other, so with them nothing is kept.
     folder, parts = (None, []) if features else (kept, _by_shard(rows, store))
-    made = in_kept_batches(rows, config.batch_size, encode, folder, fingerprint, "action sentences", parts)
+    made = in_kept_batches(
+        rows, config.batch_size, encode, folder, fingerprint, "action sentences", parts, others
+    )
     table = pd.DataFrame(rows)
     if model.settings.classifies:
         trained = table[table["split"] == "train"].drop_duplicates("label").sort_values("label")

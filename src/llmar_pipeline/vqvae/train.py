@@ -85,6 +85,7 @@ def train_vqvae(
     model_folder: Path | None = None,
     val_names: Sequence[str] = (),
     val_labels: Sequence[int] = (),
+    others: Sequence[Path] = (),
 ) -> tuple[VQVAE, list[dict[str, float]]]:
     """Train on random readings of the named sequences, continuing from the newest checkpoint.
 
@@ -102,6 +103,7 @@ def train_vqvae(
         val_names: clips of the validation split, whose loss is logged at every checkpoint (`validation`);
             the weights do not depend on them.
         val_labels: the class of each.
+        others: checkpoints of other runs, from which a training of exactly the same is taken over.
 
     Returns:
         (the trained model in evaluation mode on the CPU, log history). Besides the loss terms the history has
@@ -203,5 +205,6 @@ def train_vqvae(
             model_folder,
             callbacks=[CodebookStart(model, place_codes)] if config.continuous_steps else [],
             validate=validation(model, store, val_names, val_labels, training),
+            others=others,
         )
     return model.eval().cpu(), history

@@ -7,6 +7,7 @@ import pandas as pd
 
 from llmar_pipeline.corpora.cameras import settle_turns
 from llmar_pipeline.evaluation.config import EvaluationConfig
+from llmar_pipeline.io.run_names import of_other_runs
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig
@@ -33,6 +34,7 @@ def tokenize(
         settle_turns(augmentation, index, splits, sequences),
         features=lora.input == "features",
         kept=kept_sentences,
+        others=of_other_runs(kept_sentences),
     )
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from llmar_pipeline.corpora.cameras import settle_turns
-from llmar_pipeline.io.tracking import log_live
+from llmar_pipeline.io.run_names import of_other_runs
+from llmar_pipeline.io.tracking import log_live, tag_live
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.training.config import TrainingConfig
@@ -25,9 +27,12 @@ def train(
     augmentation: AugmentationConfig,
     vqvae_training: TrainingConfig,
 ) -> Callable[[Path], object]:
-    """What trains the VQ-VAE on the train split, continuing where a killed run stopped."""
+    """What trains the VQ-VAE on the train split, continuing where a killed run stopped.
+
+    One that another run of the protocol has made from exactly the same is taken over.
+    """
     from llmar_pipeline.language.words import class_texts, word_embeddings
-    from llmar_pipeline.training.launch import launch, train_and_save
+    from llmar_pipeline.training.launch import train_and_save
     from llmar_pipeline.vqvae.model import VQVAE
     from llmar_pipeline.vqvae.train import Language, train_vqvae
 
@@ -46,7 +51,7 @@ def train(
     numbers = {label: index for index, label in enumerate(classes["label"])}
     validating = splits[(splits["split"] == "val") & splits["label"].isin(numbers)]
     return partial(
-        launch,
+        _launch,
         train_and_save,
         vqvae_training.processes,
         train_vqvae,
@@ -62,4 +67,14 @@ def train(
         on_log=log_live("vqvae"),
         val_names=validating["name"].tolist(),
         val_labels=validating["label"].map(numbers).tolist(),
+        others=of_other_runs(vqvae_checkpoints),
     )
+
+
+def _launch(*arguments: Any, checkpoints: Path, **settings: Any) -> None:
+    from llmar_pipeline.training.checkpoints import taken_from
+    from llmar_pipeline.training.launch import launch
+
+    launch(*arguments, checkpoints=checkpoints, **settings)
+    if (run := taken_from(checkpoints)) is not None:
+        tag_live("stage1_taken_from", run)
