@@ -25,9 +25,9 @@ MODELS = WHAT[:4]
 WATCHED = {  # module: attribute -> column
     "transformers.trainer": {"Trainer.train": "training"},
     "llmar_pipeline.vqvae.tokenize": {"encode_readings": "encoding", "reconstruction_error": "encoding"},
-    "llmar_pipeline.evaluation.answers": {
-        name: "scoring" for name in ("find_names", "score_classes", "generate_names")
-    },
+    "llmar_pipeline.evaluation.answers": dict.fromkeys(
+        ("find_names", "score_classes", "generate_names"), "scoring"
+    ),
     "llmar_pipeline.evaluation.baselines": {"bag_of_codes": "controls", "head_answers": "controls"},
     "llmar_pipeline.evaluation.code_transformer": {"code_transformer": "controls"},
     "llmar_pipeline.io.tracking": {"TrackedRun.start": "MLflow", "TrackedRun._tell": "MLflow"},
