@@ -36,13 +36,13 @@ def test_a_database_of_another_version_stops_nobody(workplace, kedro):
     with sqlite3.connect(workplace.folder / "mlflow.db") as database:
         before = database.execute("select version_num from alembic_version").fetchall()
         database.execute("update alembic_version set version_num = 'ffffffffffff'")
-    code, output = kedro("--pipelines=ingestion", data="asked")
+    code, output = kedro("--pipelines=ingestion", data="other_version")
     assert code == 0, output
-    kept = workplace.folder / "asked" / "08_reporting" / "untracked"
+    kept = workplace.folder / "other_version" / "08_reporting" / "untracked"
     assert len(list(kept.glob("*.jsonl"))) == 1
     with sqlite3.connect(workplace.folder / "mlflow.db") as database:
         database.execute("update alembic_version set version_num = ?", before[0])
-    code, output = kedro("--pipelines=ingestion", data="asked")
+    code, output = kedro("--pipelines=ingestion", data="other_version")
     assert code == 0, output
     assert statuses(workplace) == ["KILLED", "FINISHED", "FINISHED"]
     assert not list(kept.glob("*.jsonl"))

@@ -300,7 +300,7 @@ def test_the_order_of_a_set_that_peft_wrote_does_not_matter(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_amid_the_clips(recognizer, tmp_path, monkeypatch):
+def test_killed_amid_the_clips(recognizer, tmp_path, asked):
     call = (
         f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]; "
         f"from test_answers import ask, clips; "
@@ -319,9 +319,8 @@ def test_killed_amid_the_clips(recognizer, tmp_path, monkeypatch):
             time.sleep(0.001)
         process.kill()
         assert process.wait() == -9
-    before, asked, score_classes = kept(), [], answers.score_classes
+    before = kept()
     assert 60 <= before < 200
-    monkeypatch.setattr(answers, "score_classes", lambda *a: asked.append(len(a[1])) or score_classes(*a))
     resumed = ask(recognizer, tmp_path / "killed", clips(200), batch_size=1)
     of_test = len(resumed.test) - before
     assert of_test <= sum(asked) - len(resumed.val) <= of_test + 1  # the last one may have been cut off
