@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
+from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE

@@ -11,7 +11,8 @@ from llmar_pipeline.corpora.ntu import NTU60
 from llmar_pipeline.ingestion import ingest as ingestion
 from llmar_pipeline.ingestion.ingest import Ingested, IngestionConfig, ingest
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import SequenceStore, by_shard
+from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.skeletons.store_writer import by_shard
 
 CONFIG = IngestionConfig(workers=1, max_quarantined_share=0.5)
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from llmar_pipeline.skeletons import normalization
 from llmar_pipeline.skeletons.normalization import NormalizationConfig, normalize, normalize_store
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
+from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, Topology
 
 NAN = np.nan

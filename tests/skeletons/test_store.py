@@ -9,7 +9,8 @@ from damage import DAMAGES
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons import store as store_module
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter, by_shard
+from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.skeletons.store_writer import StoreWriter, by_shard
 from llmar_pipeline.skeletons.topology import Body, Topology
 
 STICK = Topology("stick", ("a", "b", "c", "d"), (-1, 0, 1, 2), (0, 1, 2, 3), 0, (0, 1), (0, 1))

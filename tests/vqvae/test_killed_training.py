@@ -15,7 +15,7 @@ from tiny_training import GRAPH, schedule
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import StoreWriter
+from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
 from llmar_pipeline.training.history import read_history
 from llmar_pipeline.training.launch import train_and_save

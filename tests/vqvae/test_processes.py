@@ -8,7 +8,7 @@ from tiny_training import schedule
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import StoreWriter
+from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
 from llmar_pipeline.training.launch import launch, train_and_save
 from llmar_pipeline.vqvae.config import VQVAEConfig

@@ -12,7 +12,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import json_checksum
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import StoreWriter
+from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.skeletons.topology import NTU25
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.vqvae import train as train_module

@@ -13,7 +13,8 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
+from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, LCRNET13, NTU25, Body, Topology
 from llmar_pipeline.vqvae import windows as windows_module
 from llmar_pipeline.vqvae.config import Stream

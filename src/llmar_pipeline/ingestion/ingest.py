@@ -19,7 +19,7 @@ from llmar_pipeline.corpora.formats.pyskl import forget
 from llmar_pipeline.files import json_checksum, write_json
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
-from llmar_pipeline.skeletons.store import CLIPS_PER_SHARD, Shard, StoreWriter, by_shard
+from llmar_pipeline.skeletons.store_writer import CLIPS_PER_SHARD, Shard, StoreWriter, by_shard
 
 logger = logging.getLogger(__name__)
 

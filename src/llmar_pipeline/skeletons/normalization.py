@@ -12,7 +12,8 @@ from llmar_pipeline.files import json_checksum
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.sequence import Sequence
-from llmar_pipeline.skeletons.store import SequenceStore, StoreWriter
+from llmar_pipeline.skeletons.store import SequenceStore
+from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.skeletons.topology import Topology
 
 logger = logging.getLogger(__name__)
