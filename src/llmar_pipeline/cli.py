@@ -300,7 +300,7 @@ def tune(
 ) -> None:
     """Compare candidates on folds of the training clips and print the command for the best of them."""
     from llmar_pipeline.commands.folds import metric_of, percent
-    from llmar_pipeline.commands.nested_runs import kedro_run, written_numbers
+    from llmar_pipeline.commands.nested_runs import NestedRun, written_numbers
     from llmar_pipeline.commands.tune import as_markdown, final_command, pick
     from llmar_pipeline.commands.tune import tune as compare
 
@@ -323,7 +323,7 @@ def tune(
             f"The best is {pick(table, metric)}. On all training clips, for {steps} steps:\n\n{command}"
         )
         if final:
-            kedro_run(Path(conf_source), env, best, "full")
+            NestedRun(Path(conf_source), env, best, "full").finish()
             result = percent(written_numbers(loader, "metrics")[metric])
             click.echo(f"\n{metric.replace('_', ' ')} {result} %: {loader.place('report')}")
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from llmar_pipeline.commands.nested_runs import kedro_run, parent_run, written_numbers
+from llmar_pipeline.commands.nested_runs import NestedRun, parent_run, written_numbers
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.folds import training_values
@@ -111,7 +111,7 @@ def run_planned(
             tell(what)
             before, numbers = _processor_seconds(), {metric: float("nan")}
             try:
-                kedro_run(conf_source, env, run.params, pipelines, parent)
+                NestedRun(conf_source, env, run.params, pipelines, parent).finish()
                 numbers |= written_numbers(loader, "metrics")
             except UserError as error:
                 tell(f"{what} failed: {error.message}")

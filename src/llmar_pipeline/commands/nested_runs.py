@@ -20,7 +20,7 @@ from llmar_pipeline.records import read_recorded
 
 @contextmanager
 def parent_run(loader: StackedConfigLoader, name: str, tags: Mapping[str, str]) -> Iterator[TrackedRun]:
-    """An MLflow run around others, which `kedro_run` nests a run in.
+    """An MLflow run around others, which a `NestedRun` is nested in.
 
     Args:
         loader: the configuration of one of the runs, which says where they are tracked.
@@ -114,6 +114,19 @@ class NestedRun:
         own = {"LLMAR_PARENT_RUN": around, "PYTHONIOENCODING": "utf-8"}
         self.child = Child(command, {**(os.environ if environment is None else environment), **own})
 
+    def finish(self) -> None:
+        """Wait for its end; a wait that is broken off ends it.
+
+        Raises:
+            UserError: as `check` raises it.
+        """
+        try:
+            self.child.ended(wait=True)
+        finally:
+            self.child.ask_to_end()
+            self.child.ended(wait=True)
+        self.check()
+
     def check(self) -> None:
         """Make sure that it came to its end.
 
@@ -125,34 +138,6 @@ class NestedRun:
             raise UserError(
                 f"`kedro run --params={self._params}` ended with exit code {self.child.code}:\n{last}"
             )
-
-
-def kedro_run(
-    conf_source: Path,
-    env: str | None,
-    params: Mapping[str, Any],
-    pipelines: str,
-    parent: TrackedRun | None = None,
-) -> None:
-    """Make a `NestedRun`, and wait for its end.
-
-    Args:
-        conf_source: the configuration folder.
-        env: the dataset.
-        params: what `--params` holds.
-        pipelines: what `--pipelines` gets.
-        parent: the MLflow run around it; None for a run of its own.
-
-    Raises:
-        UserError: the run failed, and its last lines are shown.
-    """
-    run = NestedRun(conf_source, env, params, pipelines, parent)
-    try:
-        run.child.ended(wait=True)
-    finally:
-        run.child.ask_to_end()
-        run.child.ended(wait=True)
-    run.check()
 
 
 def with_seed(params: Mapping[str, Any], seed: int) -> dict[str, Any]:

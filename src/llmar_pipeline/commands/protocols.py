@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from llmar_pipeline.commands import published
-from llmar_pipeline.commands.nested_runs import kedro_run, parent_run, written_numbers
+from llmar_pipeline.commands.nested_runs import NestedRun, parent_run, written_numbers
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.folds import needs_fold
 from llmar_pipeline.errors import UserError
@@ -66,7 +66,7 @@ def run_protocols(
     with parent_run(first, name, {"experiment": selection["experiment"]}) as parent:
         for protocol in loaders:
             tell(protocol)
-            kedro_run(conf_source, env, {**params, "protocol": protocol}, "full", parent)
+            NestedRun(conf_source, env, {**params, "protocol": protocol}, "full", parent).finish()
 
 
 def collect(loaders: Mapping[str, StackedConfigLoader]) -> tuple[pd.DataFrame, Path | None]:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from llmar_pipeline.commands import published
-from llmar_pipeline.commands.nested_runs import kedro_run, parent_run, written_numbers
+from llmar_pipeline.commands.nested_runs import NestedRun, parent_run, written_numbers
 from llmar_pipeline.commands.protocols import markdown_table, published_lines
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
@@ -71,7 +71,7 @@ def run_draws(
     tags = {"protocol": selection["protocol"]}
     with parent_run(loaders[0], f"unseen {classes} {selection['size']}", tags) as parent:
         for (experiment, seed, chosen), loader in zip(planned, loaders, strict=True):
-            kedro_run(conf_source, env, chosen, "full", parent)
+            NestedRun(conf_source, env, chosen, "full", parent).finish()
             names = unseen_names(loader)
             tell(f"{experiment}, draw {seed}: {', '.join(names)}")
             row = {

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -182,6 +182,7 @@ class _Asking:
             return np.column_stack([found.probabilities, found.bounds])
 
         digest = {"sentences": sentences_checksum(read), "by_length": by_length, "guesses": guesses}
+        digest |= {"ask": asdict(_ASK)}
         return clips, self._kept(title, range(len(clips)), classes, work, digest)
 
     def _trained(self, classes: LabelTrie) -> bool:
