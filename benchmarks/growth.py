@@ -3,7 +3,8 @@
 Made-up recordings of one person and 30 frames, as a user's own (`corpus.yml`, `clips.csv`, npz files), go
 through the pipelines with a model of a few thousand weights and a dozen steps of training: what grows is what
 is done for each clip beside the model. Every stage runs for the first time, again with nothing changed, and
-again after one recording was changed. A run counts whole, start of Python and checks before it included.
+again after one recording was changed. A run counts whole, start of Python and checks before it included. Of
+twenty subjects two test, and two of the others validate.
 
     python benchmarks/growth.py [--clips 3000 30000] [--stages ingestion] [--folder /tmp] [--output file.md]
 """
@@ -23,9 +24,12 @@ from measuring import machine, write_page
 from tiny_project import make_workplace
 from workplaces import Workplace
 
-STAGES = ("ingestion", "normalization", "vqvae")
+from llmar_pipeline.pipeline_registry import stages
+
+DOCTOR = "doctor"
+STAGES = (DOCTOR, *stages())
 TURNS = ("first", "nothing changed", "one file changed")
-CLASSES, SUBJECTS, FRAMES = 10, 20, 30
+CLASSES, SUBJECTS, TESTED, FRAMES = 10, 20, 2, 30
 A_FOLDER = 1000  # clips
 CORPUS = (
     "layout: coco17\nunits: pixels\npersons: 1\nprotocols:\n  split: {by: subject, train: [%s], test: [%s]}\n"
@@ -52,7 +56,7 @@ def write_recordings(folder: Path, clips: int) -> None:
     """A folder of the user's own recordings."""
     subjects = [f"p{number}" for number in range(SUBJECTS)]
     folder.mkdir()
-    parts = ", ".join(subjects[: SUBJECTS // 2]), ", ".join(subjects[SUBJECTS // 2 :])
+    parts = ", ".join(subjects[TESTED:]), ", ".join(subjects[:TESTED])
     (folder / "corpus.yml").write_text(CORPUS % parts)
     rows = ["file,action,subject"]
     for clip in range(clips):
@@ -71,9 +75,11 @@ def contents(folder: Path) -> tuple[int, int]:
 
 
 def run(workplace: Workplace, stage: str) -> Cost:
-    """One run of a pipeline, in a process of its own."""
+    """One run of a pipeline, or `kedro doctor` for all of them, in a process of its own."""
     before = contents(workplace.folder / "data")
-    arguments = workplace.arguments(f"--pipelines={stage}", "--env=custom", raw_dir=workplace.folder / "raw")
+    which = {"command": "doctor"} if stage == DOCTOR else {}
+    pipelines = [] if stage == DOCTOR else [f"--pipelines={stage}"]
+    arguments = workplace.arguments(*pipelines, "--env=custom", raw_dir=workplace.folder / "raw", **which)
     log = workplace.folder / "log.txt"
     with log.open("w") as file:
         process = subprocess.Popen(
