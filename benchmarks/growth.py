@@ -49,11 +49,12 @@ def write_clip(file: Path, seed: int) -> None:
     """A body that wanders: smooth enough to be a recording, noisy enough not to be empty."""
     rng = np.random.default_rng(seed)
     body = rng.uniform(100, 400, (17, 2)) + np.cumsum(rng.normal(0, 2, (FRAMES, 1, 2)), axis=0)
+    file.unlink(missing_ok=True)  # others may be links to it
     np.savez(file, keypoints=body.astype(np.float32)[None])
 
 
 def write_recordings(folder: Path, clips: int) -> None:
-    """A folder of the user's own recordings."""
+    """A folder of the user's own recordings: a thousand files, and all others as hard links to these."""
     subjects = [f"p{number}" for number in range(SUBJECTS)]
     folder.mkdir()
     parts = ", ".join(subjects[TESTED:]), ", ".join(subjects[:TESTED])
@@ -63,7 +64,10 @@ def write_recordings(folder: Path, clips: int) -> None:
         name = f"{clip // A_FOLDER:04}/{clip:07}.npz"
         if clip % A_FOLDER == 0:
             (folder / name).parent.mkdir()
-        write_clip(folder / name, clip)
+        if clip < A_FOLDER:
+            write_clip(folder / name, clip)
+        else:
+            os.link(folder / f"0000/{clip % A_FOLDER:07}.npz", folder / name)
         rows.append(f"{name},action {clip % CLASSES},p{clip // CLASSES % SUBJECTS}")
     (folder / "clips.csv").write_text("\n".join(rows))
 

@@ -96,7 +96,7 @@ def compare(paths: list[Path], workers: int = 2) -> list[Row]:
     """Read the same files in every way, in turns; the best of several rounds counts."""
     texts = [path.read_text() for path in paths]
     prepared = [_prepared(text) for text in texts]
-    many = [Source(path.stem, path) for path in (paths * CLIPS_IN_ROUND)[:CLIPS_IN_ROUND]]
+    many = [Source(path.stem, str(path)) for path in (paths * CLIPS_IN_ROUND)[:CLIPS_IN_ROUND]]
     ways: dict[str, tuple[list, Callable]] = {
         "straightforward reader": (paths, straightforward),
         "straightforward reader, x, y, z only": (paths, lambda path: straightforward(path, 3)),

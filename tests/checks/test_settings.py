@@ -1,5 +1,7 @@
 """Parameters that are each of their type, but that a stage would refuse once it begins."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -50,3 +52,9 @@ def test_a_batch_smaller_than_the_micro_batch_is_one_micro_batch() -> None:
 
 def test_what_the_run_does_not_read_is_not_looked_at() -> None:
     check_settings(changed("lora_training", seed=-1), {"vqvae_training", "evaluation"})
+
+
+def test_what_is_checked_before_recordings_are_read_needs_no_pytorch(project):
+    code = "import sys, llmar_pipeline.checks.examination; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

@@ -105,7 +105,7 @@ from llmar_pipeline.corpora import CORPORA
 
 if __name__ == "__main__":
     with Reader(CORPORA["nwucla"], Path("/"), workers=2) as reader:
-        list(reader.read([Source("a", Path("/nowhere/a.json"))] * 64))
+        list(reader.read([Source("a", "/nowhere/a.json")] * 64))
         print(*(process.pid for process, _ in reader._workers), flush=True)
         time.sleep(60)
 """

@@ -59,7 +59,7 @@ def test_whatever_a_reader_raises_is_a_row_of_its_file(tmp_path: Path, error: Ex
 
     path = tmp_path / "a01_s01_e00_v01.json"
     path.write_text(json.dumps(1))
-    item = _load_one(replace(CORPORA["nwucla"], parse=parse), tmp_path, Source(path.stem, path))
+    item = _load_one(replace(CORPORA["nwucla"], parse=parse), tmp_path, Source(path.stem, str(path)))
     assert isinstance(item, Damaged)
     assert item.file == path.name
     assert item.seen.startswith(type(error).__name__)

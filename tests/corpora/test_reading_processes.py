@@ -13,7 +13,7 @@ from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.corpus import Reader, Source, _work
 from llmar_pipeline.errors import UserError
 
-SOURCES = [Source(f"clip{number:04}", Path(f"/nowhere/clip{number:04}.json")) for number in range(1000)]
+SOURCES = [Source(f"clip{number:04}", f"/nowhere/clip{number:04}.json") for number in range(1000)]
 PROCESS = SimpleNamespace(terminate=lambda: None, join=lambda: None)
 
 

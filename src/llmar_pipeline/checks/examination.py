@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from llmar_pipeline import operations
 from llmar_pipeline.checks.datasets import check_folders, check_inputs, check_outputs, disk
 from llmar_pipeline.checks.finding import Finding, in_bytes, told
 from llmar_pipeline.checks.settings import check_settings
@@ -148,6 +147,7 @@ class Examination:
         AugmentationConfig(**self._parameters["augmentation"]).check_names(seen)
         if "lora_training" not in self._asked:
             return
+        from llmar_pipeline import operations  # imports PyTorch, as the last one does
         from llmar_pipeline.language.config import LLMConfig
         from llmar_pipeline.language.instructions import load_instruction
         from llmar_pipeline.language.llm_check import check_prompts

@@ -40,27 +40,32 @@ PICKLE = ".pkl"
 _PACKAGE = __name__.partition(".")[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
-    """Where one clip lies.
+    """Where one clip lies; there may be millions of them.
 
     Attributes:
         name: The clip's name.
-        path: The file.
+        at: The file's path.
         member: Place of the clip within a file of many; empty where the file is the clip.
         twin: The file that bears the same name and comes first; None as it should be.
     """
 
     name: str
-    path: Path
+    at: str
     member: str = ""
-    twin: Path | None = None
+    twin: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.at)
 
     def file(self, folder: Path) -> str:
         """The file as seen from the folder that was read, which may be the file itself."""
-        path, start = str(self.path), f"{folder}{os.sep}"
-        if path.startswith(start):  # as it always is; `relative_to` takes ten times as long
-            return path[len(start) :].replace(os.sep, "/")
+        start = f"{folder}{os.sep}"
+        if self.at.startswith(start):  # as it always is; `relative_to` takes ten times as long
+            return self.at[len(start) :].replace(os.sep, "/")
         return self.path.name if self.path == folder else self.path.relative_to(folder).as_posix()
 
 
@@ -141,11 +146,11 @@ class Corpus:
         """
         folder = Path(folder)
         found = [folder] if folder.is_file() else list(_files(folder))
-        sources = [Source(path.stem, path) for path in found if path.suffix.lower() == self.suffix]
+        sources = [Source(path.stem, str(path)) for path in found if path.suffix.lower() == self.suffix]
         pickles = [path for path in found if path.suffix.lower() == PICKLE]
         if not sources and len(pickles) == 1:
             names = read_pyskl(pickles[0]).names
-            sources = [Source(name, pickles[0], str(place)) for place, name in enumerate(names)]
+            sources = [Source(name, str(pickles[0]), str(place)) for place, name in enumerate(names)]
         if not sources:
             seen = f"{len(pickles)} pickles" if pickles else "none" if folder.exists() else "no such folder"
             raise UserError(
@@ -165,7 +170,7 @@ class Corpus:
         Raises:
             SkeletonFileError: If it cannot be read, or is damaged, or does not bear such a name.
         """
-        source = source if isinstance(source, Source) else Source(Path(source).stem, Path(source))
+        source = source if isinstance(source, Source) else Source(Path(source).stem, str(source))
         path = source.path
         try:
             sequence = self._load(source, named)
@@ -343,10 +348,11 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def in_order(sources: Iterable[Source]) -> list[Source]:
     """Sources by name; of several with one name, all but the first learn of their twin."""
-    ordered = sorted(sources, key=lambda source: (source.name, source.path, source.member))
+    # A folder comes before others whose names only begin like its own, as paths are ordered.
+    ordered = sorted(sources, key=lambda source: (source.name, source.at.replace(os.sep, "\0"), source.member))
     for i, (first, second) in enumerate(itertools.pairwise(ordered)):
         if first.name == second.name:
-            ordered[i + 1] = replace(second, twin=ordered[i].twin or first.path)
+            ordered[i + 1] = replace(second, twin=ordered[i].twin or first.at)
     return ordered
 
 

@@ -28,6 +28,7 @@ BODY_COLUMNS = ["name", "body", "frames", "motion", "decision"]
 REMARK_COLUMNS = ["name", "problem"]
 _COLUMNS = {"damaged": QUARANTINE_COLUMNS, "bodies": BODY_COLUMNS, "remarks": REMARK_COLUMNS}
 _LISTING = "listing.json"
+_PARSED_AT_ONCE = 10_000  # names
 
 
 class IngestionConfig(BaseModel):
@@ -73,7 +74,7 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
     """
     corpus = corpus.open(raw)
     sources = corpus.sources(raw)
-    pickled = any(source.path.suffix == PICKLE for source in sources)
+    pickled = any(source.at.endswith(PICKLE) for source in sources)
     workers = 1 if pickled else config.workers  # each process would hold a copy of the whole pickle
     progress = Progress(total=len(sources), title=f"reading {corpus.name}")
     notes: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _COLUMNS}
@@ -98,7 +99,7 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
         forget()
         clips = pd.DataFrame({key: writer.column(key) for key in ("names", "frames", "persons")})
         clips = clips.rename(columns={"names": "name"}).sort_values("name", ignore_index=True)
-        told = pd.DataFrame([corpus.parse_name(name) for name in clips["name"]])
+        told = parse_names(corpus, clips["name"].tolist())
         _list_clips(target, pd.concat([clips, told], axis=1), notes, corpus)
     logger.info("%d recordings read from %s", len(clips), raw)
     read = read_listing(target)
@@ -106,6 +107,15 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
         number, first = len(read.remarks), f"{name}: {problem}"
         logger.warning("%d of them not as they stand, such as %s (clips_amiss.parquet)", number, first)
     return read
+
+
+def parse_names(corpus: Corpus, names: SequenceOf[str]) -> pd.DataFrame:
+    """What the names of clips say, a row each; a few at a time, as a row in words takes much memory."""
+    parts = [
+        pd.DataFrame([corpus.parse_name(name) for name in names[start : start + _PARSED_AT_ONCE]])
+        for start in range(0, len(names), _PARSED_AT_ONCE)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _list_clips(
@@ -156,7 +166,7 @@ def _made_from(
     for source in sources:
         files += [source.name, source.file(raw), source.member]
         try:
-            stat = os.stat(source.path)
+            stat = os.stat(source.at)
             files += [stat.st_size, stat.st_mtime_ns]
             files.append(corpus.parse_name(source.name))
         except (OSError, SkeletonFileError) as error:

@@ -11,7 +11,7 @@ import pandas as pd
 from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.ingestion.completeness import compare
-from llmar_pipeline.ingestion.ingest import QUARANTINE_COLUMNS
+from llmar_pipeline.ingestion.ingest import QUARANTINE_COLUMNS, parse_names
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Body
 
@@ -62,12 +62,11 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
     """
     official, corpus = corpus, corpus.open(folder)
     sources = corpus.sources(folder)
-    rows: list[dict[str, object]] = []
     proper: list[Source] = []
     foreign: list[Source] = []
     for source in sources:
         try:
-            rows.append({"name": source.name, **corpus.parse_name(source.name)})
+            corpus.parse_name(source.name)
             proper.append(source)
         except SkeletonFileError:
             foreign.append(source)
@@ -81,7 +80,8 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
             clock.append(time.perf_counter())
         refused = [asdict(item) for item in reader.read(foreign) if isinstance(item, Damaged)]
     sizes = [item.data.nbytes for item in items if not isinstance(item, Damaged)]
-    clips = pd.DataFrame(rows)
+    names = [source.name for source in proper]
+    clips = pd.concat([pd.DataFrame({"name": names}), parse_names(corpus, names)], axis=1)
     quarantine = pd.DataFrame(refused, columns=QUARANTINE_COLUMNS)
     return Survey(
         clips=clips,
@@ -89,8 +89,8 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
         body=Body(corpus.topology, corpus.persons),
         gaps=compare(clips, quarantine, official, corpus.class_names)[0],
         facts=CorpusFacts.of(corpus),
-        raw_bytes=sum(map(_size, {str(source.path) for source in sources})),
-        stored_bytes=int(np.mean(sizes) * len(rows)) if sizes else 0,
+        raw_bytes=sum(map(_size, {source.at for source in sources})),
+        stored_bytes=int(np.mean(sizes) * len(proper)) if sizes else 0,
         sampled=len(items),
         damaged=[item for item in items if isinstance(item, Damaged)],
         frames=float(np.mean([item.n_frames for item in items if not isinstance(item, Damaged)] or [0])),

@@ -23,6 +23,7 @@ LARGEST = 128 * 2**20
 """Bytes of a clip's keypoints, and of an npz file: 47 minutes of one person with 33 joints in 3D at 30 frames
 a second, as float64."""
 
+_DIFFERENT = 1000  # words of a column that are kept once each, however often they stand there
 LARGEST_TEXT = 16 * 2**20
 """Bytes of a csv or json file."""
 
@@ -122,33 +123,37 @@ def _parse_json(text: str) -> Keypoints:
     return keypoints, None if scores is None else read_nested(scores, "scores", ("person", "frame", "joint"))
 
 
-def read_rows(text: str) -> tuple[list[str], dict[int, list[str]]]:
+def read_columns(text: str) -> tuple[dict[str, list[str]], list[int]]:
     """A csv table of text, blanks around fields and blank lines left out.
 
     Returns:
-        The names of the columns, and the fields of each row by its line in the file.
+        The fields of each column, by its name, and the line of each row in the file.
 
     Raises:
         SkeletonFileError: If a row is not as long as the first line, or a column's name occurs twice.
     """
-    rows: dict[int, list[str]] = {}
+    lines: list[int] = []
     # The newline argument keeps what csv itself takes for a line's end; strict refuses an open quote.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = [column.strip() for column in next(reader, [])]
+        words: list[list[str]] = [[] for _ in columns]
+        known: list[dict[str, str]] = [{} for _ in columns]  # most columns say the same again and again
         for row in reader:
             if any(fields := [field.strip() for field in row]):
-                rows[reader.line_num] = fields
                 if len(columns) == 1 != len(row):
                     raise SkeletonFileError("the columns set apart by commas", columns_seen(columns), line=1)
                 if len(row) != len(columns):
                     seen = f"{len(row)}" + " (a comma within a number?)" * (len(row) > len(columns))
                     raise SkeletonFileError(f"{len(columns)} fields, as in line 1", seen, reader.line_num)
+                lines.append(reader.line_num)
+                for field, column, same in zip(fields, words, known, strict=True):
+                    column.append(same.setdefault(field, field) if len(same) < _DIFFERENT else field)
     except csv.Error as error:
         raise SkeletonFileError("a csv table", str(error), max(reader.line_num, 1)) from error
     if len(set(columns)) < len(columns):
         raise SkeletonFileError("columns with different names", ", ".join(columns)[:100], line=1)
-    return columns, rows
+    return dict(zip(columns, words, strict=True)), lines
 
 
 def columns_seen(columns: Iterable[str]) -> str:
@@ -177,29 +182,25 @@ class _Column:
 
 def _parse_csv(text: str, topology: Topology) -> Keypoints:
     axes = ["x", "y", "z"][: topology.coordinates]
-    columns, rows = read_rows(text)
+    columns, lines = read_columns(text)
     required, optional = ["frame", "joint", *axes], ["person", "score"]
     if not set(required) <= set(columns) <= {*required, *optional}:
         expected = f"the columns {', '.join(required)}, and if need be {', '.join(optional)}"
         raise SkeletonFileError(expected, columns_seen(columns), line=1)
-    if not rows:
+    if not lines:
         raise SkeletonFileError("a row for each joint", "none", line=2)
-    lines = list(rows)
-    table = {
-        name: _Column(words, lines)
-        for name, words in zip(columns, zip(*rows.values(), strict=True), strict=True)
-    }
+    table = {name: _Column(words, lines) for name, words in columns.items()}
     frame = np.array(table["frame"].each("the number of a frame", _integer), np.int64)
     frame -= frame.min()
     joint = np.array(_joints(table["joint"], topology), np.int64)
-    person = np.zeros(len(rows), np.int64)
+    person = np.zeros(len(lines), np.int64)
     if "person" in table:
         person = _places(table["person"].words)
     shape = (int(person.max()) + 1, int(frame.max()) + 1, len(topology.joints))
     if math.prod(shape) * len(axes) * 8 > LARGEST:
         raise SkeletonFileError(f"keypoints of at most {LARGEST} bytes", f"persons, frames, joints {shape}")
-    if math.prod(shape) > _PLACES_A_ROW * len(rows) and shape[1] > _PLACES_A_ROW:
-        seen = f"persons, frames, joints {shape} in {len(rows)} rows"
+    if math.prod(shape) > _PLACES_A_ROW * len(lines) and shape[1] > _PLACES_A_ROW:
+        seen = f"persons, frames, joints {shape} in {len(lines)} rows"
         raise SkeletonFileError("frames counted one by one, most of them with a row for each joint", seen)
     place = np.ravel_multi_index((person, frame, joint), shape)
     _, first = np.unique(place, return_index=True)

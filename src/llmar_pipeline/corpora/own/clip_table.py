@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from llmar_pipeline.corpora.corpus import Source, in_order, leaves
-from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, SUFFIXES, columns_seen, read_rows
+from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, SUFFIXES, columns_seen, read_columns
 from llmar_pipeline.corpora.formats.pyskl import protocols_of, read_pyskl
 from llmar_pipeline.corpora.formats.spelling import alike, plain
+from llmar_pipeline.corpora.own.clip_rows import ClipRows
 from llmar_pipeline.errors import UserError, escaped, is_safe
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 
@@ -49,7 +50,7 @@ class ClipTable:
 
     class_names: tuple[str, ...]
     sources: tuple[Source, ...]
-    rows: dict[str, dict[str, int]]
+    rows: ClipRows
     faults: dict[str, Fault]
     numbers: dict[str, dict[str, int]]
     splits: dict[str, tuple[str, bool]]
@@ -100,7 +101,7 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
     names = columns.get("name", [""] * len(table))
     for number, (line, written, name) in enumerate(zip(table.index, columns["file"], names, strict=True)):
         if right[number]:
-            file, fault = folder / written, None
+            at, fault = f"{folder}{os.sep}{written}", None
             name = name or os.path.splitext(written)[0]
             listed.add(written)
         else:
@@ -108,16 +109,19 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
             name = name or (str(inside.parent / inside.stem) if written else f"line {line}")
             row = {column: words[number] for column, words in columns.items()}
             file, fault = folder / inside, _fault(row, inside, folder, labels, groups)
+            at = str(file)
             listed |= {file.relative_to(folder).as_posix()} if file.is_relative_to(folder) else set()
         name = escaped(name.replace("/", "__"))
         if fault is not None:
             faults[str(line)] = (*fault, int(line))
-            sources.append(Source(name, path, str(line)))
+            sources.append(Source(name, str(path), str(line)))
         else:
-            sources.append(Source(name, file))
+            sources.append(Source(name, at))
             place[id(sources[-1])] = number
-    told = [values.tolist() for values in numbers.values()]
     ordered = tuple(in_order(sources))
+    proper = [source for source in ordered if id(source) in place]
+    rows = [place[id(source)] for source in proper]
+    told = {column: values.iloc[rows].tolist() for column, values in numbers.items()}
     _tell_of_alike(path, {"action": class_names, **{group: table[group].unique() for group in groups}})
     if "split" in table:
         parts = table["file"].groupby(table["split"]).agg(list).to_dict()
@@ -126,11 +130,7 @@ def read_clip_table(folder: Path, classes: SequenceOf[str] | None) -> ClipTable:
     return ClipTable(
         class_names=class_names,
         sources=ordered,
-        rows={
-            source.name: {key: values[place[id(source)]] for key, values in zip(numbers, told, strict=True)}
-            for source in ordered
-            if id(source) in place
-        },
+        rows=ClipRows([source.name for source in proper], told),
         faults=faults,
         numbers={group: _by_word(table[group], coded[group]) for group in groups},
         splits={"split": ("split", "val" in set(table["split"]))} if "split" in table else {},
@@ -265,12 +265,11 @@ def _tell_of_unlisted(path: Path, listed: set[str]) -> None:
 
 
 def read_table(text: str) -> pd.DataFrame:
-    """A csv table of text; the index is the line in the file. See `read_rows`."""
+    """A csv table of text; the index is the line in the file. See `read_columns`."""
     import pandas as pd
 
-    columns, rows = read_rows(text)
-    words = list(zip(*rows.values(), strict=True)) or [()] * len(columns)
-    return pd.DataFrame(dict(zip(columns, words, strict=True)), index=list(rows), dtype="str")
+    columns, lines = read_columns(text)
+    return pd.DataFrame(columns, index=lines, dtype="str")
 
 
 def number_words(words: pd.Series) -> pd.Series:
@@ -307,7 +306,7 @@ def read_clip_pickle(path: Path, classes: SequenceOf[str]) -> ClipTable:
             f"{path}: expected labels from 0 to {len(classes) - 1}, as corpus.yml has {len(classes)} "
             f"classes, saw {min(labels)} to {max(labels)}: they begin at 1; take 1 off each"
         )
-    sources = [Source(name, path, str(position)) for position, name in enumerate(pickled.names)]
+    sources = [Source(name, str(path), str(position)) for position, name in enumerate(pickled.names)]
     protocols = protocols_of(pickled.split)
     columns = {name: "split" if name == "split" else f"split_{name}" for name in protocols}
     members = {
@@ -317,23 +316,24 @@ def read_clip_pickle(path: Path, classes: SequenceOf[str]) -> ClipTable:
     for name, protocol in protocols.items():
         _tell_of_parts(path, f"frame_dir ({name})", protocol, pickled.names)
     _tell_of_alike(path.with_name("corpus.yml"), {"classes": classes})
-    rows: dict[Source, dict[str, int]] = {}
+    label_of: dict[int, int] = {}  # of each source that is properly listed
     faults: dict[str, Fault] = {}
     for source, annotation in zip(sources, pickled.annotations, strict=True):
         label = annotation.get("label") if isinstance(annotation, dict) else None
         if isinstance(label, int) and 0 <= label < len(classes):
-            rows[source] = {"action": label} | {
-                column: codes.get(source.name, -1) for column, codes in members.items()
-            }
+            label_of[id(source)] = label
         else:
             seen = repr(label) if isinstance(label, int) else f"a {type(label).__name__}"
             expected = f"a label from 0 to {len(classes) - 1}, as corpus.yml has {len(classes)} classes"
             faults[source.member] = (expected, seen, None)
     ordered = tuple(in_order(sources))
+    proper = [source for source in ordered if id(source) in label_of]
+    told = {column: [codes.get(source.name, -1) for source in proper] for column, codes in members.items()}
+    told = {"action": [label_of[id(source)] for source in proper], **told}
     return ClipTable(
         class_names=tuple(classes),
         sources=ordered,
-        rows={source.name: rows[source] for source in ordered if source in rows},
+        rows=ClipRows([source.name for source in proper], told),
         faults=faults,
         numbers={},
         splits={name: (columns[name], "val" in protocol) for name, protocol in protocols.items()},

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from llmar_pipeline.corpora.draws import spare
 from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, read_keypoints
 from llmar_pipeline.corpora.formats.keypoints import to_sequence
 from llmar_pipeline.corpora.formats.pyskl import load_clip
+from llmar_pipeline.corpora.own.clip_rows import ClipRows
 from llmar_pipeline.corpora.own.clip_table import (
     GROUPS,
     SPLITS,
@@ -69,12 +71,14 @@ class CustomCorpus(Corpus):
                 raise UserError(f"{file}, pickle: expected a file in this folder, saw {seen}; move it there.")
             table = read_clip_pickle(folder / facts.pickle, facts.classes or ())
         rows = table.rows
-        protocols = _own_protocols(facts, table, file) or _seeded_protocol(rows)
+        protocols = _own_protocols(facts, table, file)
+        if not protocols:
+            rows, protocols = _seeded_protocol(rows)
         one_subject = len(set(table.numbers.get("subject", {}).values())) < 2
         protocols = {**protocols, **_folded_protocols(rows, one_subject), **protocols}  # own ones win
         if one_subject and all(protocol.by != "subject" for protocol in protocols.values()):
             # A validation part is whole subjects: where that cannot be, each clip stands for its own.
-            rows = {name: row | {"subject": number} for number, (name, row) in enumerate(rows.items())}
+            rows = rows.with_column("subject", range(len(rows)))
         return replace(
             self,
             topology=replace(topology, coordinates=facts.coordinates or topology.coordinates),
@@ -104,10 +108,11 @@ class CustomCorpus(Corpus):
         return to_sequence(source.name, keypoints, scores, self.topology, self.persons, self.vertical)
 
 
-def _look_up(rows: dict[str, dict[str, int]], name: str) -> dict[str, int]:
-    if name not in rows:
-        raise SkeletonFileError("the name of a clip that corpus.yml's list has", repr(name)[:80])
-    return rows[name]
+def _look_up(rows: Mapping[str, dict[str, int]], name: str) -> dict[str, int]:
+    try:
+        return rows[name]
+    except KeyError:
+        raise SkeletonFileError("the name of a clip that corpus.yml's list has", repr(name)[:80]) from None
 
 
 def _own_protocols(facts: CorpusFile, table: ClipTable, file: Path) -> dict[str, Protocol]:
@@ -153,35 +158,38 @@ def _spelled(value: int | str, numbers: dict[str, int]) -> str:
     return str(int(word)) if word not in numbers and re.fullmatch(INTEGER, word) else word
 
 
-def _seeded_protocol(rows: dict[str, dict[str, int]]) -> dict[str, Protocol]:
+def _seeded_protocol(rows: ClipRows) -> tuple[ClipRows, dict[str, Protocol]]:
     """Marks a fifth of the subjects, or of each class where there are no two subjects, as test clips.
 
     Subjects without whom a class would lose its training clips are passed over, if there are others.
     """
     rng = np.random.default_rng(_SEED)
-    subjects = sorted({row["subject"] for row in rows.values() if "subject" in row})
+    actions, of_each = rows.columns["action"], rows.columns.get("subject", ())
+    subjects = sorted(set(of_each))
     if len(subjects) > 1:
         whose = "subjects"
         drawn = [subjects[i] for i in rng.permutation(len(subjects))]
         number = _share(len(subjects))
-        of_each, actions = ([row[key] for row in rows.values()] for key in ("subject", "action"))
         chosen = spare(drawn, of_each, actions, number) or set(drawn[:number])
-        test = {name for name, row in rows.items() if row["subject"] in chosen}
+        tested = [subject in chosen for subject in of_each]
     else:
         whose = "clips of each class"
-        test = set()
-        for action in sorted({row["action"] for row in rows.values()}):
-            test |= _draw(sorted(name for name, row in rows.items() if row["action"] == action), rng)
-    for name, row in rows.items():
-        row["split"] = SPLITS["test" if name in test else "train"]
+        clips: dict[int, list[str]] = {}
+        for name, action in sorted(zip(rows, actions, strict=True)):
+            clips.setdefault(action, []).append(name)
+        test = set().union(*(_draw(names, rng) for _, names in sorted(clips.items())))
+        tested = [name in test for name in rows]
     logger.warning("no split column and no protocols: a fifth of the %s is drawn as the test part", whose)
+    split = [SPLITS["test" if test else "train"] for test in tested]
     train, test_part = frozenset({SPLITS["train"]}), frozenset({SPLITS["test"]})
-    return {"split": Protocol("split", by="split", train=train, test=test_part)}
+    return rows.with_column("split", split), {
+        "split": Protocol("split", by="split", train=train, test=test_part)
+    }
 
 
-def _folded_protocols(rows: dict[str, dict[str, int]], one_subject: bool) -> dict[str, Protocol]:
+def _folded_protocols(rows: ClipRows, one_subject: bool) -> dict[str, Protocol]:
     """All clips train: which of them test, a fold says (see `corpora.folds`)."""
-    labels = frozenset(row["action"] for row in rows.values())
+    labels = frozenset(rows.columns["action"])
     names = FOLDED[1:] if one_subject else FOLDED
     return {
         name: Protocol(name, by="action", train=labels, test=frozenset(), val=frozenset()) for name in names
