@@ -349,7 +349,9 @@ def _files(folder: Path) -> Iterator[Path]:
 def in_order(sources: Iterable[Source]) -> list[Source]:
     """Sources by name; of several with one name, all but the first learn of their twin."""
     # A folder comes before others whose names only begin like its own, as paths are ordered.
-    ordered = sorted(sources, key=lambda source: (source.name, source.at.replace(os.sep, "\0"), source.member))
+    ordered = sorted(
+        sources, key=lambda source: (source.name, source.at.replace(os.sep, "\0"), source.member)
+    )
     for i, (first, second) in enumerate(itertools.pairwise(ordered)):
         if first.name == second.name:
             ordered[i + 1] = replace(second, twin=ordered[i].twin or first.at)

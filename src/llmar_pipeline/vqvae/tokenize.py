@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -89,28 +89,23 @@ def tokenize_clips(
 
     Source: "action sentence" of Sec. 3.1 of the paper; features: Table 5; readings ours.
     """
-    import pandas as pd  # not at the top: recognising a clip needs none
 
     model, store = load_vqvae(model_folder), SequenceStore.open(sequences)
     model.check_body(store.body, sequences)
-    rows = [
-        {**row, "reading": reading}
-        for row in splits[splits["split"] != "unused"].to_dict("records")
-        for reading in range(1 + config.readings if row["split"] == "train" else config.test_readings)
-    ]
+    table, names, clip_of = _readings(splits, config)
+    number_of, trains = table["reading"].to_numpy(), (table["split"] == "train").to_numpy()
     encoded: list[np.ndarray] = []
 
-    def encode(batch: SequenceOf[dict[Hashable, Any]]) -> np.ndarray:
-        names = list(dict.fromkeys(str(row["name"]) for row in batch))
-        number = {name: index for index, name in enumerate(names)}
-        clips = Clips.load(store, names, processes.device())
+    def encode(batch: SequenceOf[int]) -> np.ndarray:
+        loaded = {clip: place for place, clip in enumerate(dict.fromkeys(clip_of[list(batch)].tolist()))}
+        clips = Clips.load(store, [names[clip] for clip in loaded], processes.device())
         readings = []
         for row in batch:
-            clip = number[str(row["name"])]
-            if row["split"] != "train":
-                readings.append(readings_to_recognize(clips, clip, config.test_readings)[int(row["reading"])])
-            elif row["reading"]:
-                seed = [config.seed, zlib.crc32(str(row["name"]).encode()), int(row["reading"])]
+            name, clip, reading = names[clip_of[row]], loaded[int(clip_of[row])], int(number_of[row])
+            if not trains[row]:
+                readings.append(readings_to_recognize(clips, clip, config.test_readings)[reading])
+            elif reading:
+                seed = [config.seed, zlib.crc32(name.encode()), reading]
                 readings.append(clips.random(clip, augmentation, np.random.default_rng(seed)))
             else:
                 readings.append(clips.plain(clip))
@@ -130,11 +125,10 @@ def tokenize_clips(
         CODE: code_of(__name__),
     }
     # Features are large and made beside the codes, one behind the other, so with them nothing is kept.
-    folder, parts = (None, []) if features else (kept, _by_shard(rows, store))
+    folder, parts = (None, []) if features else (kept, _by_shard(table, names, clip_of, store))
     made = in_kept_batches(
-        rows, config.batch_size, encode, folder, fingerprint, "action sentences", parts, others
+        range(len(table)), config.batch_size, encode, folder, fingerprint, "action sentences", parts, others
     )
-    table = pd.DataFrame(rows)
     if model.settings.classifies:
         trained = table[table["split"] == "train"].drop_duplicates("label").sort_values("label")
         told = made[:, -len(trained) :].astype(np.float32)
@@ -147,18 +141,33 @@ def tokenize_clips(
     return table
 
 
-def _by_shard(rows: SequenceOf[dict[Hashable, Any]], store: SequenceStore) -> list[Part]:
+def _readings(splits: pd.DataFrame, config: TokenizationConfig) -> tuple[pd.DataFrame, list[str], np.ndarray]:
+    """One row a reading, the names of the clips, and which of them each row is of."""
+    used = splits[splits["split"] != "unused"]
+    counts = np.where(used["split"] == "train", 1 + config.readings, config.test_readings)
+    clip_of = np.repeat(np.arange(len(used)), counts)
+    reading = np.arange(len(clip_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    table = used.iloc[clip_of].reset_index(drop=True).assign(reading=reading)
+    return table, used["name"].tolist(), clip_of
+
+
+def _by_shard(
+    table: pd.DataFrame, names: SequenceOf[str], clip_of: np.ndarray, store: SequenceStore
+) -> list[Part]:
     """Readings whose codes are kept together: those of a shard's clips, which a changed one costs alone."""
-    shard_of = {store.names[clip]: shard for shard, clips in enumerate(store.shards) for clip in clips}
-    readings: dict[int, list[int]] = {}
-    for number, row in enumerate(rows):
-        readings.setdefault(shard_of[str(row["name"])], []).append(number)
+    place = np.array([store.number(name) for name in names])
+    firsts = [clips.start for clips in store.shards]
+    shard_of = (np.searchsorted(firsts, place, side="right") - 1)[clip_of]
+    order = np.argsort(shard_of, kind="stable")
     parts = []
-    for _, numbers in sorted(readings.items()):
-        of_shard = [rows[number] for number in numbers]
-        clips = store.digest_of(store.number(str(row["name"])) for row in of_shard)
-        read = [[row["name"], row["reading"], row["split"] == "train"] for row in of_shard]
-        parts.append(Part(numbers, json_checksum([clips, read])))
+    for rows in np.split(order, np.flatnonzero(np.diff(shard_of[order])) + 1):
+        clips = store.digest_of(place[clip_of[rows]].tolist())
+        of_shard = zip(*(table[key].iloc[rows].tolist() for key in ("reading", "split")), strict=True)
+        read = [
+            [names[clip], reading, split == "train"]
+            for clip, (reading, split) in zip(clip_of[rows], of_shard, strict=True)
+        ]
+        parts.append(Part(rows.tolist(), json_checksum([clips, read])))
     return parts
 
 
