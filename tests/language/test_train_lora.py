@@ -20,7 +20,8 @@ from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_answers, encode_prompt
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.loading import load_tokenizer
-from llmar_pipeline.language.lora import collate_with_list, train_lora
+from llmar_pipeline.language.lora import train_lora
+from llmar_pipeline.language.samples import collate_with_list, mixed
 from llmar_pipeline.language.trained_model import load_model, save_model
 from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import NumberType
@@ -339,11 +340,11 @@ def test_action_rows_of_classes_are_what_the_model_starts_from(sentences, codebo
 def test_a_mixture_takes_so_much_of_the_other_on_average(share):
     rng = np.random.default_rng(0)
     one, other = np.zeros(16, np.int32), np.ones(24, np.int32)
-    taken = np.array([lora.mixed(one, other, share, rng).mean() for _ in range(4000)])
+    taken = np.array([mixed(one, other, share, rng).mean() for _ in range(4000)])
     assert taken.mean() == pytest.approx(share, abs=0.02)
     assert taken.max() <= (0 if share == 0 else 1)
     assert not one.any()  # what training reads again stays as it is
-    assert len(lora.mixed(other, one, share, rng)) == 24
+    assert len(mixed(other, one, share, rng)) == 24
 
 
 @pytest.mark.parametrize("answers", ["labels", "head"])

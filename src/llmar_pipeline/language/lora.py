@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import default_collate
 from transformers import set_seed
 
 from llmar_pipeline.code_digest import CODE, code_of
@@ -22,6 +21,7 @@ from llmar_pipeline.language.llm import llm_checksum
 from llmar_pipeline.language.loading import attach_lora, load_llm, load_tokenizer, tokenizer_checksum
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
+from llmar_pipeline.language.samples import collate_with_list, mixed, rows_by_clip
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
 from llmar_pipeline.language.validation import validation
@@ -35,8 +35,6 @@ from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 
 logger = logging.getLogger(__name__)
-
-OTHER_CLASSES = 2  # so that every list has three names at least, as in Table 8 of the paper
 
 
 def train_lora(
@@ -91,10 +89,12 @@ def train_lora(
         )
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
-    readings = [
-        (read_clips(clip, adapter.input), class_names.index(clip["action"].iloc[0]))
-        for _, clip in rows.groupby("name", sort=True)
-    ]
+    read_of_all = read_clips(rows, adapter.input)
+    of_clips = rows_by_clip(rows)
+    first_rows = [int(of_clip[0]) for of_clip in of_clips]
+    labels = (
+        rows["action"].map({name: label for label, name in enumerate(class_names)}).iloc[first_rows].tolist()
+    )
     if adapter.answers == "head" and (votes is None or adapter.input != "codes"):
         raise UserError(
             "lora.answers=head: expected a class head of stage 1 and codes to read, saw "
@@ -105,7 +105,7 @@ def train_lora(
     base_checksum = llm_checksum(llm_config, llm_cache)
     words_checksum = tokenizer_checksum(load_tokenizer(llm_config, llm_cache))
     made_from = {
-        "sentences": sentences_checksum(read_clips(rows, adapter.input)),
+        "sentences": sentences_checksum(read_of_all),
         "codebook": seen,
         "classes": class_names,
         "instruction": text,
@@ -159,12 +159,15 @@ def train_lora(
     alike = beginnings(answer_ids, answer_mask)
     from_list = "[list]" in model.instruction
 
+    def one_of(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return read_of_all[int(clip[rng.integers(len(clip))])]
+
     def read(index: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        clip, label = readings[index]
-        sentence = clip[rng.integers(len(clip))]
+        label = labels[index]
+        sentence = one_of(of_clips[index], rng)
         if adapter.code_mixing:
-            others, _ = readings[rng.integers(len(readings))]
-            sentence = mixed(sentence, others[rng.integers(len(others))], adapter.code_mixing, rng)
+            other = one_of(of_clips[rng.integers(len(of_clips))], rng)
+            sentence = mixed(sentence, other, adapter.code_mixing, rng)
         if votes is not None:
             chances = votes[sentence].double().mean(0).softmax(0)
             label = int(rng.choice(len(chances), p=chances.numpy()))
@@ -185,9 +188,9 @@ def train_lora(
             }
         return sample
 
-    classes = [label for _, label in readings] if training.balance == "classes" else None
+    classes = labels if training.balance == "classes" else None
     stream = SampleStream(
-        len(readings), training.max_steps * training.batch_size, training.seed, read, classes
+        len(of_clips), training.max_steps * training.batch_size, training.seed, read, classes
     )
     model.llm_checksum = base_checksum
     collate = collate_with_list if from_list else None
@@ -207,26 +210,6 @@ def train_lora(
         validate=validation(model, read_clips(val, adapter.input), val_labels, training),
     )
     return model.eval(), history
-
-
-def mixed(sentence: np.ndarray, other: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """A sentence some of whose codes are those that another one has at the same places.
-
-    What is taken from the other is a random share, uniform from 0 to twice the given one.
-
-    Args:
-        sentence: Codes [S], or features [S, du].
-        other: The same of another clip, of any length.
-        share: How much of it on average.
-        rng: Drawn from in a fixed order.
-
-    Source: ours, after CutMix (Yun et al. 2019), with the label of the sentence alone.
-    """
-    length = min(len(sentence), len(other))
-    taken = rng.random(length) < 2 * share * rng.random()
-    changed = sentence.copy()
-    changed[:length][taken] = other[:length][taken]
-    return changed
 
 
 def _meanings(
@@ -284,24 +267,3 @@ def settled_as_begun(
     else:
         logger.info("language model in %s", own)
     return config.model_copy(update={"precision": chosen})
-
-
-def collate_with_list(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """A batch and the list of classes its clips are to choose from: their own and two others.
-
-    With one list all along, the model would learn the classes by heart and never read the list; and a list as
-    long as that of NTU RGB+D 120 would cost ten times the tokens of the clip.
-
-    Args:
-        samples: as `ActionLanguageModel.forward` takes them, without the batch's axis; also `label` [], and
-            `order` [classes], in which classes are drawn and listed (that of the first sample counts).
-
-    Returns:
-        Arguments of `forward`, `listed` among them.
-
-    Source: ours; the paper does not say which list it trains with.
-    """
-    batch: dict[str, torch.Tensor] = default_collate(samples)
-    present = torch.isin(batch["order"][0], batch.pop("label"))
-    chosen = present | ((~present).cumsum(0) <= OTHER_CLASSES)
-    return batch | {"listed": batch.pop("order")[0][chosen]}

@@ -1,0 +1,61 @@
+"""What each step of stage 2 reads: readings of a clip, mixtures of two, a batch and its list of classes."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import default_collate
+
+OTHER_CLASSES = 2  # so that every list has three names at least, as in Table 8 of the paper
+
+
+def rows_by_clip(rows: pd.DataFrame) -> list[np.ndarray]:
+    """Of each clip, in the order of their names, the places of its rows.
+
+    Args:
+        rows: A row a reading, with a column `name`.
+
+    Source: ours.
+    """
+    clips = pd.factorize(rows["name"], sort=True)[0]
+    return np.split(np.argsort(clips, kind="stable"), np.cumsum(np.bincount(clips))[:-1])
+
+
+def mixed(sentence: np.ndarray, other: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """A sentence some of whose codes are those that another one has at the same places.
+
+    What is taken from the other is a random share, uniform from 0 to twice the given one.
+
+    Args:
+        sentence: Codes [S], or features [S, du].
+        other: The same of another clip, of any length.
+        share: How much of it on average.
+        rng: Drawn from in a fixed order.
+
+    Source: ours, after CutMix (Yun et al. 2019), with the label of the sentence alone.
+    """
+    length = min(len(sentence), len(other))
+    taken = rng.random(length) < 2 * share * rng.random()
+    changed = sentence.copy()
+    changed[:length][taken] = other[:length][taken]
+    return changed
+
+
+def collate_with_list(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """A batch and the list of classes its clips are to choose from: their own and two others.
+
+    With one list all along, the model would learn the classes by heart and never read the list; and a list as
+    long as that of NTU RGB+D 120 would cost ten times the tokens of the clip.
+
+    Args:
+        samples: as `ActionLanguageModel.forward` takes them, without the batch's axis; also `label` [], and
+            `order` [classes], in which classes are drawn and listed (that of the first sample counts).
+
+    Returns:
+        Arguments of `forward`, `listed` among them.
+
+    Source: ours; the paper does not say which list it trains with.
+    """
+    batch: dict[str, torch.Tensor] = default_collate(samples)
+    present = torch.isin(batch["order"][0], batch.pop("label"))
+    chosen = present | ((~present).cumsum(0) <= OTHER_CLASSES)
+    return batch | {"listed": batch.pop("order")[0][chosen]}
