@@ -133,8 +133,12 @@ def test_answers_are_those_of_the_evaluation(variant, recordings, stored, tmp_pa
 
     recognizer = Recognizer.load(folder, cache=tmp_path)
     firsts = set()
-    for name, codes in zip(sentences["name"], sentences["codes"], strict=True):
+    files = [recordings / f"{name}.skeleton" for name in sentences["name"]]
+    together = list(recognizer.predict_all(files, top_k=100, batch_size=3))
+    for name, codes, one in zip(sentences["name"], sentences["codes"], together, strict=True):
         answer = recognizer.predict(recordings / f"{name}.skeleton", top_k=100)
+        assert (one.clip, one.names, one.codes) == (answer.clip, answer.names, answer.codes)
+        np.testing.assert_allclose(one.probabilities, answer.probabilities, rtol=0, atol=1e-5 + 2e-3)
         row = predictions.loc[name]
         assert answer.clip == name
         assert answer.codes == tuple(codes)

@@ -1,17 +1,21 @@
 """The folder of a trained recogniser: one, and whole without the project around it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from llmar_pipeline.corpora import CORPORA, Corpus
 from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum, whole_file
 from llmar_pipeline.language.trained_model import model_files
 from llmar_pipeline.records import read_sealed, write_sealed
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
+from llmar_pipeline.skeletons.topology import Body
 
 MANIFEST = "recognizer.json"
 VQVAE_FOLDER = "vqvae"
@@ -116,6 +120,34 @@ def check_recognizer(folder: Path) -> RecognizerFacts:
             raise UserError(f"expected the file {name} of the recogniser, saw none in {folder}; {_AGAIN}")
         _check(folder / name, checksum, file_checksum(folder / name))
     return facts
+
+
+def corpus_of(facts: RecognizerFacts, body: Body) -> Corpus:
+    """Who reads the files: the corpus of the training; a user's own by what its folder said of it.
+
+    Args:
+        facts: Of the trained model.
+        body: What its VQ-VAE works on.
+
+    Raises:
+        UserError: This version has no such corpus, or it is of another body.
+    """
+    corpus = CORPORA.get(facts.corpus)
+    if corpus is not None and facts.corpus == CUSTOM.name:
+        return replace(
+            corpus,
+            topology=body.topology,
+            persons=body.persons,
+            units=facts.units,
+            vertical=facts.vertical,
+        )
+    if corpus is None or Body(corpus.topology, corpus.persons) != body:
+        raise UserError(
+            f"expected the corpus {facts.corpus} with recordings of {body}, as in training, saw "
+            f"{'none of that name' if corpus is None else Body(corpus.topology, corpus.persons)} in this "
+            "version of llmar_pipeline; install the version of the training, or train again"
+        )
+    return corpus
 
 
 def _check(path: Path, expected: str, seen: str) -> None:
