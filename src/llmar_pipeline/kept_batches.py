@@ -88,9 +88,10 @@ def in_kept_batches(
             if folder is not None and not (folder / name).exists():
                 taken = _taken(name, part, others, origin)
             results.append(_of_part(folder, name, part, of_batches, work, progress, taken))
-    order = np.concatenate([np.asarray(part.items) for part in parts])
-    rows = np.concatenate(results)
-    return rows if (order[1:] > order[:-1]).all() else rows[np.argsort(order)]
+    rows = np.empty((len(items), *results[0].shape[1:]), np.result_type(*results))
+    for part in reversed(parts):
+        rows[np.asarray(part.items)] = results.pop()
+    return rows
 
 
 def _of_part(

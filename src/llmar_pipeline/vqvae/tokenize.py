@@ -112,7 +112,7 @@ def tokenize_clips(
         batch_features, mask = encode_readings(model, clips, readings)
         if features:
             encoded.extend(feature_rows(batch_features))
-        columns = [model.nearest_codes(batch_features)]
+        columns = [model.nearest_codes(batch_features).int()]
         if (told := model.classify(batch_features, mask)) is not None:
             columns.append(told)
         return torch.cat(columns, dim=1).cpu().numpy()
@@ -134,7 +134,7 @@ def tokenize_clips(
         told = made[:, -len(trained) :].astype(np.float32)
         table["head"] = list(told)
         made = made[:, : -len(trained)]
-    table = table.assign(codes=list(made.astype(np.int32)))
+    table = table.assign(codes=list(made.astype(np.int32, copy=False)))
     if features:
         table = table.assign(features=encoded)
     table.attrs["codebook"] = codebook
