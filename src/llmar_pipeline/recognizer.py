@@ -99,7 +99,6 @@ class Recognizer:
         self._facts, self._vqvae, self._model = facts, vqvae, model
         self.body: Body = vqvae.body
         self.class_names: tuple[str, ...] = model.class_names
-        self._votes = vqvae.code_votes()
         self._corpus = corpus_of(facts, vqvae.body)
         self._trie = lru_cache(_LISTS)(partial(LabelTrie, tokenizer=model.tokenizer))
 
@@ -205,11 +204,9 @@ class Recognizer:
         asked, mask = pad_sentences(
             list(feature_rows(features) if self._model.input == "features" else codes.cpu().numpy())
         )
-        guesses = None
-        if self._votes is not None and trie.class_names == self.class_names:
-            guesses = self._votes[of_clips[:, 0]].mean(dim=1).argmax(dim=1).tolist()
         by_clip = (len(data), -1)
         asked, mask = asked.unflatten(0, by_clip), mask.unflatten(0, by_clip)
+        guesses = self._model.guesses(asked[:, 0], mask[:, 0], trie.class_names)
         found = find_names(self._model, asked, mask, trie, Ask(top_k, _TOLERANCE), guesses=guesses)
         for number, sequence in enumerate(sequences):
             chances = found.probabilities[number]

@@ -180,7 +180,9 @@ def test_several_readings_of_a_clip_are_one_answer(recognizer, tmp_path, model, 
     assert len(answered) == 11
 
 
-def test_what_the_class_head_says_is_read_first_and_changes_nothing(recognizer, tmp_path, plain, monkeypatch):
+def test_what_codes_say_of_the_class_is_read_first_and_changes_nothing(
+    recognizer, tmp_path, plain, monkeypatch
+):
     find_names, guessed = answers.find_names, []
 
     def spied(*arguments):
@@ -188,12 +190,14 @@ def test_what_the_class_head_says_is_read_first_and_changes_nothing(recognizer, 
         return find_names(*arguments)
 
     monkeypatch.setattr(answers, "find_names", spied)
-    sentences = clips()
-    rng = np.random.default_rng(0)
-    sentences["head"] = list(rng.normal(size=(len(sentences), len(CLASS_NAMES))).astype(np.float32))
-    answered = ask(recognizer, tmp_path, sentences).test
-    expected = [int(head.argmax()) for head in sentences.query("split == 'test'")["head"]]
+    model = load_model(recognizer, tmp_path)
+    model.class_votes = torch.randn(16, len(CLASS_NAMES), generator=torch.Generator().manual_seed(0))
+    save_model(model, tmp_path / "voting")
+    answered = ask(tmp_path / "voting", tmp_path / "scores").test
+    test = clips().query("split == 'test'")["codes"]
+    expected = [int(model.class_votes[codes].sum(dim=0).argmax()) for codes in test]
     assert [guess for batch in guessed[:6] for guess in batch] == expected
+    assert len(set(expected)) > 2
     assert answered["predicted"].tolist() == plain.test["predicted"].tolist()
 
 

@@ -377,7 +377,8 @@ def test_what_is_learnt_to_be_answered(sentences, codebook, tiny_config, tmp_pat
         whole_batches(max_steps=1),
         tmp_path / "steps",
     )
-    train_lora(*arguments, votes=votes if answers == "head" else None)
+    model, _ = train_lora(*arguments, votes=votes if answers == "head" else None)
+    assert torch.equal(model.class_votes, votes) == (answers == "head")
     (read,) = captured
     answer_ids, _ = encode_answers(load_tokenizer(tiny_config, tmp_path), CLASS_NAMES)
     labels = some.drop_duplicates("name")["label"].tolist()

@@ -33,6 +33,7 @@ def test_a_saved_model_loads_to_the_same_loss(build, clips, tmp_path, codebook, 
         model.action_embedding.weight += 0.1
         if not adapters:
             model.base.model.layers[0].mlp.up_proj.weight += 0.05
+    model.class_votes = torch.randn(16, len(model.class_names))
     save_model(model, tmp_path / "saved")
     loaded = load_model(tmp_path / "saved", tmp_path, codebook=codebook)
     batch = batch_of(model, clips)
@@ -40,6 +41,7 @@ def test_a_saved_model_loads_to_the_same_loss(build, clips, tmp_path, codebook, 
     torch.testing.assert_close(loaded(*batch)["loss"], model(*batch)["loss"], atol=1e-5, rtol=1e-5)
     assert loaded.class_names == model.class_names
     assert loaded.codebook_checksum == model.codebook_checksum
+    assert torch.equal(loaded.class_votes, model.class_votes)
     assert not any(p.requires_grad for p in loaded.parameters())
     assert (tmp_path / "saved" / "model.safetensors").exists() is not adapters
     assert not list((tmp_path / "saved").glob("*.bin"))

@@ -164,24 +164,15 @@ class _Asking:
         by_clip = list(readings.groupby("name", sort=False).indices.values())
         read = read_clips(readings, self.model.input)
         by_length = self.config.length_correction == "mean"
-        guesses = None
-        if "head" in clips and self._trained(classes):
-            guesses = np.stack(clips["head"]).argmax(axis=1).tolist()
 
         def work(batch: Sequence[int]) -> np.ndarray:
-            codes, mask = pad_sentences([read[reading] for clip in batch for reading in by_clip[clip]])
-            found = find_names(
-                self.model,
-                codes.unflatten(0, (len(batch), -1)),
-                mask.unflatten(0, (len(batch), -1)),
-                classes,
-                _ASK,
-                by_length,
-                None if guesses is None else [guesses[clip] for clip in batch],
-            )
+            padded = pad_sentences([read[reading] for clip in batch for reading in by_clip[clip]])
+            codes, mask = (part.unflatten(0, (len(batch), -1)) for part in padded)
+            guesses = self.model.guesses(codes[:, 0], mask[:, 0], classes.class_names)
+            found = find_names(self.model, codes, mask, classes, _ASK, by_length, guesses)
             return np.column_stack([found.probabilities, found.bounds])
 
-        digest = {"sentences": sentences_checksum(read), "by_length": by_length, "guesses": guesses}
+        digest = {"sentences": sentences_checksum(read), "by_length": by_length}
         digest |= {"ask": asdict(_ASK)}
         return clips, self._kept(title, range(len(clips)), classes, work, digest)
 

@@ -48,6 +48,8 @@ class ActionLanguageModel(nn.Module):
     Attributes:
         word_factor: The factor of `word_norm`, else 1.
         llm_checksum: Of the base model, as `language.llm.llm_checksum` gives it; None where it is not known.
+        class_votes: What speaks for each class of the training in each code [codes, classes], float; None
+            where it is not known. Names are looked for from there; it decides nothing.
 
     Raises:
         UserError: The codebook is not as wide as the language model's word embeddings.
@@ -85,6 +87,7 @@ class ActionLanguageModel(nn.Module):
             )
         self.codebook_checksum = tensor_checksum(codebook.float())
         self.llm_checksum: str | None = None
+        self.class_votes: Tensor | None = None
         rows = codebook.detach().float().clone()
         self.input = input
         self.word_factor = 1.0
@@ -127,6 +130,27 @@ class ActionLanguageModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights lie."""
         return self.words.weight.device
+
+    def guesses(self, codes: Tensor, code_mask: Tensor, class_names: Sequence[str]) -> list[int] | None:
+        """Which class each clip is likely of, told from its codes without the language model.
+
+        Args:
+            codes: Codebook indices [N, W], int64, or features [N, W, du].
+            code_mask: True where a code is real [N, W], bool.
+            class_names: The class list that is asked.
+
+        Returns:
+            An index into that list for each clip; None where nothing is known of its classes, or features are
+            read.
+
+        Source: ours.
+        """
+        known = [label for label, name in enumerate(self.class_names) if name in class_names]
+        if self.class_votes is None or codes.is_floating_point() or not known:
+            return None
+        votes = self.class_votes[:, known][codes.cpu()] * code_mask.cpu().unsqueeze(-1)
+        places = [class_names.index(self.class_names[label]) for label in known]
+        return [places[best] for best in votes.sum(dim=1).argmax(dim=1).tolist()]
 
     def prompt(self, class_names: Sequence[str]) -> Prompt:
         """The instruction as tokens; made once for each class list, or once for all where it names none.

@@ -21,7 +21,13 @@ from llmar_pipeline.language.llm import llm_checksum
 from llmar_pipeline.language.loading import attach_lora, load_llm, load_tokenizer, tokenizer_checksum
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
-from llmar_pipeline.language.samples import collate_with_list, mixed, rows_by_clip
+from llmar_pipeline.language.samples import (
+    collate_with_list,
+    counts_by_class,
+    mixed,
+    naive_bayes,
+    rows_by_clip,
+)
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
 from llmar_pipeline.language.validation import validation
@@ -193,6 +199,9 @@ def train_lora(
         len(of_clips), training.max_steps * training.batch_size, training.seed, read, classes
     )
     model.llm_checksum = base_checksum
+    if adapter.input == "codes":
+        counted = counts_by_class(rows, class_names, len(codebook)) if votes is None else None
+        model.class_votes = votes if counted is None else torch.from_numpy(naive_bayes(counted))
     collate = collate_with_list if from_list else None
     made_from = fingerprint(llm_config.precision)
     val = sentences[(sentences["split"] == "val") & (sentences["reading"] == 0)]
@@ -229,10 +238,7 @@ def _meanings(
 
     Source: ours.
     """
-    labels = sentences["action"].map({name: index for index, name in enumerate(class_names)})
-    counts = np.full((codes, len(class_names)), 1e-3)
-    lengths = [len(sentence) for sentence in sentences["codes"]]
-    np.add.at(counts, (np.concatenate(sentences["codes"].tolist()), np.repeat(labels, lengths)), 1)
+    counts = counts_by_class(sentences, class_names, codes) + 1e-3
     shares = torch.from_numpy(counts / counts.sum(1, keepdims=True)).float()
     return shares @ class_texts(word_embeddings(config, cache), config, cache, class_names)
 

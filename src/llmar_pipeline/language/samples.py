@@ -20,6 +20,39 @@ def rows_by_clip(rows: pd.DataFrame) -> list[np.ndarray]:
     return np.split(np.argsort(clips, kind="stable"), np.cumsum(np.bincount(clips))[:-1])
 
 
+def counts_by_class(sentences: pd.DataFrame, class_names: list[str], codes: int) -> np.ndarray:
+    """How often each code stands in sentences of each class, `[codes, classes]`, float64.
+
+    Args:
+        sentences: Columns action, codes.
+        class_names: The classes.
+        codes: Their number.
+
+    Source: ours.
+    """
+    labels = sentences["action"].map({name: index for index, name in enumerate(class_names)})
+    lengths = [len(sentence) for sentence in sentences["codes"]]
+    counts = np.zeros((codes, len(class_names)))
+    np.add.at(counts, (np.concatenate(sentences["codes"].tolist()), np.repeat(labels, lengths)), 1)
+    return counts
+
+
+def naive_bayes(counts: np.ndarray) -> np.ndarray:
+    """log p(code | class), each code counted once more than it was seen; of a sentence, the sum.
+
+    Args:
+        counts: As `counts_by_class` gives them, `[codes, classes]`.
+
+    Returns:
+        Nats, `[codes, classes]`, float32.
+
+    Source: multinomial naive Bayes with Laplace's correction.
+    """
+    seen = counts + 1
+    shares: np.ndarray = np.log(seen / seen.sum(axis=0)).astype(np.float32)
+    return shares
+
+
 def mixed(sentence: np.ndarray, other: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """A sentence some of whose codes are those that another one has at the same places.
 

@@ -47,7 +47,10 @@ def save_model(model: ActionLanguageModel, folder: Path) -> None:
     else:
         (folder / _ADAPTERS).unlink(missing_ok=True)
         model.base.save_pretrained(folder)
-    save_file({"action_tokens": model.action_embedding.weight.detach().contiguous()}, folder / _ACTION_TOKENS)
+    tensors = {"action_tokens": model.action_embedding.weight.detach().contiguous()}
+    if model.class_votes is not None:
+        tensors["class_votes"] = model.class_votes.contiguous()
+    save_file(tensors, folder / _ACTION_TOKENS)
     manifest = {
         "class_names": model.class_names,
         "llm": model.llm_config.model_dump(),
@@ -133,11 +136,11 @@ def _load(
             tuned.merge_adapter()
     else:
         tuned = load_weights(folder, dtype or getattr(torch, config.precision))
-    rows = load_file(folder / _ACTION_TOKENS)["action_tokens"]
+    tensors = load_file(folder / _ACTION_TOKENS)
     model = ActionLanguageModel(
         tuned,
         tokenizer,
-        rows,
+        tensors["action_tokens"],
         manifest["instruction"],
         manifest["class_names"],
         config,
@@ -146,6 +149,7 @@ def _load(
     model.word_factor = manifest.get("word_factor", 1.0)  # of the rows as saved: it is in them already
     model.codebook_checksum = manifest["codebook_sha256"]
     model.llm_checksum = manifest.get("llm_sha256")
+    model.class_votes = tensors.get("class_votes")
     return model.eval()
 
 
