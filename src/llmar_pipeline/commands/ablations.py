@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmar_pipeline.commands import grid as grids
+from llmar_pipeline.commands.accuracy_plot import accuracy_plot
 from llmar_pipeline.commands.comparison import as_markdown, compare, in_words, table_of, write_page
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import whole_file
@@ -26,7 +27,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         text: the table, in Markdown.
-        page: the same as HTML; CSV files lie beside it, of the table and of every run.
+        page: the same as HTML; beside it lie CSV files, of the table and of every run, and the figure as SVG.
         failed: whether a run failed.
     """
 
@@ -73,7 +74,8 @@ def run_ablations(
         def finish(parent: TrackedRun) -> None:
             _write(grid, page)
             for file in _files(page):
-                parent.log_artifact(file)
+                if file.exists():  # without stage 2 there is nothing to draw
+                    parent.log_artifact(file)
 
         grids.run(grid, conf_source, jobs, finish, tell)
     return Outcome(_write(grid, page), page, bool(grid.failed))
@@ -88,8 +90,9 @@ def _place(grid: grids.Grid) -> Path:
     return folder / "ablations" / f"{size}-{grid.pipelines.replace(',', '-')}.html"
 
 
-def _files(page: Path) -> tuple[Path, Path, Path]:
-    return page, page.with_suffix(".csv"), page.with_name(f"{page.stem}-table.csv")
+def _files(page: Path) -> tuple[Path, Path, Path, Path]:
+    table = page.with_name(f"{page.stem}-table.csv")
+    return page, page.with_suffix(".csv"), table, page.with_suffix(".svg")
 
 
 def _write(grid: grids.Grid, page: Path) -> str:
@@ -108,8 +111,13 @@ def _write(grid: grids.Grid, page: Path) -> str:
     notes = [f"{sum(row['processor_seconds'] for row in kept) / 3600:.2f} processor hours, {len(kept)} runs"]
     notes += [f"{key}: {'; '.join(sorted({row[key] for row in kept}))}" for key in ("machine", "revision")]
     notes += [f"{row['experiment']}, seed {row['seed']}: {row['note']}" for row in kept if "note" in row]
-    write_page(page, f"Ablations: {', '.join(dict.fromkeys(table['experiment']))}", words, notes)
-    _, every_run, summary = _files(page)
+    drawn = accuracy_plot(table, compared)
+    write_page(page, f"Ablations: {', '.join(dict.fromkeys(table['experiment']))}", words, notes, drawn)
+    _, every_run, summary, plot = _files(page)
+    plot.unlink(missing_ok=True)
+    if drawn:
+        with whole_file(plot) as stream:
+            stream.write(drawn)
     for file, content in (
         (every_run, table.drop(columns=["right", "clips"], errors="ignore")),
         (summary, compared),

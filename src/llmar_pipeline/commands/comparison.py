@@ -119,7 +119,7 @@ def as_markdown(words: pd.DataFrame) -> str:
     return "\n".join(f"|{line}|" if line.startswith("---") else f"| {line} |" for line in lines)
 
 
-def write_page(file: Path, title: str, words: pd.DataFrame, notes: Sequence[str]) -> None:
+def write_page(file: Path, title: str, words: pd.DataFrame, notes: Sequence[str], plot: bytes = b"") -> None:
     """Write an HTML page of the table, whole.
 
     Args:
@@ -127,15 +127,17 @@ def write_page(file: Path, title: str, words: pd.DataFrame, notes: Sequence[str]
         title: above it.
         words: as `in_words` returns it.
         notes: below it, a line each.
+        plot: an SVG image between both.
     """
     style = (
         "body{font-family:sans-serif}td,th{padding:.2em .8em;text-align:right}table{border-collapse:collapse}"
     )
+    image = plot[plot.find(b"<svg") :].decode() if plot else ""
     below = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{style}</style></head><body><h1>{html.escape(title)}</h1>"
-        f"{words.to_html(index=False)}<ul>{below}</ul></body></html>\n"
+        f"{words.to_html(index=False)}{image}<ul>{below}</ul></body></html>\n"
     )
     with whole_file(file) as stream:
         stream.write(page.encode())
