@@ -136,6 +136,8 @@ def test_another_class_list_is_for_test_clips_only(recognizer, tmp_path, model, 
     np.testing.assert_allclose(log_probabilities(asked.test), log_softmax(scores - prior), atol=1e-4)
     raw = ask(recognizer, tmp_path, sentences, names, prior_correction="none")
     check_probabilities(raw.test, scores)
+    assert asked.test["uncorrected"].tolist() == raw.test["predicted"].tolist()
+    assert "uncorrected" not in raw.test
     assert asked.val.filter(regex="^p:").shape[1] == len(CLASS_NAMES)
 
 

@@ -124,7 +124,8 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
     unseen = str(table["unseen"].iloc[0])
     drawn = [
         f"| {row.experiment} | {row.seed} | {100 * row.accuracy:.1f} "
-        f"({100 * row.accuracy_low:.1f} to {100 * row.accuracy_high:.1f}) | {row.classes} |"
+        f"({100 * row.accuracy_low:.1f} to {100 * row.accuracy_high:.1f}) | "
+        f"{_percent(getattr(row, 'uncorrected_accuracy', None))} | {row.classes} |"
         for row in table.itertuples(index=False)
     ]
     lines = []
@@ -134,11 +135,19 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
         name = f"ours: {experiment}-{selection['size']}, {len(runs)} draw{'s' if len(runs) > 1 else ''}"
         cells = [f"{mean:.1f}{interval}"]
         lines.append((name, parameters["vqvae"]["stream"], parameters["llm"]["model"], cells))
+        raw = runs.get("uncorrected_accuracy", pd.Series(dtype=float)).dropna().tolist()
+        if len(raw) == len(runs):
+            name = "the same, scores as they are"
+            lines.append((name, "", "", [f"{100 * mean_and_interval(raw)[0]:.1f}"]))
     lines.append(("chance", "", "", [f"{100 * table['chance'].mean():.1f}"]))
     lines += published_lines(published.UNSEEN, selection, [unseen])
     title = f"accuracy on classes not trained, {selection['dataset']} {selection['protocol']}, %"
-    head = "| experiment | seed | accuracy, % | classes |\n|---|---:|---:|---|"
+    head = "| experiment | seed | accuracy, % | uncorrected | classes |\n|---|---:|---:|---:|---|"
     return "\n".join([head, *drawn, "", markdown_table(title, [unseen], lines)])
+
+
+def _percent(accuracy: float | None) -> str:
+    return "" if accuracy is None or pd.isna(accuracy) else f"{100 * accuracy:.1f}"
 
 
 def _write(table: pd.DataFrame, file: Path) -> None:

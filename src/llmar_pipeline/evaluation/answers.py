@@ -39,8 +39,9 @@ class Answers(NamedTuple):
     """Predictions tables.
 
     Attributes:
-        test: Of the test clips; with a column `generated` where they were answered freely too, and a column
-            `bound`, as the others: by how much any probability may be wrong.
+        test: Of the test clips; with a column `generated` where they were answered freely too, a column
+            `uncorrected` where scores are corrected for the prior, with what they say as they are, and a
+            column `bound`, as the others: by how much any probability may be wrong.
         val: Of the validation clips; empty where there are none.
         shuffled: Of the test clips, each with the sentence of another one.
     """
@@ -99,6 +100,9 @@ def answer_clips(
 
     test, chances = asking.probabilities("test", test_readings, asked)
     predictions = _table(test, chances, asked)
+    if asking.corrects(asked):
+        raw = mean_by_clip(test_readings, asking.by_length("test", test_readings, asked))[1].argmax(axis=1)
+        predictions.insert(3, "uncorrected", [asked.class_names[best] for best in raw])
     shuffled = _table(test, np.stack(shuffle_across_clips(list(chances), config.seed)), asked)
     if config.generate:
         generated = asking.generated("test_generated", read_clips(test, model.input), asked)
@@ -156,8 +160,7 @@ class _Asking:
         self, title: str, readings: pd.DataFrame, classes: LabelTrie
     ) -> tuple[pd.DataFrame, np.ndarray]:
         """First readings, and probabilities and their bound [clips, classes + 1], corrected as configured."""
-        prior = self.config.prior_correction
-        if prior == "always" or (prior == "unseen" and not self._trained(classes)):
+        if self.corrects(classes):
             clips, chances = mean_by_clip(readings, self._corrected(title, readings, classes))
             return clips, np.pad(probabilities(chances), ((0, 0), (0, 1)))
         clips = readings.drop_duplicates("name")
@@ -176,18 +179,28 @@ class _Asking:
         digest |= {"ask": asdict(_ASK)}
         return clips, self._kept(title, range(len(clips)), classes, work, digest)
 
-    def _trained(self, classes: LabelTrie) -> bool:
-        return classes.class_names == self.model.class_names
+    def corrects(self, classes: LabelTrie) -> bool:
+        """Whether scores are corrected for the prior."""
+        prior, trained = self.config.prior_correction, classes.class_names == self.model.class_names
+        return prior == "always" or (prior == "unseen" and not trained)
 
-    def _corrected(self, title: str, readings: pd.DataFrame, classes: LabelTrie) -> np.ndarray:
-        """Log-likelihoods [readings, classes], corrected for the prior, of which the whole tree is read."""
+    def by_length(
+        self, title: str, readings: pd.DataFrame, classes: LabelTrie, content_free: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Log-likelihoods [readings, classes], the whole tree read; corrected for length if so set.
+
+        Where the scores of content-free sentences are given, they are corrected for the prior too.
+        """
         lengths = None
         if self.config.length_correction == "mean":
             lengths = [len(answer) for answer in classes.answers]
-        drawn = content_free_sentences(self.training_sentences, self.config.seed)
-        content_free = self._scores(f"{title}_content_free", drawn, classes)
         scores = self._scores(f"{title}_all", read_clips(readings, self.model.input), classes)
         return correct_scores(scores, lengths, content_free)
+
+    def _corrected(self, title: str, readings: pd.DataFrame, classes: LabelTrie) -> np.ndarray:
+        drawn = content_free_sentences(self.training_sentences, self.config.seed)
+        content_free = self._scores(f"{title}_content_free", drawn, classes)
+        return self.by_length(title, readings, classes, content_free)
 
     def generated(self, title: str, sentences: Sentences, classes: LabelTrie) -> list[str]:
         """Free answers."""

@@ -130,6 +130,7 @@ def _result(metrics: Mapping[str, Any]) -> dict[str, Any]:
     first = headline(metrics)
     controls = [
         ("this run", metrics[first], ""),
+        ("scores not corrected for the prior", metrics.get(f"uncorrected_{first}"), ""),
         ("free generation, exact match", metrics.get(f"generated_{first}"), ""),
         *(
             (f"{title}: {what}", metrics.get(f"{name}_{first}"), llm_adds(metrics, name))

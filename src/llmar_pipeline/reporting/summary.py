@@ -51,6 +51,11 @@ def run_summary(
         ),
         (LABELS[other], metrics[other], ""),
         ("top 5", metrics.get("top5"), ""),
+        (
+            "uncorrected scores",
+            metrics.get(f"uncorrected_{first}"),
+            "not corrected for content-free sentences",
+        ),
         ("free generation", metrics.get(f"generated_{first}"), "exactly the name, unbound by the class list"),
         ("calibration error", metrics.get("calibration_error"), "mean gap of probability and accuracy"),
         (

@@ -62,9 +62,10 @@ def score(
     train = action_sentences[action_sentences["split"] == "train"]
     frequent = str(train.drop_duplicates("name")["action"].mode()[0])
     majority = frequent if frequent in class_list(predictions) else None  # none of unseen classes trains
-    generated = None
-    if "generated" in predictions:
-        generated = predictions[["true"]].assign(predicted=predictions["generated"])
+    others = {
+        column: predictions[["true"]].assign(predicted=predictions[column]) if column in predictions else None
+        for column in ("uncorrected", "generated")
+    }
     read_outs = {
         "bag_of_codes": predictions_bag_of_codes,
         "code_transformer": predictions_code_transformer,
@@ -78,7 +79,8 @@ def score(
         "headline": corpus["metric"],
         **metrics(predictions, majority, evaluation.seed),
         "calibration_error": expected_calibration_error(reliability(predictions)),
-        **accuracies(generated, "generated_"),
+        **accuracies(others["uncorrected"], "uncorrected_"),
+        **accuracies(others["generated"], "generated_"),
         **accuracies(predictions_shuffled, "shuffled_"),
         **read_out_metrics,
         "bag_of_codes_drawn": MOST_FITTED if len(train) > MOST_FITTED else None,
