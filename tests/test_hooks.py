@@ -30,7 +30,7 @@ def opened(monkeypatch):
 
 
 def track(data_dir="one", model="someone/model"):
-    names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "run")
+    names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "shots", "run")
     configuration = {
         "mlflow": {"tracking_uri": "sqlite://"},
         "globals": {**dict.fromkeys(names, "one"), "data_dir": str(data_dir)},

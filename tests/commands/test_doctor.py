@@ -40,6 +40,7 @@ PARAMETERS = {
     "val_share": 0.1,
     "fold": "none",
     "unseen": {"classes": "none", "seed": 0},
+    "shots": {"clips": "all", "seed": 0},
     "llm": {"model": "/no/such/folder", "precision": "float32"},
     "lora": {"method": "lora"},
     "vqvae": {"code_dim": 576},

@@ -48,6 +48,23 @@ def test_what_cannot_be_chosen_is_refused(load, chosen, expected):
         load("ntu60", **chosen)
 
 
+def test_shots_reach_the_split_and_give_a_run_folders_of_its_own(load):
+    plain, few, again = (
+        load("nwucla", size="laptop", **chosen)
+        for chosen in ({}, {"shots": 5}, {"shots": 5, "shots_seed": 2})
+    )
+    assert plain["parameters"]["shots"] == {"clips": "all", "seed": 0}
+    assert again["parameters"]["shots"] == {"clips": 5, "seed": 2}
+    assert few["globals"]["run"] == "llm_ar-laptop-shots5-seed0"
+    assert few["globals"]["split_folder"] == "nwucla/xview/recordings-shots5-seed0"
+    for folder in ("run_folder", "split_folder"):
+        assert len({loader["globals"][folder] for loader in (plain, few, again)}) == 3
+    with pytest.raises(UserError, match="shots=0: expected all, or a number"):
+        load("nwucla", size="laptop", shots=0)
+    with pytest.raises(UserError, match="expected all or a number, and a seed from 0 on"):
+        load("nwucla", size="laptop", shots=5, shots_seed=-1)
+
+
 def test_a_fold_reaches_the_split_and_gives_a_run_folders_of_its_own(load):
     plain, camera, part = (load("nwucla", size="laptop", fold=fold) for fold in ("none", "camera:1", "1of5"))
     assert camera["parameters"]["fold"] == camera["parameters"]["run"]["fold"] == "camera:1"

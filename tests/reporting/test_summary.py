@@ -42,7 +42,9 @@ def test_the_headline_and_its_controls_come_in_the_metric_of_the_corpus():
 
 
 def test_accuracy_is_the_headline_otherwise():
-    rows, text = lines(uncorrected_accuracy=0.25, generated_accuracy=0.5, bag_of_codes_accuracy=0.75, calibration_error=0.123)
+    rows, text = lines(
+        uncorrected_accuracy=0.25, generated_accuracy=0.5, bag_of_codes_accuracy=0.75, calibration_error=0.123
+    )
     assert [row.split("  ")[0] for row in rows] == [
         "accuracy",
         "mean class accuracy",

@@ -12,6 +12,7 @@ from llmar_pipeline.checks.finding import Finding, in_bytes, told
 from llmar_pipeline.checks.settings import check_settings
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.folds import NONE
+from llmar_pipeline.corpora.shots import ShotsConfig
 from llmar_pipeline.corpora.splits import split_run
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.demo.recordings import DemoConfig, demo_corpus
@@ -109,7 +110,8 @@ class Examination:
         """What each part would be made of."""
         protocol, unseen = self._selection["protocol"], UnseenConfig(**self._parameters["unseen"])
         val_share, fold = self._parameters["val_share"], self._parameters["fold"]
-        self._splits, classes = split_run(found.clips, found.facts, protocol, val_share, fold, unseen)
+        shots = ShotsConfig(**self._parameters["shots"])
+        self._splits, classes = split_run(found.clips, found.facts, protocol, val_share, fold, unseen, shots)
         split = self._splits["split"].value_counts()
         parts = ", ".join(f"{split.get(part, 0):,} {part}" for part in ("train", "val", "test"))
         yield Finding("ok", "recordings", f"{text}; {protocol}: {parts}")

@@ -46,6 +46,8 @@ def identity(loader: StackedConfigLoader, seed: int, pipelines: str) -> dict[str
             overrides[name] = selection[name]
     if "unseen" in overrides:
         overrides["unseen_seed"] = selection["unseen_seed"]
+    if str(selection["shots"]) != "all":
+        overrides |= {name: selection[name] for name in ("shots", "shots_seed")}
     found = {
         "environment": loader.env or loader.default_run_env,
         **{name: selection[name] for name in ("protocol", "experiment", "size")},

@@ -5,6 +5,7 @@ import pandas as pd
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.folds import NONE, needs_fold, take_fold
 from llmar_pipeline.corpora.protocol import choose_protocol
+from llmar_pipeline.corpora.shots import ShotsConfig, take_shots
 from llmar_pipeline.corpora.unseen import ClassLists, UnseenConfig, hold_out
 from llmar_pipeline.errors import UserError
 
@@ -19,8 +20,9 @@ def split_run(
     val_share: float = 0.1,
     fold: str = NONE,
     unseen: UnseenConfig = UnseenConfig(),  # noqa: B008  # frozen
+    shots: ShotsConfig = ShotsConfig(),  # noqa: B008
 ) -> tuple[pd.DataFrame, ClassLists]:
-    """The split of a run: by protocol, fold and unseen classes, and such that it can be trained and tested.
+    """The split of a run: by protocol, fold, unseen classes and shots; it can be trained and tested.
 
     Args:
         index: as `split_clips` takes it, as the next four.
@@ -29,6 +31,7 @@ def split_run(
         val_share: share of the training subjects that validate.
         fold: which training clips test in place of the test clips.
         unseen: which classes are kept from training, as `hold_out` takes it.
+        shots: how many training clips of each class are kept, as `take_shots` takes it.
 
     Returns:
         What `hold_out` returns.
@@ -42,6 +45,7 @@ def split_run(
     splits, classes = hold_out(
         split_clips(index, corpus, protocol, val_share, fold), corpus, protocol, unseen
     )
+    splits = splits.assign(split=take_shots(splits, shots))
     if (tested := int((splits["split"] == "test").sum())) < 2:
         raise UserError(
             f"expected two test clips at least, saw {tested} test clip among the {len(splits)} of "

@@ -11,6 +11,7 @@ import pandas as pd
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.shots import ShotsConfig
 from llmar_pipeline.corpora.splits import split_run
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.demo.recordings import DemoConfig
@@ -89,7 +90,8 @@ def look(
             return _official(corpus)
         facts, clips, frames, read, made_up = found.facts, found.clips, found.frames, found.seconds, 0
         known = f"{len(clips):,} clips in {selection['raw_dir']}, {found.sampled} of them looked at"
-    splits, _ = split_run(clips, facts, protocol, parameters["val_share"], parameters["fold"], unseen)
+    val_share, fold, shots = parameters["val_share"], parameters["fold"], ShotsConfig(**parameters["shots"])
+    splits, _ = split_run(clips, facts, protocol, val_share, fold, unseen, shots)
     return Recordings(splits, frames, read, made_up, known)
 
 

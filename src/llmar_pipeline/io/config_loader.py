@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from llmar_pipeline.corpora import CORPORA, folds
+from llmar_pipeline.corpora.shots import ShotsConfig
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io import size as sizes
@@ -23,7 +24,7 @@ from llmar_pipeline.language.llm_cache import llm_cache
 
 SELECTORS = (
     *("protocol", "size", "experiment", "raw_dir", "data_dir", "allow_incomplete"),
-    *("unseen", "unseen_seed", "fold"),
+    *("unseen", "unseen_seed", "fold", "shots", "shots_seed"),
 )
 """What `--params` may choose besides single parameters; their defaults stand in globals.yml."""
 
@@ -45,11 +46,11 @@ class StackedConfigLoader(OmegaConfigLoader):
     every path:
 
     - `run_folder`: `<dataset>/<protocol>/<run>`, where `run` is `<experiment>-<size>`, the unseen classes
-      or the fold where there are any, and a short hash of single overrides;
+      or the fold and the shots where there are any, and a short hash of single overrides;
     - `recordings_folder`: `<dataset>/recordings`, and a short hash where ingestion or normalization are not
       as the dataset has them, wherever that was said: what does not depend on the protocol is shared;
     - `split_folder`: the same under the protocol, the share that validates where it is another than usual,
-      and the unseen classes or the fold, as in `run`.
+      and the unseen classes, the fold and the shots, as in `run`.
 
     `adapted` says whether the experiment has values of its own for the size.
 
@@ -274,7 +275,7 @@ def _part(chosen: Mapping[str, Any]) -> str:
             f"expected unseen classes or a fold, saw unseen={chosen['unseen']} and fold={chosen['fold']}: "
             "leave one of them out"
         )
-    return unseen + fold
+    return unseen + fold + _shots(chosen)
 
 
 def _unseen(chosen: Mapping[str, Any]) -> str:
@@ -286,6 +287,16 @@ def _unseen(chosen: Mapping[str, Any]) -> str:
             "name, and a seed from 0 on"
         ) from error
     return unseen.suffix(chosen["corpus"])
+
+
+def _shots(chosen: Mapping[str, Any]) -> str:
+    try:
+        return ShotsConfig(clips=chosen["shots"], seed=chosen["shots_seed"]).suffix()
+    except ValidationError as error:
+        raise UserError(
+            f"--params=shots={chosen['shots']},shots_seed={chosen['shots_seed']}: expected all or a number, "
+            "and a seed from 0 on"
+        ) from error
 
 
 def _val_share(layers: DictConfig | ListConfig) -> str:

@@ -8,6 +8,7 @@ class RunInfo(BaseModel):
 
     Attributes:
         fold: Training clips that test in place of the test clips; "none" as a rule.
+        shots: Training clips of each class; "all" as a rule.
         adapted: The experiment has values of its own for the size.
         synthetic: The recordings are made up.
         revision: Of the code, as git calls it; empty where it is not known.
@@ -22,14 +23,18 @@ class RunInfo(BaseModel):
     size: str
     synthetic: bool
     fold: str = "none"
+    shots: int | str = "all"
     adapted: bool = False
     revision: str = ""
     date: str = ""
 
     @property
     def tested(self) -> str:
-        """The protocol, and the fold where the protocol's test clips were not read."""
-        return self.protocol if self.fold == "none" else f"{self.protocol}, fold {self.fold}"
+        """The protocol, the fold where the protocol's test clips were not read, and how few clips train."""
+        tested = self.protocol if self.fold == "none" else f"{self.protocol}, fold {self.fold}"
+        if self.shots == "all":
+            return tested
+        return f"{tested}, {self.shots} training clip{'s' if self.shots != 1 else ''} a class"
 
     @property
     def method(self) -> str:

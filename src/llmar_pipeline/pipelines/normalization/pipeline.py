@@ -24,6 +24,7 @@ def create_pipeline() -> Pipeline:
                     "params:val_share",
                     "params:fold",
                     "params:unseen",
+                    "params:shots",
                 ],
                 outputs=["splits", "class_lists"],
                 name="split",
