@@ -133,6 +133,10 @@ class Corpus:
         """The corpus as it lies in a folder: itself, unless the folder says what it is (`custom`)."""
         return self
 
+    def for_a_process(self) -> Corpus:
+        """What a process needs of it that reads clips out of files: no lists of them, which may be long."""
+        return self
+
     def sources(self, folder: Path) -> list[Source]:
         """Every clip of a folder and its subfolders, by name, without the `excluded` ones.
 
@@ -238,7 +242,8 @@ class Reader:
     """
 
     def __init__(self, corpus: Corpus, folder: Path, workers: int = 1) -> None:
-        self._load = partial(_load_one, corpus, Path(folder))
+        read = corpus if workers == 1 else corpus.for_a_process()
+        self._load = partial(_load_one, read, Path(folder))
         self._folder = folder
         self._number = workers
         self._workers: list[tuple[SpawnProcess, Connection]] = []

@@ -93,6 +93,7 @@ def test_an_opened_corpus_travels_to_other_processes(folder: Path) -> None:
     again = pickle.loads(pickle.dumps(corpus))
     assert again.parse_name("c") == corpus.parse_name("c")
     assert again.sources(folder) == corpus.sources(folder) == CUSTOM.sources(folder)
+    assert corpus.for_a_process().listed == ()
     read = [item.data for item in CUSTOM.read(folder, workers=2) if isinstance(item, Sequence)]
     for one, other in zip(read, [item.data for item in CUSTOM.read(folder)], strict=True):  # type: ignore[union-attr]
         np.testing.assert_array_equal(one, other)

@@ -92,6 +92,12 @@ class CustomCorpus(Corpus):
             faults=table.faults,
         )
 
+    def for_a_process(self) -> "CustomCorpus":
+        """Of files that hold a clip each, the names are not looked up."""
+        if any(source.at.lower().endswith(PICKLE) for source in self.listed):
+            return self
+        return replace(self, listed=(), parse_name=partial(_look_up, {}))
+
     def sources(self, folder: Path) -> list[Source]:
         """Every clip that the table or the pickle lists, also those that cannot be read."""
         return list(self.listed or self.open(folder).listed)
