@@ -36,6 +36,15 @@ CORPUS = (
 )
 
 
+# A process counts the memory of the one that starts it as its own: so this small one starts it.
+START = """
+import os, sys
+_, status, used = os.wait4(os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ), 0)
+with open(sys.argv[1], "w") as file:
+    print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss, file=file)
+"""
+
+
 class Cost(NamedTuple):
     """What one run took; of the data folder, what it added."""
 
@@ -84,23 +93,23 @@ def run(workplace: Workplace, stage: str) -> Cost:
     which = {"command": "doctor"} if stage == DOCTOR else {}
     pipelines = [] if stage == DOCTOR else [f"--pipelines={stage}"]
     arguments = workplace.arguments(*pipelines, "--env=custom", raw_dir=workplace.folder / "raw", **which)
-    log = workplace.folder / "log.txt"
+    log, used = workplace.folder / "log.txt", workplace.folder / "used.txt"
     with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "kedro", *arguments],
+        subprocess.run(
+            [sys.executable, "-S", "-c", START, used, sys.executable, "-m", "kedro", *arguments],
             cwd=workplace.project,
             env=workplace.environment(),
             stdout=file,
             stderr=subprocess.STDOUT,
+            check=True,
         )
-        _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    failed, seconds, memory = used.read_text().split()
+    if int(failed):
         raise SystemExit(f"{stage} failed:\n{log.read_text()[-3000:]}")
     after = contents(workplace.folder / "data")
     unit = 1 if sys.platform == "darwin" else 1024
     added = [now - then for now, then in zip(after, before, strict=True)]
-    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss * unit, *added)
+    return Cost(float(seconds), int(memory) * unit, *added)
 
 
 def measure(folder: Path, clips: int, stages: list[str]) -> dict[tuple[str, str], Cost]:
