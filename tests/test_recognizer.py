@@ -152,6 +152,18 @@ def test_answers_are_those_of_the_evaluation(variant, recordings, stored, tmp_pa
     assert len(firsts) > 1
 
 
+def test_what_comes_before_a_recording_that_cannot_be_read_is_answered(folder, recordings, tmp_path):
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    good = sorted(recordings.glob("*.skeleton"))[:2]
+    answers = recognizer.predict_all([*good, tmp_path / "none.skeleton", *good], batch_size=4)
+    assert [next(answers).clip for _ in good] == [file.stem for file in good]
+    with pytest.raises(UserError, match=r"none\.skeleton"):
+        next(answers)
+    assert list(recognizer.predict_all([])) == []
+    with pytest.raises(UserError, match="batch_size=0; correct the call"):
+        recognizer.predict_all(good, batch_size=0)
+
+
 def test_what_is_printed(folder, recordings, tmp_path):
     recognizer = Recognizer.load(folder, cache=tmp_path)
     answer = recognizer.predict(str(recordings / "S001C001P001R001A059.skeleton"), top_k=2)
@@ -190,7 +202,9 @@ def test_other_classes_replace_the_list(folder, recordings, tmp_path):
     assert len(everything.names) == len(CLASS_NAMES)
     assert sum(everything.probabilities) == pytest.approx(1)
     for mistake in ({"classes": "throw"}, {"top_k": 0}):
-        with pytest.raises(UserError, match="expected classes as a list of names and top_k from 1 on"):
+        with pytest.raises(
+            UserError, match="expected classes as a list of names, top_k and batch_size from 1 on"
+        ):
             recognizer.predict(file, **mistake)
     with pytest.raises(UserError, match="at least one class name"):
         recognizer.predict(file, classes=[])

@@ -100,6 +100,8 @@ class Recognizer:
         self.body: Body = vqvae.body
         self.class_names: tuple[str, ...] = model.class_names
         self._corpus = corpus_of(facts, vqvae.body)
+        if model.class_votes is None and model.input == "codes":  # of a training before models kept them
+            model.class_votes = vqvae.code_votes()
         self._trie = lru_cache(_LISTS)(partial(LabelTrie, tokenizer=model.tokenizer))
 
     @classmethod
@@ -163,7 +165,7 @@ class Recognizer:
         top_k: int = 5,
         batch_size: int = 32,
     ) -> Iterator[Answer]:
-        """Recognise many recordings, several at once: where they wait, a clip takes about half the time.
+        """Recognise many recordings, several at once, which takes less time a recording.
 
         Args:
             recordings: As `predict` takes them; read as they are needed.
@@ -171,23 +173,45 @@ class Recognizer:
             top_k: Names in each answer.
             batch_size: Recordings read and recognised together.
 
-        Yields:
-            The answer to each, in their order, as `predict` gives it.
+        Returns:
+            The answer to each, in their order, as `predict` gives it. All before the first recording that
+            cannot be recognised are answered, then it is refused as `predict` refuses it.
 
         Raises:
-            UserError: As `predict`, at the first recording that cannot be recognised.
+            UserError: As `predict`, or a batch of no recordings.
 
         Source: "Testing" of Sec. 3.2 of the paper, scored exactly.
         """
-        if isinstance(classes, str) or top_k < 1:
+        if isinstance(classes, str) or min(top_k, batch_size) < 1:
             raise UserError(
-                "expected classes as a list of names and top_k from 1 on, saw "
-                f"classes={classes!r} and top_k={top_k}; correct the call of predict"
+                "expected classes as a list of names, top_k and batch_size from 1 on, saw "
+                f"classes={classes!r}, top_k={top_k} and batch_size={batch_size}; correct the call of predict"
             )
         trie = self._trie(self.class_names if classes is None else tuple(classes))
-        waiting = iter(recordings)
-        while batch := [self._read(recording) for recording in islice(waiting, batch_size)]:
-            yield from self._answers(batch, trie, top_k)
+        return self._in_batches(iter(recordings), trie, top_k, batch_size)
+
+    def _in_batches(
+        self,
+        waiting: Iterator[str | Path | Sequence | np.ndarray],
+        trie: LabelTrie,
+        top_k: int,
+        batch_size: int,
+    ) -> Iterator[Answer]:
+        while True:
+            read: list[Sequence] = []
+            refused: UserError | None = None
+            for recording in islice(waiting, batch_size):
+                try:
+                    read.append(self._read(recording))
+                except UserError as error:
+                    refused = error
+                    break
+            if read:
+                yield from self._answers(read, trie, top_k)
+            if refused is not None:
+                raise refused
+            if not read:
+                return
 
     def _answers(self, sequences: list[Sequence], trie: LabelTrie, top_k: int) -> Iterator[Answer]:
         steps = self._facts.normalization

@@ -76,7 +76,7 @@ def test_a_corpus_that_a_method_did_not_test_and_the_demo(loading, tmp_path):
     assert "LLM-AR" not in as_markdown(collect(demo)[0], demo["xsub"])
 
 
-@pytest.mark.parametrize("chosen", [{"protocol": "xsub"}, {"unseen": 3}])
+@pytest.mark.parametrize("chosen", [{"protocol": "xsub"}, {"unseen": 3}, {"shots": 5}])
 def test_all_protocols_and_one_protocol_exclude_each_other(loading, chosen):
     with pytest.raises(UserError, match="runs all protocols"):
         protocol_loaders(chosen, loading("ntu60"))
@@ -112,7 +112,7 @@ def test_draws_stand_beside_chance_and_table_8(loading):
     assert "| llm_ar | 1 | 60.0 (10.0 to 90.0) | 30.0 | drop; throw; reading |" in text
     # t(0.975, 1 degree) = 12.7062, standard error 0.1: cut at 0 and 1.
     assert "| ours: euclidean-paper, 2 draws | local | huggyllama/llama-13b | 50.0 (0.0 to 100.0) |" in text
-    assert "| the same, scores as they are |  |  | 25.0 |" in text
+    assert "| the same, not corrected for the prior |  |  | 25.0 |" in text
     assert "| chance |  |  | 33.3 |" in text
     assert "| LLaMA-13B by LoRA | 62.4 |" in text
     assert "| LLaMA-13B, all weights | 37.7 |" in text

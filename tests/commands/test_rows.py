@@ -79,6 +79,8 @@ def test_folders_and_what_decides_nothing_tell_no_row_from_another(known, tmp_pa
         {"fold": "camera:1"},
         {"unseen": 3},
         {"unseen": 3, "unseen_seed": 1},
+        {"shots": 5},
+        {"shots": 5, "shots_seed": 1},
         {"vqvae_training": {"max_steps": 5}},
     ],
 )
@@ -92,6 +94,11 @@ def test_all_else_does(known, changes, tmp_path):
 
 def test_two_draws_of_unseen_classes_are_two_rows(known):
     assert known(unseen=3, unseen_seed=1) != known(unseen=3)
+
+
+def test_two_draws_of_few_clips_are_two_rows(known):
+    assert known(shots=5, shots_seed=1) != known(shots=5)
+    assert "shots=5,shots_seed=0" in command_of(known(shots=5))
 
 
 def test_one_seed_alone_is_no_seed_of_both_trainings(known):

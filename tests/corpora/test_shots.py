@@ -2,6 +2,7 @@ import itertools
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from llmar_pipeline.corpora.shots import ShotsConfig, take_shots
 from llmar_pipeline.errors import UserError
@@ -48,6 +49,12 @@ def test_neither_the_order_of_rows_nor_other_classes_matter():
     assert trained(table.sample(frac=1, random_state=0), 3) == trained(table, 3)
     two = trained(table[table["label"] != 0], 3)
     assert two == {name for name in trained(table, 3) if not name.startswith("c0")}
+
+
+def test_a_number_in_quotes_is_a_number_and_a_boolean_is_none():
+    assert ShotsConfig(clips="5").suffix() == ShotsConfig(clips=5).suffix() == "-shots5-seed0"
+    with pytest.raises(ValidationError):
+        ShotsConfig(clips=True)
 
 
 @pytest.mark.parametrize("clips", [0, -1, "none", "5.5"])

@@ -6,6 +6,7 @@ import pytest
 from llmar_pipeline.corpora.draws import spare
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.protocol import Protocol
+from llmar_pipeline.corpora.shots import ShotsConfig
 from llmar_pipeline.corpora.splits import split_run
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.errors import UserError
@@ -56,6 +57,15 @@ def test_unseen_classes_are_meant_to_be_without() -> None:
     splits, classes = split_run(index_of(**names), FACTS, "own", unseen=UnseenConfig(classes=2))
     assert len(classes.unseen) == 2
     assert not set(splits.loc[splits["split"] == "train", "action"]) & set(classes.unseen)
+
+
+def test_few_clips_of_each_class_train() -> None:
+    index = index_of(clap="train train train test", wave="train train test", jump="train test")
+    splits, _ = split_run(index, FACTS, "own", shots=ShotsConfig(clips=2))
+    trained = splits[splits["split"] == "train"]["action"].value_counts()
+    assert trained.to_dict() == {"clap": 2, "wave": 2, "jump": 1}
+    assert (splits["split"] == "unused").sum() == 1
+    assert (splits["split"] == "test").sum() == 3
 
 
 def test_drawn_subjects_leave_every_class_its_training_clips() -> None:

@@ -9,7 +9,7 @@ def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(work
     data = workplace.folder / "data"
     output = workplace.command("unseen", "--classes=2", "--draws=2")
     assert "| chance |  |  | 50.0 |" in output
-    assert "| the same, scores as they are |" in output
+    assert "| the same, not corrected for the prior |" in output
     draws = json.loads((data / "08_reporting/demo/xsub/unseen/tiny-2.json").read_text())[0]["draws"]
     assert len({tuple(draw["classes"]) for draw in draws}) == 2
     assert len(pd.read_csv(data / "08_reporting/demo/xsub/unseen/tiny-2.csv")) == 2

@@ -24,12 +24,13 @@ def protocol_loaders(params: Mapping[str, Any], load: Load) -> dict[str, Stacked
         load: a run's parameters -> its configuration.
 
     Raises:
-        UserError: `params` names one protocol, unseen classes or a fold, or the corpus cannot be read.
+        UserError: `params` names one protocol, unseen classes, a fold or shots, or the corpus cannot be read.
     """
     for name, instead in (
         ("protocol", "`kedro run` for one of them"),
         ("unseen", "`kedro unseen`"),
         ("fold", "`kedro run`"),
+        ("shots", "`kedro run`"),
     ):
         if name in params:
             raise UserError(f"`kedro protocols` runs all protocols with all classes and clips: use {instead}")

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 from llmar_pipeline.commands import published
 from llmar_pipeline.commands.nested_runs import NestedRun, parent_run, written_numbers
 from llmar_pipeline.commands.protocols import markdown_table, published_lines
+from llmar_pipeline.corpora.shots import ShotsConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.records import read_recorded
@@ -69,7 +70,8 @@ def run_draws(
     selection = loaders[0]["globals"]
     rows = []
     tags = {"protocol": selection["protocol"]}
-    with parent_run(loaders[0], f"unseen {classes} {selection['size']}", tags) as parent:
+    title = f"unseen {classes} {selection['size']}{_shots(loaders[0])}"
+    with parent_run(loaders[0], title, tags) as parent:
         for (experiment, seed, chosen), loader in zip(planned, loaders, strict=True):
             NestedRun(conf_source, env, chosen, "full", parent).finish()
             names = unseen_names(loader)
@@ -82,7 +84,8 @@ def run_draws(
             }
             rows.append(row | written_numbers(loader, "metrics"))
     table = pd.DataFrame(rows)
-    file = loaders[0].place("metrics").parents[1] / "unseen" / f"{selection['size']}-{classes}.csv"
+    name = f"{selection['size']}-{classes}{_shots(loaders[0])}.csv"
+    file = loaders[0].place("metrics").parents[1] / "unseen" / name
     _write(table, file)
     return table, file, loaders[0]
 
@@ -132,18 +135,24 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
     for experiment, runs in table.groupby("experiment", sort=False):
         mean, low, high = (100 * value for value in mean_and_interval(runs["accuracy"].tolist()))
         interval = f" ({low:.1f} to {high:.1f})" if len(runs) > 1 else ""
-        name = f"ours: {experiment}-{selection['size']}, {len(runs)} draw{'s' if len(runs) > 1 else ''}"
+        draws = f"{len(runs)} draw{'s' if len(runs) > 1 else ''}"
+        name = f"ours: {experiment}-{selection['size']}{_shots(loader)}, {draws}"
         cells = [f"{mean:.1f}{interval}"]
         lines.append((name, parameters["vqvae"]["stream"], parameters["llm"]["model"], cells))
         raw = runs.get("uncorrected_accuracy", pd.Series(dtype=float)).dropna().tolist()
         if len(raw) == len(runs):
-            name = "the same, scores as they are"
+            name = "the same, not corrected for the prior"
             lines.append((name, "", "", [f"{100 * mean_and_interval(raw)[0]:.1f}"]))
     lines.append(("chance", "", "", [f"{100 * table['chance'].mean():.1f}"]))
     lines += published_lines(published.UNSEEN, selection, [unseen])
     title = f"accuracy on classes not trained, {selection['dataset']} {selection['protocol']}, %"
     head = "| experiment | seed | accuracy, % | uncorrected | classes |\n|---|---:|---:|---:|---|"
     return "\n".join([head, *drawn, "", markdown_table(title, [unseen], lines)])
+
+
+def _shots(loader: StackedConfigLoader) -> str:
+    """How few clips trained; empty where all did."""
+    return ShotsConfig(**loader["parameters"]["shots"]).suffix()
 
 
 def _percent(accuracy: float | None) -> str:

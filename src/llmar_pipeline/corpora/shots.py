@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
 from llmar_pipeline.errors import UserError
 
@@ -19,8 +19,14 @@ class ShotsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    clips: int | str = ALL
+    clips: StrictInt | str = ALL
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("clips", mode="before")
+    @classmethod
+    def _number(cls, clips: object) -> object:
+        """A number in quotes is a number."""
+        return int(clips) if isinstance(clips, str) and clips.isdecimal() else clips
 
     def suffix(self) -> str:
         """What tells folders of runs of few clips apart; empty where all are kept.

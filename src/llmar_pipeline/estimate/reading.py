@@ -11,7 +11,7 @@ import pandas as pd
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.facts import CorpusFacts
-from llmar_pipeline.corpora.shots import ShotsConfig
+from llmar_pipeline.corpora.shots import ALL, ShotsConfig, take_shots
 from llmar_pipeline.corpora.splits import split_run
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.demo.recordings import DemoConfig
@@ -68,6 +68,7 @@ def look(
         UserError: There are none.
     """
     protocol, unseen = selection["protocol"], UnseenConfig(**parameters["unseen"])
+    shots = ShotsConfig(**parameters["shots"])
     split = Path(selection["data_dir"], "03_primary", selection["split_folder"], "splits.parquet")
     index = Path(selection["data_dir"], "02_intermediate", selection["recordings_folder"], "index.parquet")
     # Where one is gone or damaged, who needs it says so, or makes it again.
@@ -87,10 +88,10 @@ def look(
         except UserError:
             if not officially or corpus.clips is None:
                 raise
-            return _official(corpus)
+            return _official(corpus, shots)
         facts, clips, frames, read, made_up = found.facts, found.clips, found.frames, found.seconds, 0
         known = f"{len(clips):,} clips in {selection['raw_dir']}, {found.sampled} of them looked at"
-    val_share, fold, shots = parameters["val_share"], parameters["fold"], ShotsConfig(**parameters["shots"])
+    val_share, fold = parameters["val_share"], parameters["fold"]
     splits, _ = split_run(clips, facts, protocol, val_share, fold, unseen, shots)
     return Recordings(splits, frames, read, made_up, known)
 
@@ -101,10 +102,13 @@ def made_up_clips(corpus: str, demo: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame([{"name": name, **parse_name(name)} for name in DemoConfig(**demo).names])
 
 
-def _official(corpus: Corpus) -> Recordings:
+def _official(corpus: Corpus, shots: ShotsConfig) -> Recordings:
     """As many clips as publications name, about two thirds of them to train, as in most protocols."""
     number, names = corpus.clips or 0, corpus.class_names
     pattern = ["train"] * 7 + ["val"] + ["test"] * 4
     rows = [(pattern[i % 12], names[i // 12 % len(names)]) for i in range(number)]
     splits = pd.DataFrame(rows, columns=["split", "action"])
-    return Recordings(splits, FRAMES, A_READ_CLIP, 0, f"{number:,} clips officially, two thirds to train")
+    labelled = splits.assign(name=splits.index.astype(str), label=pd.factorize(splits["action"])[0])
+    splits["split"] = take_shots(labelled, shots)
+    share = "two thirds" if shots.clips == ALL else f"{shots.clips} a class"
+    return Recordings(splits, FRAMES, A_READ_CLIP, 0, f"{number:,} clips officially, {share} to train")

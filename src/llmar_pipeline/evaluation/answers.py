@@ -40,7 +40,7 @@ class Answers(NamedTuple):
 
     Attributes:
         test: Of the test clips; with a column `generated` where they were answered freely too, a column
-            `uncorrected` where scores are corrected for the prior, with what they say as they are, and a
+            `uncorrected` where scores are corrected for the prior, with what they say without it, and a
             column `bound`, as the others: by how much any probability may be wrong.
         val: Of the validation clips; empty where there are none.
         shuffled: Of the test clips, each with the sentence of another one.
