@@ -79,7 +79,7 @@ def test_stage_1_is_shared(workplace, output):
     (parent,) = (run.info.run_id for run in runs if run.info.run_name == "ablations tiny full")
     assert sum(run.data.tags.get("mlflow.parentRunId") == parent for run in runs) == 4
     kept = {file.path for file in client.list_artifacts(parent)}
-    assert kept == {"tiny-full.html", "tiny-full.csv", "tiny-full-table.csv"}
+    assert kept == {"tiny-full.html", "tiny-full.csv", "tiny-full-table.csv", "tiny-full.svg"}
 
 
 def test_the_table_stands_on_the_terminal_and_in_files(workplace, output):
