@@ -218,18 +218,17 @@ class Recognizer:
         data = [normalize(without_absent(sequence.data), self.body.topology, steps) for sequence in sequences]
         clips = Clips.from_arrays(data, self.body, processes.device())
         readings = [
-            readings_to_recognize(clips, clip, self._facts.test_readings) for clip in range(len(data))
+            reading
+            for clip in range(len(data))
+            for reading in readings_to_recognize(clips, clip, self._facts.test_readings)
         ]
-        features, _ = encode_readings(
-            self._vqvae, clips, [reading for of_clip in readings for reading in of_clip]
-        )
+        features, _ = encode_readings(self._vqvae, clips, readings)
         codes = self._vqvae.nearest_codes(features)
-        of_clips = codes.unflatten(0, (len(data), -1))
         asked, mask = pad_sentences(
             list(feature_rows(features) if self._model.input == "features" else codes.cpu().numpy())
         )
         by_clip = (len(data), -1)
-        asked, mask = asked.unflatten(0, by_clip), mask.unflatten(0, by_clip)
+        asked, mask, of_clips = (rows.unflatten(0, by_clip) for rows in (asked, mask, codes))
         guesses = self._model.guesses(asked[:, 0], mask[:, 0], trie.class_names)
         found = find_names(self._model, asked, mask, trie, Ask(top_k, _TOLERANCE), guesses=guesses)
         for number, sequence in enumerate(sequences):

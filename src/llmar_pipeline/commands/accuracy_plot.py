@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 _ROW, _PANEL = 0.32, 4.2  # inches: height of an experiment, width of a corpus
 _COLOUR, _SEEDS = "#1f5fa8", "#8a8a8a"
 # Text stays text, and the same numbers give the same bytes.
-_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "llmar", "font.size": 9, "axes.spines.top": False}
-_STYLE |= {"axes.spines.right": False}
+_STYLE: Any = {
+    **{"svg.fonttype": "none", "svg.hashsalt": "llmar", "font.size": 9},
+    **{"axes.spines.top": False, "axes.spines.right": False},
+}
 
 
 def accuracy_plot(table: pd.DataFrame, compared: pd.DataFrame) -> bytes:
@@ -40,7 +42,7 @@ def accuracy_plot(table: pd.DataFrame, compared: pd.DataFrame) -> bytes:
             axes.plot(100 * runs["accuracy"], runs["experiment"].map(places), "o", color=_SEEDS, ms=4)
             axes.plot(100 * means["accuracy"], list(places.values()), "|", color=_COLOUR, ms=16, mew=2.5)
             for place, mean in enumerate(100 * means["accuracy"]):
-                if mean == mean:
+                if pd.notna(mean):
                     axes.annotate(
                         f"{mean:.1f}", (mean, place), (0, 9), textcoords="offset points", ha="center"
                     )

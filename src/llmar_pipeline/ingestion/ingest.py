@@ -3,8 +3,10 @@
 import json
 import logging
 import os
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import asdict
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +30,7 @@ BODY_COLUMNS = ["name", "body", "frames", "motion", "decision"]
 REMARK_COLUMNS = ["name", "problem"]
 _COLUMNS = {"damaged": QUARANTINE_COLUMNS, "bodies": BODY_COLUMNS, "remarks": REMARK_COLUMNS}
 _LISTING = "listing.json"
-_PARSED_AT_ONCE = 10_000  # names
+_ROWS_AT_ONCE = 10_000
 
 
 class IngestionConfig(BaseModel):
@@ -99,7 +101,7 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
         forget()
         clips = pd.DataFrame({key: writer.column(key) for key in ("names", "frames", "persons")})
         clips = clips.rename(columns={"names": "name"}).sort_values("name", ignore_index=True)
-        told = parse_names(corpus, clips["name"].tolist())
+        told = table_of(map(corpus.parse_name, clips["name"]))
         _list_clips(target, pd.concat([clips, told], axis=1), notes, corpus)
     logger.info("%d recordings read from %s", len(clips), raw)
     read = read_listing(target)
@@ -109,12 +111,11 @@ def ingest(corpus: Corpus, raw: Path, target: Path, config: IngestionConfig) -> 
     return read
 
 
-def parse_names(corpus: Corpus, names: SequenceOf[str]) -> pd.DataFrame:
-    """What the names of clips say, a row each; a few at a time, as a row in words takes much memory."""
-    parts = [
-        pd.DataFrame([corpus.parse_name(name) for name in names[start : start + _PARSED_AT_ONCE]])
-        for start in range(0, len(names), _PARSED_AT_ONCE)
-    ]
+def table_of(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """A table of rows that are made as they are needed: as mappings, those of all clips take much memory."""
+    waiting, parts = iter(rows), []
+    while some := list(islice(waiting, _ROWS_AT_ONCE)):
+        parts.append(pd.DataFrame(some))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 

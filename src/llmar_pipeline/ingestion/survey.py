@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.ingestion.completeness import compare
-from llmar_pipeline.ingestion.ingest import QUARANTINE_COLUMNS, parse_names
+from llmar_pipeline.ingestion.ingest import QUARANTINE_COLUMNS, table_of
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Body
 
@@ -64,12 +65,18 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
     sources = corpus.sources(folder)
     proper: list[Source] = []
     foreign: list[Source] = []
-    for source in sources:
-        try:
-            corpus.parse_name(source.name)
-            proper.append(source)
-        except SkeletonFileError:
-            foreign.append(source)
+
+    def told() -> Iterator[dict[str, object]]:
+        for source in sources:
+            try:
+                row = {"name": source.name, **corpus.parse_name(source.name)}
+            except SkeletonFileError:
+                foreign.append(source)
+            else:
+                proper.append(source)
+                yield row
+
+    clips = table_of(told())
     chosen = (
         [proper[i] for i in np.unique(np.linspace(0, len(proper) - 1, sample).astype(int))] if proper else []
     )
@@ -80,8 +87,6 @@ def survey(corpus: Corpus, folder: Path, sample: int = 20) -> Survey:
             clock.append(time.perf_counter())
         refused = [asdict(item) for item in reader.read(foreign) if isinstance(item, Damaged)]
     sizes = [item.data.nbytes for item in items if not isinstance(item, Damaged)]
-    names = [source.name for source in proper]
-    clips = pd.concat([pd.DataFrame({"name": names}), parse_names(corpus, names)], axis=1)
     quarantine = pd.DataFrame(refused, columns=QUARANTINE_COLUMNS)
     return Survey(
         clips=clips,

@@ -200,8 +200,10 @@ def train_lora(
     )
     model.llm_checksum = base_checksum
     if adapter.input == "codes":
-        counted = counts_by_class(rows, class_names, len(codebook)) if votes is None else None
-        model.class_votes = votes if counted is None else torch.from_numpy(naive_bayes(counted))
+        model.class_votes = votes
+        if votes is None:
+            counts = counts_by_class(rows, class_names, len(codebook))
+            model.class_votes = torch.from_numpy(naive_bayes(counts))
     collate = collate_with_list if from_list else None
     made_from = fingerprint(llm_config.precision)
     val = sentences[(sentences["split"] == "val") & (sentences["reading"] == 0)]
