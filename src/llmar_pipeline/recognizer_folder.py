@@ -1,6 +1,7 @@
 """The folder of a trained recogniser: one, and whole without the project around it."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,10 +13,11 @@ from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum, whole_file
-from llmar_pipeline.language.trained_model import model_files
+from llmar_pipeline.language.trained_model import model_files, trained_classes
 from llmar_pipeline.records import read_sealed, write_sealed
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 from llmar_pipeline.skeletons.topology import Body
+from llmar_pipeline.vqvae.initial_weights import NEW, InitialWeights
 
 MANIFEST = "recognizer.json"
 VQVAE_FOLDER = "vqvae"
@@ -120,6 +122,24 @@ def check_recognizer(folder: Path) -> RecognizerFacts:
             raise UserError(f"expected the file {name} of the recogniser, saw none in {folder}; {_AGAIN}")
         _check(folder / name, checksum, file_checksum(folder / name))
     return facts
+
+
+def initial_vqvae(folder: Path, class_names: Sequence[str]) -> InitialWeights:
+    """The VQ-VAE of a trained recogniser, for a training that starts from it.
+
+    Args:
+        folder: Of the recogniser.
+        class_names: Of the training to come, in the order of its labels.
+
+    Raises:
+        UserError: As of `check_recognizer`.
+
+    Source: ours.
+    """
+    check_recognizer(folder)
+    known = trained_classes(folder)
+    numbers = tuple(known.index(name) if name in known else NEW for name in class_names)
+    return InitialWeights(folder / VQVAE_FOLDER, numbers)
 
 
 def corpus_of(facts: RecognizerFacts, body: Body) -> Corpus:

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.instructions import encode_answers
-from llmar_pipeline.language.trained_model import load_model, save_model
+from llmar_pipeline.language.trained_model import load_model, save_model, start_from
 
 
 def batch_of(model, clips):
@@ -135,3 +135,47 @@ def test_a_damaged_file_of_a_model_is_one_line(build, tmp_path, name, damage):
     damage(tmp_path / "saved" / name)
     with pytest.raises(UserError, match="saved"):
         load_model(tmp_path / "saved", tmp_path)
+
+
+def trained_elsewhere(build, folder, **settings):
+    """A saved model whose adapters, or weights, have been trained."""
+    model = build(**settings)
+    with torch.no_grad():
+        for name, parameter in model.llm.named_parameters():
+            if not model.has_adapters or "lora_" in name:
+                parameter += 0.05 * torch.rand(parameter.shape)
+    save_model(model, folder)
+    return model
+
+
+@pytest.mark.parametrize("adapters", [True, False])
+def test_a_training_starts_from_what_was_tuned(build, clips, tmp_path, adapters):
+    source = trained_elsewhere(build, tmp_path / "old", adapters=adapters)
+    model = build(adapters=adapters)
+    batch = batch_of(model, clips)
+    assert model(*batch)["loss"] != source(*batch)["loss"]
+    start_from(model, tmp_path / "old")
+    torch.testing.assert_close(model(*batch)["loss"], source(*batch)["loss"])
+
+
+def test_what_was_tuned_otherwise_is_no_start(build, tmp_path):
+    trained_elsewhere(build, tmp_path / "old")
+    with pytest.raises(UserError, match="init_from: expected a model without adapters, saw some"):
+        start_from(build(adapters=False), tmp_path / "old")
+    other = build()
+    other.llm_checksum = "another"
+    with pytest.raises(UserError, match="init_from: expected a model that was trained on the language model"):
+        start_from(other, tmp_path / "old")
+
+
+def test_adapters_of_another_rank_are_no_start(build, tmp_path):
+    trained_elsewhere(build, tmp_path / "old")
+    weights = load_file(tmp_path / "old" / "adapter_model.safetensors")
+    save_file(
+        {name: tensor.repeat(2, 1) if "lora_A" in name else tensor for name, tensor in weights.items()},
+        tmp_path / "old" / "adapter_model.safetensors",
+    )
+    with pytest.raises(
+        UserError, match=r"init_from: expected adapters of the same rank and place, saw .*lora_A"
+    ):
+        start_from(build(), tmp_path / "old")

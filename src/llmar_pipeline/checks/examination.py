@@ -56,6 +56,8 @@ class Examination:
         yield from told("parameters", self._settings())
         yield from told("folders", self._datasets())
         reads = "ingestion" in self._asked
+        if "init_from" in self._asked and self._parameters["init_from"]:
+            yield from told("model to start from", self._initial_model())
         if reads:
             yield from told("recordings", self._recordings())
         if self._asked & {"vqvae_training", "lora_training"}:
@@ -74,6 +76,14 @@ class Examination:
             check_inputs(self._pipeline, self._catalog)
             check_outputs(self._pipeline, self._catalog)
         yield from ()
+
+    def _initial_model(self) -> Iterator[Finding]:
+        """Whether it is whole; whether it fits is known once the model to train is built."""
+        from llmar_pipeline.recognizer_folder import check_recognizer  # imports PyTorch: only here
+
+        folder = Path(self._parameters["init_from"])
+        facts = check_recognizer(folder)
+        yield Finding("ok", "model to start from", f"{folder}, trained on {facts.corpus}")
 
     def _recordings(self) -> Iterator[Finding]:
         """Whether the run would go on with them: the same checks, but for damage inside the files."""

@@ -66,7 +66,9 @@ class Cell:
     def shared(self) -> dict[str, str]:
         """What it may have in common with other runs: dataset -> what that is made from, as configured."""
         parameters, selection = self.loader["parameters"], self.loader["globals"]
-        stage1 = {name: parameters[name] for name in ("llm", "vqvae", "augmentation", "vqvae_training")}
+        stage1 = {
+            name: parameters[name] for name in ("llm", "vqvae", "augmentation", "vqvae_training", "init_from")
+        }
         vqvae = json.dumps([selection["split_folder"], stage1], sort_keys=True, default=str)
         return {"sequences": selection["recordings_folder"], "vqvae_model": vqvae}
 

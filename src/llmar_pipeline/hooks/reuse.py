@@ -30,6 +30,8 @@ _GOES_ON = {"vqvae_checkpoints", "lora_checkpoints", "kept_sentences", "evaluati
 """Handles that hold what a killed node goes on from: they decide nothing."""
 _TELLS = {"run": ("date", "revision")}
 """Parameters, and what in them says when a run was made, not what comes out."""
+_FOLDERS = ("params:init_from",)
+"""Parameters that name a folder whose content is read."""
 
 
 class ReusingRunner(SequentialRunner):
@@ -143,6 +145,7 @@ def _made_from(node: Any, catalog: Any) -> str | None:
     inputs = _files(recorded, catalog)
     if inputs is None:
         return None
+    beside += [[name, _tree(Path(parameters[name]))] for name in _FOLDERS if parameters.get(name)]
     all_of_it = [node.name, _program(), parameters, beside, inputs]
     return hashlib.sha256(json.dumps(all_of_it, sort_keys=True).encode()).hexdigest()
 

@@ -11,7 +11,7 @@ from llmar_pipeline.files import write_json
 
 logger = logging.getLogger(__name__)
 
-PLACES = ("raw_dir", "llm.model")
+PLACES = ("raw_dir", "llm.model", "init_from")
 """Parameters that may be folders: the same one under another name is the same."""
 _FILE = "known_places.json"
 _END = 4096  # bytes at both ends of a file: zip, npz and safetensors say there what is inside

@@ -13,7 +13,7 @@ from transformers import set_seed
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import differences, read_fingerprint
+from llmar_pipeline.files import differences, file_checksum, read_fingerprint
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
@@ -30,6 +30,7 @@ from llmar_pipeline.language.samples import (
 )
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
+from llmar_pipeline.language.trained_model import model_files, start_from
 from llmar_pipeline.language.validation import validation
 from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import number_type
@@ -55,6 +56,7 @@ def train_lora(
     instruction: str = "recognize",
     model_folder: Path | None = None,
     votes: torch.Tensor | None = None,
+    initial: Path | None = None,
 ) -> tuple[ActionLanguageModel, list[dict[str, float]]]:
     """Fine-tune on the train split, continuing from the newest checkpoint.
 
@@ -76,6 +78,7 @@ def train_lora(
         votes: for `answers: head`, what speaks for each class in each code [U, classes]; of the mean over a
             sentence's codes, softmax makes the probabilities that are learnt. From a list, one name drawn by
             them is learnt, as others need not be in it.
+        initial: folder of a trained model, whose adapters are started from (`trained_model.start_from`).
 
     Returns:
         (the adapted model, log history).
@@ -83,7 +86,7 @@ def train_lora(
     Raises:
         UserError: no such language model, one in 4 bits to be tuned in full, a codebook of another width or
             not that of the sentences, no features where they are to be read, no class head whose answers are
-            to be learnt, or a loss that is not finite.
+            to be learnt, a model to start from that does not fit, or a loss that is not finite.
 
     Source: second stage of Sec. 3.2 of the paper, Eq. 13.
     """
@@ -119,6 +122,8 @@ def train_lora(
         "votes": None if votes is None else tensor_checksum(votes),
         CODE: code_of(__name__),
     }
+    if initial is not None:
+        made_from["initial"] = [file_checksum(file) for file in model_files(initial)]
 
     def schedule(precision: str) -> TrainingConfig:
         # bfloat16 weights would have no room for the small steps of a full training: they only compute in it.
@@ -199,6 +204,8 @@ def train_lora(
         len(of_clips), training.max_steps * training.batch_size, training.seed, read, classes
     )
     model.llm_checksum = base_checksum
+    if initial is not None:
+        start_from(model, initial)
     if adapter.input == "codes":
         model.class_votes = votes
         if votes is None:

@@ -168,6 +168,59 @@ def _adapted(base: nn.Module, folder: Path) -> "PeftModel":
     return tuned
 
 
+def start_from(model: ActionLanguageModel, folder: Path) -> None:
+    """Give a model that is to be trained the adapters of a trained one, or all its weights where it has none.
+
+    Action tokens and classes stay those of the model.
+
+    Args:
+        model: Changed in place.
+        folder: As `save_model` wrote it.
+
+    Raises:
+        UserError: Another language model, adapters of another rank or place, or adapters against none.
+
+    Source: ours; fine-tuning.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    again = "choose the language model and the `lora` parameters that it was trained with"
+    checksum = json.loads((folder / _MANIFEST).read_text(encoding="utf-8")).get("llm_sha256")
+    if checksum != model.llm_checksum:
+        raise UserError(
+            f"init_from: expected a model that was trained on the language model {model.llm_config.model}, "
+            f"saw one of another (checksum {str(checksum)[:12]}) in {folder}; {again}"
+        )
+    if (folder / _ADAPTERS).is_file() != model.has_adapters:
+        wanted, seen = ("adapters", "none") if model.has_adapters else ("a model without adapters", "some")
+        raise UserError(f"init_from: expected {wanted}, saw {seen} in {folder}; {again}")
+    if not model.has_adapters:
+        model.base.load_state_dict(load_weights(folder, torch.float32).state_dict())
+        return
+    saved = load_file(folder / _ADAPTER_WEIGHTS)
+    own = get_peft_model_state_dict(model.llm, save_embedding_layers=False)
+    theirs, ours = ({k: tuple(v.shape) for k, v in state.items()} for state in (saved, own))
+    if theirs != ours:
+        name = min(theirs.items() ^ ours.items())[0]
+        raise UserError(
+            f"init_from: expected adapters of the same rank and place, saw {name} of shape "
+            f"{theirs.get(name, 'none')} for {ours.get(name, 'none')} in {folder}; {again}"
+        )
+    set_peft_model_state_dict(model.llm, saved)
+
+
+def trained_classes(folder: Path) -> list[str]:
+    """The class names of a trained model, in the order of its labels.
+
+    Args:
+        folder: As `save_model` wrote it.
+
+    Source: ours.
+    """
+    names: list[str] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["class_names"]
+    return names
+
+
 def model_files(folder: Path) -> list[Path]:
     """What `save_model` wrote into a folder, by name; other files may lie beside it.
 

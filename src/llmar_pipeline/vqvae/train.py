@@ -24,6 +24,7 @@ from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 from llmar_pipeline.vqvae.config import VQVAEConfig, check_continuous_steps
+from llmar_pipeline.vqvae.initial_weights import InitialWeights, start_from
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.validation import validation
 from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, stacked
@@ -86,6 +87,7 @@ def train_vqvae(
     val_names: Sequence[str] = (),
     val_labels: Sequence[int] = (),
     others: Sequence[Path] = (),
+    initial: InitialWeights | None = None,
 ) -> tuple[VQVAE, list[dict[str, float]]]:
     """Train on random readings of the named sequences, continuing from the newest checkpoint.
 
@@ -104,14 +106,15 @@ def train_vqvae(
             the weights do not depend on them.
         val_labels: the class of each.
         others: checkpoints of other runs, from which a training of exactly the same is taken over.
+        initial: a trained VQ-VAE to start from (`start_from`).
 
     Returns:
         (the trained model in evaluation mode on the CPU, log history). Besides the loss terms the history has
         `error`: the mean distance between joints and their reconstruction, in the unit of the sequences.
 
     Raises:
-        UserError: no training clip, no embeddings for a term that needs them, or a loss or gradient that is
-            not finite.
+        UserError: no training clip, no embeddings for a term that needs them, a model to start from that does
+            not fit, or a loss or gradient that is not finite.
 
     Source: first stage of Sec. 3.2 of the paper.
     """
@@ -139,6 +142,8 @@ def train_vqvae(
         words=language.words,
         class_texts=language.class_texts,
     )
+    if initial is not None:
+        start_from(model, initial)
     if training.compile:
         for network in (model.encoder, model.decoder):
             network.compile()
@@ -191,6 +196,8 @@ def train_vqvae(
         "augmentation": augmentation.model_dump(),
         CODE: code_of(__name__),
     }
+    if initial is not None:
+        fingerprint["initial"] = initial.identity()
     with kept_memory():
         history = train(
             model,

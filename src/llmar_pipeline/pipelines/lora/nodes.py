@@ -26,13 +26,20 @@ def train(
     lora_training: TrainingConfig,
     normalization: NormalizationConfig,
     tokenization: TokenizationConfig,
+    init_from: str | None,
 ) -> Callable[[Path], object]:
-    """What fine-tunes by LoRA, continuing where a killed run stopped, and completes the recogniser."""
+    """What fine-tunes by LoRA, continuing where a killed run stopped, and completes the recogniser.
+
+    With `init_from` it starts from the adapters of that trained model.
+    """
     from llmar_pipeline.language.lora import train_lora
     from llmar_pipeline.language.trained_model import save_model
-    from llmar_pipeline.recognizer_folder import complete_recognizer
+    from llmar_pipeline.recognizer_folder import check_recognizer, complete_recognizer
     from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.tokenize import code_votes, codebook_of
+
+    if init_from:
+        check_recognizer(Path(init_from))
 
     def write(folder: Path) -> None:
         launch(
@@ -51,6 +58,7 @@ def train(
             checkpoints=lora_checkpoints,
             on_log=log_live("lora"),
             instruction="recognize_from_list" if class_lists["unseen"] else "recognize",
+            initial=Path(init_from) if init_from else None,
         )
         facts = CorpusFacts.model_validate(corpus)
         complete_recognizer(folder, vqvae_model, normalization, facts, tokenization.test_readings)

@@ -24,6 +24,7 @@ def create_pipeline() -> Pipeline:
                     "params:lora_training",
                     "params:normalization",
                     "params:tokenization",
+                    "params:init_from",
                 ],
                 outputs="recognizer_model",
                 name="train_lora",

@@ -26,12 +26,15 @@ def train(
     vqvae: VQVAEConfig,
     augmentation: AugmentationConfig,
     vqvae_training: TrainingConfig,
+    init_from: str | None,
 ) -> Callable[[Path], object]:
     """What trains the VQ-VAE on the train split, continuing where a killed run stopped.
 
-    One that another run of the protocol has made from exactly the same is taken over.
+    One that another run of the protocol has made from exactly the same is taken over. With `init_from` it
+    starts from the VQ-VAE of that trained model.
     """
     from llmar_pipeline.language.words import class_texts, word_embeddings
+    from llmar_pipeline.recognizer_folder import initial_vqvae
     from llmar_pipeline.training.launch import train_and_save
     from llmar_pipeline.vqvae.model import VQVAE
     from llmar_pipeline.vqvae.train import Language, train_vqvae
@@ -68,6 +71,7 @@ def train(
         val_names=validating["name"].tolist(),
         val_labels=validating["label"].map(numbers).tolist(),
         others=of_other_runs(vqvae_checkpoints),
+        initial=initial_vqvae(Path(init_from), classes["action"].tolist()) if init_from else None,
     )
 
 

@@ -22,6 +22,7 @@ def create_pipeline() -> Pipeline:
                     "params:vqvae",
                     "params:augmentation",
                     "params:vqvae_training",
+                    "params:init_from",
                 ],
                 outputs="vqvae_model",
                 name="train_vqvae",
