@@ -50,6 +50,22 @@ def test_rows_that_do_not_speak_of_the_same_clips_have_no_interval(other):
     assert "| b | 2 | 75.0 ± 0.0 | +37.5 | 100 ± 1 |" in as_markdown(in_words(table))
 
 
+def test_a_difference_is_over_the_seeds_that_both_have():
+    """Seed 0 alone: 75 less 50 %; clips differ by 0, 0, 1, 0. Of all seeds of a the mean is 37.5."""
+    table = compared(*GRID[:3])
+    assert table["less_first"][1] == 0.25
+    assert table["less_first_low"][1] == 0
+    assert "less_first" not in compared(*GRID[:2], run("b", 2, "1110"))
+
+
+@pytest.mark.parametrize(
+    ("first", "shown"), [("llm_ar", ["91.5", "83.4 (-8.1)", ""]), ("best", ["", "83.4", ""])]
+)
+def test_the_papers_own_differences_stand_beside(first, shown):
+    words = in_words(compared(run(first, 0, "10"), run("no_discretization", 0, "11"), run("ball", 0, "11")))
+    assert words["the paper (NTU120 X-Set), %"].tolist() == shown
+
+
 def test_each_environment_has_a_first_experiment_of_its_own():
     others = [run("a", 0, "11", "utdmhad", clips="d"), run("b", 0, "10", "utdmhad", clips="d")]
     table = compared(*GRID, *others)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from llmar_pipeline.commands.published import ABLATIONS
 from llmar_pipeline.evaluation.paired import paired_difference_of_shares
 from llmar_pipeline.files import whole_file
 
@@ -26,6 +27,7 @@ COLUMNS = {
 }
 """Number of a row -> heading, factor and digits in the table; of test clips unless named."""
 FIRST = "less_first"
+PAPER = "the paper (NTU120 X-Set), %"
 
 
 def table_of(
@@ -65,8 +67,9 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         environment, protocol, experiment; `seeds`, the number of finished ones; mean (`<name>`) and standard
         deviation (`<name>_sd`) of each of `COLUMNS`; `less_first`, the accuracy less that of the first
-        experiment, and the ends of its paired interval `less_first_low` and `less_first_high`, where all
-        rows say which clips were right and speak of the same; `failed`, which seeds, and why.
+        experiment, over the seeds that both have, and the ends of its paired interval `less_first_low` and
+        `less_first_high`, where all rows say which clips were right and speak of the same; `failed`, which
+        seeds, and why.
     """
     lines = []
     for (environment, protocol), group in table.groupby(["environment", "protocol"], sort=False):
@@ -102,6 +105,8 @@ def in_words(compared: pd.DataFrame) -> pd.DataFrame:
         columns[heading] = [_cell(record, name, factor, digits) for record in records]
         if name == "accuracy" and FIRST in compared:
             columns[f"less {columns['experiment'][0]}, points"] = [_difference(each) for each in records]
+        if name == "accuracy" and ABLATIONS.keys() & set(columns["experiment"][1:]):
+            columns[PAPER] = [_published(each, columns["experiment"][0]) for each in columns["experiment"]]
     if compared["failed"].any():
         columns["failed"] = compared["failed"].tolist()
     return pd.DataFrame(columns)
@@ -144,7 +149,10 @@ def write_page(file: Path, title: str, words: pd.DataFrame, notes: Sequence[str]
 
 
 def _less_first(done: pd.DataFrame, first: pd.DataFrame) -> dict[str, float]:
-    if "accuracy" not in done or done.empty or first.empty:
+    if "accuracy" not in done:
+        return {}
+    done, first = (runs[runs["seed"].isin(others["seed"])] for runs, others in ((done, first), (first, done)))
+    if done.empty:
         return {}
     found = {FIRST: float(done["accuracy"].mean() - first["accuracy"].mean())}
     both = pd.concat([done, first])
@@ -166,6 +174,14 @@ def _cell(record: Mapping[str, Any], name: str, factor: float, digits: int) -> s
     if pd.isna(mean):
         return ""
     return f"{mean:,.{digits}f}" + ("" if pd.isna(spread) else f" ± {spread:,.{digits}f}")
+
+
+def _published(experiment: str, first: str) -> str:
+    if experiment not in ABLATIONS:
+        return ""
+    known = ABLATIONS[experiment]
+    less = f" ({known - ABLATIONS[first]:+.1f})" if first in ABLATIONS and experiment != first else ""
+    return f"{known:.1f}{less}"
 
 
 def _difference(record: Mapping[str, Any]) -> str:
