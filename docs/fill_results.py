@@ -4,7 +4,7 @@
     python docs/fill_results.py --check   # exit code 1 where one is not what its command makes
 
 A table is what stands between `<!-- columns: ... -->`, which names the columns that are shown, and
-`<!-- end -->`; the last `kedro ablations ... --table-only` above it makes it. A figure of that command is named
+`<!-- end -->`; the last `kedro ablations ... --table-only` above it makes it. That command's figure is named
 by `<!-- figure: images/name.svg -->`.
 """
 
