@@ -86,3 +86,14 @@ def test_validation_subjects_are_drawn_as_ever_where_all_do_everything() -> None
         action=index["action"].where(index["subject"] != index["subject"][whole == "val"].iloc[0], 9)
     )
     assert set(lone[rule(lone, 0.5, seed=3) == "train"]["action"]) == set(lone["action"])
+
+
+def test_unseen_classes_of_a_fold_are_tested_on_training_clips_alone() -> None:
+    """What is chosen so has read no test clip."""
+    index = index_of(**dict.fromkeys(FACTS.class_names, "train train train test"))
+    splits, classes = split_run(index, FACTS, "own", fold="1of3", unseen=UnseenConfig(classes=2))
+    trained_in = index.set_index("name")["split"] == PARTS["train"]
+    tested = splits[splits["split"] == "test"]
+    assert set(tested["action"]) == set(classes.unseen)
+    assert trained_in[tested["name"]].all()
+    assert not set(splits.loc[splits["split"] == "train", "action"]) & set(classes.unseen)

@@ -80,9 +80,14 @@ def test_a_fold_reaches_the_split_and_gives_a_run_folders_of_its_own(load):
     [
         ({"fold": "camera"}, "fold=camera: expected none, a column and a value"),
         ({"fold": 5}, "fold=5: expected none"),
-        ({"fold": "camera:1", "unseen": 3}, "saw unseen=3 and fold=camera:1: leave one of them out"),
     ],
 )
 def test_what_is_no_fold_is_refused(load, chosen, expected):
     with pytest.raises(UserError, match=expected):
         load("nwucla", **chosen)
+
+
+def test_unseen_classes_of_a_fold_have_folders_of_their_own(load):
+    both = load("nwucla", size="laptop", unseen=3, fold="camera:1")["globals"]
+    assert both["run"] == "llm_ar-laptop-unseen3-seed0-fold-camera1"
+    assert both["split_folder"] == "nwucla/xview/recordings-unseen3-seed0-fold-camera1"

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 from llmar_pipeline.commands import published
 from llmar_pipeline.commands.nested_runs import NestedRun, parent_run, written_numbers
 from llmar_pipeline.commands.protocols import markdown_table, published_lines
+from llmar_pipeline.corpora import folds
 from llmar_pipeline.corpora.shots import ShotsConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
@@ -70,7 +71,7 @@ def run_draws(
     selection = loaders[0]["globals"]
     rows = []
     tags = {"protocol": selection["protocol"]}
-    title = f"unseen {classes} {selection['size']}{_shots(loaders[0])}"
+    title = f"unseen {classes} {selection['size']}{_part(loaders[0])}"
     with parent_run(loaders[0], title, tags) as parent:
         for (experiment, seed, chosen), loader in zip(planned, loaders, strict=True):
             NestedRun(conf_source, env, chosen, "full", parent).finish()
@@ -84,7 +85,7 @@ def run_draws(
             }
             rows.append(row | written_numbers(loader, "metrics"))
     table = pd.DataFrame(rows)
-    name = f"{selection['size']}-{classes}{_shots(loaders[0])}.csv"
+    name = f"{selection['size']}-{classes}{_part(loaders[0])}.csv"
     file = loaders[0].place("metrics").parents[1] / "unseen" / name
     _write(table, file)
     return table, file, loaders[0]
@@ -136,7 +137,7 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
         mean, low, high = (100 * value for value in mean_and_interval(runs["accuracy"].tolist()))
         interval = f" ({low:.1f} to {high:.1f})" if len(runs) > 1 else ""
         draws = f"{len(runs)} draw{'s' if len(runs) > 1 else ''}"
-        name = f"ours: {experiment}-{selection['size']}{_shots(loader)}, {draws}"
+        name = f"ours: {experiment}-{selection['size']}{_part(loader)}, {draws}"
         cells = [f"{mean:.1f}{interval}"]
         lines.append((name, parameters["vqvae"]["stream"], parameters["llm"]["model"], cells))
         raw = runs.get("uncorrected_accuracy", pd.Series(dtype=float)).dropna().tolist()
@@ -150,9 +151,9 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
     return "\n".join([head, *drawn, "", markdown_table(title, [unseen], lines)])
 
 
-def _shots(loader: StackedConfigLoader) -> str:
-    """How few clips trained; empty where all did."""
-    return ShotsConfig(**loader["parameters"]["shots"]).suffix()
+def _part(loader: StackedConfigLoader) -> str:
+    """Which training clips tested, and how few trained; empty where the test clips did, and all."""
+    return folds.suffix(loader["globals"]["fold"]) + ShotsConfig(**loader["parameters"]["shots"]).suffix()
 
 
 def _percent(accuracy: float | None) -> str:

@@ -45,8 +45,8 @@ class StackedConfigLoader(OmegaConfigLoader):
     The selectors and the folders they lead to are written into the globals, from which the catalog composes
     every path:
 
-    - `run_folder`: `<dataset>/<protocol>/<run>`, where `run` is `<experiment>-<size>`, the unseen classes
-      or the fold and the shots where there are any, and a short hash of single overrides;
+    - `run_folder`: `<dataset>/<protocol>/<run>`, where `run` is `<experiment>-<size>`, the unseen classes,
+      the fold and the shots where there are any, and a short hash of single overrides;
     - `recordings_folder`: `<dataset>/recordings`, and a short hash where ingestion or normalization are not
       as the dataset has them, wherever that was said: what does not depend on the protocol is shared;
     - `split_folder`: the same under the protocol, the share that validates where it is another than usual,
@@ -269,13 +269,7 @@ def _own(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def _part(chosen: Mapping[str, Any]) -> str:
     """What of the protocol's clips is read in another way than it says."""
-    unseen, fold = _unseen(chosen), folds.suffix(chosen["fold"])
-    if unseen and fold:
-        raise UserError(
-            f"expected unseen classes or a fold, saw unseen={chosen['unseen']} and fold={chosen['fold']}: "
-            "leave one of them out"
-        )
-    return unseen + fold + _shots(chosen)
+    return _unseen(chosen) + folds.suffix(chosen["fold"]) + _shots(chosen)
 
 
 def _unseen(chosen: Mapping[str, Any]) -> str:
