@@ -41,6 +41,7 @@ PARAMETERS = {
     "fold": "none",
     "unseen": {"classes": "none", "seed": 0},
     "shots": {"clips": "all", "seed": 0},
+    "init_from": None,
     "llm": {"model": "/no/such/folder", "precision": "float32"},
     "lora": {"method": "lora"},
     "vqvae": {"code_dim": 576},
@@ -69,6 +70,12 @@ def test_every_need_is_looked_at(selection: dict[str, Any]) -> None:
     )  # 2 x 10 frames x 20 joints x 3 x 4 bytes
     assert found["language model"][0] == "missing"
     assert "no/such/folder" in found["language model"][1]
+
+
+def test_a_model_to_start_from_is_looked_at(selection: dict[str, Any], tmp_path: Path) -> None:
+    state, text = examined(selection, init_from=str(tmp_path))["model to start from"]
+    assert state == "missing"
+    assert "expected the folder of a trained recogniser with recognizer.json" in text
 
 
 @pytest.mark.parametrize(
