@@ -14,7 +14,7 @@ def test_a_training_that_mirrors_classes_with_a_side_does_not_start():
     splits = pd.DataFrame(rows, columns=["name", "split", "label", "action"])
     mirrored = AugmentationConfig(min_crop=1, rotation=0, tilt=0, scale=0, noise=0, mirror=True)
     with pytest.raises(UserError, match="saw 'swipe left'"):
-        nodes.train(Path(), splits, splits, *[Path()] * 2, Mock(), Mock(), mirrored, Mock())
+        nodes.train(Path(), splits, splits, *[Path()] * 2, Mock(), Mock(), mirrored, Mock(), None)
 
 
 def test_validation_clips_are_those_of_trained_classes(monkeypatch):
@@ -29,7 +29,7 @@ def test_validation_clips_are_those_of_trained_classes(monkeypatch):
     vqvae = Mock(reads_words=False, reads_names=False)
 
     def given(splits):
-        train = nodes.train(Path(), splits, splits, *[Path()] * 2, Mock(), vqvae, Mock(), Mock())
+        train = nodes.train(Path(), splits, splits, *[Path()] * 2, Mock(), vqvae, Mock(), Mock(), None)
         return [train.keywords[name] for name in ("names", "labels", "val_names", "val_labels")]
 
     assert given(splits) == [["a", "b"], [1, 0], ["c"], [1]]

@@ -100,10 +100,12 @@ def test_every_read_out_has_its_line_and_what_the_llm_adds_to_it():
         bag_of_codes_accuracy=0.5,
         **{"minus_bag_of_codes": 0.25, "minus_bag_of_codes_low": 0.125, "minus_bag_of_codes_high": 0.375},
         code_transformer_accuracy=0.75,
+        nearest_neighbour_accuracy=0.25,
         head_accuracy=1.0,
     )
     notes = {row.split("  ")[0]: row for row in rows if row.startswith("control")}
-    assert list(notes)[:3] == ["control: bag of codes", "control: codes in order", "control: class head"]
+    titles = ("bag of codes", "codes in order", "nearest neighbour", "class head")
+    assert list(notes)[:4] == [f"control: {title}" for title in titles]
     assert "the LLM is 25.0 points above it (+12.5 to +37.5)" in notes["control: bag of codes"]
     assert notes["control: codes in order"].endswith("the LLM adds nothing to it")
     assert notes["control: class head"].endswith("the LLM is 25.0 points below it")

@@ -38,7 +38,7 @@ def bag_of_codes(sentences: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     train, val, test = (sentences[sentences["split"] == split] for split in ("train", "val", "test"))
     if not answerable(train, test):
         return answer_table(test[:0], [])
-    train = _fitted(train, seed)
+    train = drawn_to_fit(train, seed)
     n_codes = 1 + int(max(codes.max(initial=0) for codes in sentences["codes"]))
     counted, counted_val, counted_test = (
         code_counts(part["codes"].tolist(), n_codes) for part in (train, val, test)
@@ -58,8 +58,17 @@ def bag_of_codes(sentences: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return answers
 
 
-def _fitted(train: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """At most `MOST_FITTED` rows, drawn, in their order; one of each class first, so that none is lost."""
+def drawn_to_fit(train: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """At most `MOST_FITTED` rows of a table of clips or readings, drawn, in their order.
+
+    One of each class comes first, so that none is lost.
+
+    Args:
+        train: With a column action.
+        seed: Of the draw.
+
+    Source: ours.
+    """
     if len(train) <= MOST_FITTED:
         return train
     order = np.random.default_rng(seed).permutation(len(train))

@@ -12,6 +12,7 @@ from llmar_pipeline.reporting.tables import prediction_table, text_table
 READ_OUTS = {
     "bag_of_codes": ("bag of codes", "linear, on counts of codes"),
     "code_transformer": ("codes in order", "a small transformer on codes"),
+    "nearest_neighbour": ("nearest neighbour", "on joints, nothing learnt"),
     "head": ("class head", "linear, on stage 1's features"),
 }
 """Answers without a language model: their name in metrics.json, their title, and what they are."""

@@ -9,6 +9,7 @@ from llmar_pipeline.evaluation.calibration import expected_calibration_error, re
 from llmar_pipeline.evaluation.config import MOST_FITTED, EvaluationConfig
 from llmar_pipeline.evaluation.metrics import accuracies, class_list, metrics, paired_difference
 from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.vqvae.config import VQVAEConfig
 
 
 def predict(
@@ -46,12 +47,22 @@ def read_out(
     )
 
 
+def find_neighbours(
+    sequences: Path, splits: pd.DataFrame, vqvae: VQVAEConfig, evaluation: EvaluationConfig
+) -> pd.DataFrame:
+    """What is read without any learning."""
+    from llmar_pipeline.evaluation.nearest_neighbour import nearest_neighbour
+
+    return nearest_neighbour(sequences, splits, vqvae.frames, evaluation.seed)
+
+
 def score(
     predictions: pd.DataFrame,
     predictions_val: pd.DataFrame,
     predictions_shuffled: pd.DataFrame,
     predictions_bag_of_codes: pd.DataFrame,
     predictions_code_transformer: pd.DataFrame,
+    predictions_nearest_neighbour: pd.DataFrame,
     predictions_head: pd.DataFrame,
     action_sentences: pd.DataFrame,
     class_lists: dict[str, Any],
@@ -69,6 +80,7 @@ def score(
     read_outs = {
         "bag_of_codes": predictions_bag_of_codes,
         "code_transformer": predictions_code_transformer,
+        "nearest_neighbour": predictions_nearest_neighbour,
         "head": predictions_head,
     }
     read_out_metrics: dict[str, float | None] = {}

@@ -30,6 +30,12 @@ def create_pipeline() -> Pipeline:
                 name="read_out",
             ),
             Node(
+                nodes.find_neighbours,
+                inputs=["sequences", "splits", "params:vqvae", "params:evaluation"],
+                outputs="predictions_nearest_neighbour",
+                name="find_neighbours",
+            ),
+            Node(
                 nodes.score,
                 inputs=[
                     "predictions",
@@ -37,6 +43,7 @@ def create_pipeline() -> Pipeline:
                     "predictions_shuffled",
                     "predictions_bag_of_codes",
                     "predictions_code_transformer",
+                    "predictions_nearest_neighbour",
                     "predictions_head",
                     "action_sentences",
                     "class_lists",
