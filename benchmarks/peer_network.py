@@ -1,4 +1,8 @@
-"""A graph network of CTR-GCN's kind, written small: topology refined channel by channel, time in branches."""
+"""A graph network of CTR-GCN's kind, written small: topology refined channel by channel, time in branches.
+
+Features are `[C, B, joint, frame]`. With channels in front a map of channels is one large product, batch
+normalisation reads whole rows, and frames, last, fill the lanes of the products with adjacencies.
+"""
 
 from collections.abc import Sequence
 
@@ -24,6 +28,24 @@ def skeleton_graph(topology: Topology) -> Tensor:
     return graph
 
 
+class ChannelMap(nn.Linear):
+    """A linear map of channels, with what stands in front of each as it is: a convolution of size one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[C, ...]` to the same with other channels."""
+        flat = x.flatten(1)
+        made = self.weight @ flat if self.bias is None else torch.addmm(self.bias.unsqueeze(1), self.weight, flat)
+        return made.view(-1, *x.shape[1:])
+
+
+class Norm(nn.BatchNorm1d):
+    """Batch normalisation of `[C, ...]`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return super().forward(x.flatten(1).unsqueeze(0)).view_as(x)
+
+
 class TopologyRefinement(nn.Module):
     """Graph convolution whose adjacency differs from channel to channel and from clip to clip.
 
@@ -40,35 +62,33 @@ class TopologyRefinement(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, graph: Tensor) -> None:
         super().__init__()
-        subsets, compared = len(graph), max(FEWEST, inputs // REDUCTION)
+        compared = max(FEWEST, inputs // REDUCTION)
         self.shared = nn.Parameter(graph.clone())
         self.alpha = nn.Parameter(torch.zeros(()))
-        self.compare = nn.Linear(inputs, 2 * subsets * compared)
-        bound = compared**-0.5
-        self.refine = nn.Parameter(torch.empty(subsets, outputs, compared).uniform_(-bound, bound))
-        self.offset = nn.Parameter(torch.empty(subsets, outputs, 1).uniform_(-bound, bound))
-        self.value = nn.Conv2d(inputs, outputs * subsets, 1)
+        self.compare = nn.ModuleList(ChannelMap(inputs, 2 * compared) for _ in graph)
+        self.refine = nn.ModuleList(nn.Linear(compared, outputs) for _ in graph)
+        self.values = nn.ModuleList(ChannelMap(inputs, outputs) for _ in graph)
 
-    def adjacencies(self, x: Tensor) -> Tensor:
-        """Of features `[B, C, joint, frame]`: `[B, channel, to, subset, from]`."""
-        (subsets, outputs, compared), joints = self.refine.shape, x.shape[2]
-        pooled = self.compare(x.mean(3).permute(2, 0, 1)).view(joints, len(x), 2, subsets, compared)
-        to, come = pooled.permute(2, 3, 4, 1, 0).unbind(0)  # each [subset, compared, B, joint]
-        apart = torch.tanh(to.unsqueeze(4) - come.unsqueeze(3))
-        # What all channels share, and the offset, take part in the one product: no pass over its large result.
-        shared = self.shared.view(subsets, 1, 1, joints, joints).expand(-1, -1, len(x), -1, -1)
-        told = torch.cat([apart, shared, torch.ones_like(shared)], 1).flatten(2)
-        weights = torch.cat(
-            [self.alpha * self.refine, torch.ones_like(self.offset), self.alpha * self.offset], 2
-        )
-        return (weights @ told).view(subsets, outputs, len(x), joints, joints).permute(2, 1, 3, 0, 4)
+    def adjacency(self, x: Tensor, subset: int) -> Tensor:
+        """Of features pooled over time, `[C, B, joint]`: `[channel, B, to, from]`."""
+        to, come = self.compare[subset](x).chunk(2)
+        apart = torch.tanh(to.unsqueeze(3) - come.unsqueeze(2))
+        # What is shared, and the offset, take part in the one product: no passes over its large result.
+        shared, refine = self.shared[subset].expand(1, *apart.shape[1:]), self.refine[subset]
+        told = torch.cat([apart, shared, torch.ones_like(shared)]).flatten(1)
+        offset = refine.bias.unsqueeze(1)
+        weights = torch.cat([self.alpha * refine.weight, torch.ones_like(offset), self.alpha * offset], 1)
+        return (weights @ told).view(-1, *apart.shape[1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, joint, frame]` to the same with `outputs` channels."""
-        # Subsets and joints side by side, so that one product takes from all of them.
-        values = self.value(x).unflatten(1, (-1, len(self.shared))).flatten(2, 3)
-        mixed: Tensor = self.adjacencies(x).flatten(3) @ values
-        return mixed
+        """`[C, B, joint, frame]` to the same with `outputs` channels."""
+        pooled, mixed = x.mean(3), None
+        for subset, value in enumerate(self.values):
+            adjacency, values = self.adjacency(pooled, subset).flatten(0, 1), value(x)
+            given = values.flatten(0, 1)
+            mixed = adjacency @ given if mixed is None else torch.baddbmm(mixed, adjacency, given)
+        made: Tensor = mixed.view_as(values)
+        return made
 
 
 class TemporalBranches(nn.Module):
@@ -76,63 +96,44 @@ class TemporalBranches(nn.Module):
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
-        self.branch, self.stride = channels // (len(DILATIONS) + 2), stride
-        self.into = nn.Sequential(
-            nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        branch, self.stride = channels // (len(DILATIONS) + 2), stride
+        self.into = nn.Sequential(ChannelMap(channels, channels, bias=False), Norm(channels), nn.ReLU())
+        self.looks = nn.ModuleList(
+            nn.Conv2d(branch, branch, (1, KERNEL), (1, stride), (0, KERNEL // 2 * far), (1, far), bias=False)
+            for far in DILATIONS
         )
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(
-                self.branch,
-                self.branch,
-                (1, KERNEL),
-                (1, stride),
-                (0, KERNEL // 2 * dilation),
-                (1, dilation),
-                bias=False,
-            )
-            for dilation in DILATIONS
-        )
-        self.norm = nn.BatchNorm2d(channels)
+        self.looks.append(nn.MaxPool2d((1, 3), (1, stride), (0, 1)))
+        self.norm = Norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, joint, frame]` to the same with every stride-th frame."""
-        *convolved, pooled, plain = self.into(x).split(self.branch, 1)
-        made = [look(part) for look, part in zip(self.convolutions, convolved, strict=True)]
-        # Nothing is below zero here, so zeros beyond the ends change no maximum. torch's own takes ten times as long.
-        around, last = F.pad(pooled, (1, 1)), x.shape[3]
-        before, here, after = (around[..., start : start + last : self.stride] for start in range(3))
-        made.append(torch.maximum(torch.maximum(before, after), here))
-        result: Tensor = self.norm(torch.cat([*made, plain[..., :: self.stride]], 1))
+        """`[C, B, joint, frame]` to the same with every stride-th frame."""
+        *looked, plain = self.into(x).chunk(len(self.looks) + 1)
+        made = [
+            look(part.transpose(0, 1)).transpose(0, 1) for look, part in zip(self.looks, looked, strict=True)
+        ]
+        result: Tensor = self.norm(torch.cat([*made, plain[..., :: self.stride]]))
         return result
 
 
 class Block(nn.Module):
     """Joints look at one another, then frames; what came in is added to both."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, graph: Tensor, first: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, graph: Tensor) -> None:
         super().__init__()
-        self.graph = TopologyRefinement(inputs, outputs, graph)
-        self.norm = nn.BatchNorm2d(outputs)
-        nn.init.constant_(self.norm.weight, 1.0 if first else 1e-6)  # as there: a block starts as its input
-        self.time = TemporalBranches(outputs, stride)
-        self.past_graph, self.past_time = _Past(inputs, outputs, 1), _Past(inputs, outputs, stride)
-        self.first = first
+        self.graph, self.norm = TopologyRefinement(inputs, outputs, graph), Norm(outputs)
+        nn.init.constant_(self.norm.weight, 1e-6)  # CTR-GCN's: at first what came in passes
+        self.time, self.stride = TemporalBranches(outputs, stride), stride
+        same = inputs == outputs
+        self.beside_graph, self.beside_time = (
+            nn.Identity() if same else nn.Sequential(ChannelMap(inputs, outputs, bias=False), Norm(outputs))
+            for _ in range(2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, joint, frame]` to the same with `outputs` channels and every stride-th frame."""
-        y = F.relu(self.norm(self.graph(x)) + self.past_graph(x))
-        y = self.time(y)
-        made: Tensor = F.relu(y if self.first else y + self.past_time(x))
+        """`[C, B, joint, frame]` to the same with `outputs` channels and every stride-th frame."""
+        y = F.relu(self.norm(self.graph(x)) + self.beside_graph(x))
+        made: Tensor = F.relu(self.time(y) + self.beside_time(x[..., :: self.stride]))
         return made
-
-
-class _Past(nn.Sequential):
-    """What came in, in the shape of what goes out."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        same = inputs == outputs and stride == 1
-        mapped = (nn.Conv2d(inputs, outputs, 1, (1, stride), bias=False), nn.BatchNorm2d(outputs))
-        super().__init__(*(() if same else mapped))
 
 
 class PeerNetwork(nn.Module):
@@ -148,14 +149,13 @@ class PeerNetwork(nn.Module):
 
     def __init__(self, body: Body, classes: int, blocks: Sequence[tuple[int, int]] = BLOCKS) -> None:
         super().__init__()
-        topology = body.topology
-        graph = skeleton_graph(topology)
+        graph = skeleton_graph(body.topology)
         self.standardize = nn.BatchNorm1d(body.channels)
-        widths = [topology.coordinates, *(width for width, _ in blocks)]
+        widths = [body.topology.coordinates, *(width for width, _ in blocks)]
         self.blocks = nn.Sequential(
             *(
-                Block(inputs, outputs, stride, graph, not number)
-                for number, (inputs, (outputs, stride)) in enumerate(zip(widths, blocks, strict=False))
+                Block(inputs, outputs, stride, graph)
+                for inputs, (outputs, stride) in zip(widths, blocks, strict=False)
             )
         )
         self.answer = nn.Linear(widths[-1], classes)
@@ -163,8 +163,8 @@ class PeerNetwork(nn.Module):
     def forward(self, motion: Tensor) -> Tensor:
         """`[B, frame, coordinate, person, joint]` to `[B, classes]`; persons are averaged."""
         batch, frames, coordinates, persons, joints = motion.shape
-        flat = motion.permute(0, 3, 4, 2, 1).reshape(batch, -1, frames)
-        x = self.standardize(flat).view(batch * persons, joints, coordinates, frames)
-        x = self.blocks(x.transpose(1, 2).contiguous()).mean((2, 3))
-        scores: Tensor = self.answer(x.unflatten(0, (batch, persons)).mean(1))
+        flat = self.standardize(motion.flatten(2).transpose(1, 2))
+        x = flat.view(batch, coordinates, persons, joints, frames).permute(1, 0, 2, 3, 4)
+        x = self.blocks(x.flatten(1, 2)).mean((2, 3))
+        scores: Tensor = self.answer(x.unflatten(1, (batch, persons)).mean(2).T)
         return scores
