@@ -34,7 +34,11 @@ class ChannelMap(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """`[C, ...]` to the same with other channels."""
         flat = x.flatten(1)
-        made = self.weight @ flat if self.bias is None else torch.addmm(self.bias.unsqueeze(1), self.weight, flat)
+        made = (
+            self.weight @ flat
+            if self.bias is None
+            else torch.addmm(self.bias.unsqueeze(1), self.weight, flat)
+        )
         return made.view(-1, *x.shape[1:])
 
 

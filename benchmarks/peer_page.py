@@ -15,17 +15,20 @@ from llmar_pipeline.evaluation.paired import paired_difference_of_shares
 
 Row = Mapping[str, Any]
 HEADS = (
-    *(
-        "corpus",
-        "streams",
-        "seed",
-        "peer, %",
-        "of one reading",
-        "best look at the test",
-        "what that habit adds",
-    ),
-    *("`best`, %", "`best` less peer, points", "parameters", "steps", "epochs", "processor s"),
+    *("corpus", "streams", "seed", "peer, %", "one reading, %", "best look, %", "which adds"),
+    *("`best`, %", "`best` less peer, points", "weights", "steps", "epochs", "processor s"),
 )
+TEXT = """
+*peer*: after the last step, on as many readings of a clip as `best` has, with the 95 % interval over
+clips. *best look*: the highest of ten looks at the test while it trains, of each stream, one reading a
+clip. It is a bad habit: the test chooses the epoch. Here it decides nothing; what it adds is counted from
+the last step's same reading. Several streams, a network each, share the processor seconds; their
+log-probabilities are added. The seconds are those of training; those of `best` hold reading and scoring
+too. *`best` less peer*: positive where `best` is above; the interval is over clips, seeds averaged first.
+
+CTR-GCN itself has ten blocks of 64 to 256 channels and 1.46 million weights. Here, so that the processor
+seconds see the training clips often enough, channels and strides are {blocks}.
+"""
 
 
 def read_peers(folder: Path) -> list[dict[str, Any]]:
@@ -35,15 +38,8 @@ def read_peers(folder: Path) -> list[dict[str, Any]]:
 
 
 def _setting(row: Row) -> tuple[str, ...]:
-    others = json.dumps(row.get("overrides", {}))
-    return (
-        row["environment"],
-        row["protocol"],
-        others,
-        f"{len(row['streams'])}",
-        *row["streams"],
-        row["budget"],
-    )
+    where = (row["environment"], row["protocol"], json.dumps(row.get("overrides", {})))
+    return (*where, f"{len(row['streams'])}", *row["streams"], row["budget"])
 
 
 def difference(peers: Sequence[Row], rivals: Sequence[Row | None]) -> str:
@@ -125,23 +121,9 @@ def page(folder: Path) -> list[str]:
         lines += [_line([row], [rival], f"{row['seed']}") for row, rival in zip(rows, rivals, strict=True)]
         if len(rows) > 1:
             lines.append(_line(rows, rivals, "mean ± s.d."))
-    blocks = {
-        " ".join(f"{width}{f'/{stride}' * (stride > 1)}" for width, stride in r["blocks"]) for r in peers
-    }
-    lines += [
-        "",
-        "The peer's result is its last step's, on as many readings of a clip as `best` has, with the 95 % interval",
-        "over clips. *Best look at the test*: of ten looks while it trains, one reading each, the highest, of each",
-        "stream; a habit of the field, by which the test chooses the epoch. It decides nothing here; what it adds is",
-        "counted from the last step's same reading. Several streams, a network each, share the processor seconds;",
-        "their log-probabilities are added. The seconds are those of training, without reading files or scoring,",
-        "which those of `best` hold. `best` less peer: positive where `best` is above; the interval is over clips,",
-        "seeds averaged first.",
-        "",
-        f"CTR-GCN itself has ten blocks of 64 to 256 channels and 1.46 million weights; here: {'; '.join(sorted(blocks))}",
-        "(channels/stride), which lets the processor seconds see the training clips often enough.",
-        "",
-    ]
+    blocks = {", ".join(f"{width}/{stride}" for width, stride in row["blocks"]) for row in peers}
+    lines += TEXT.format(blocks="; ".join(sorted(blocks))).splitlines()
+    lines.append("")
     lines += [f"- command: `{command}`" for command in sorted({row["command"] for row in peers})]
     lines += [
         f"- {name}: {'; '.join(sorted({f'{row[name]}' for row in peers}))}"
