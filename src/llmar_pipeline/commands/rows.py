@@ -172,7 +172,12 @@ def right_clips(predictions: Path) -> dict[str, str]:
         UserError: the file is not as it was written.
     """
     check_recorded(predictions, "run `kedro run --pipelines=evaluation` again")
-    table = pd.read_parquet(predictions, columns=["name", "true", "predicted"]).sort_values("name")
+    return right_of(pd.read_parquet(predictions, columns=["name", "true", "predicted"]))
+
+
+def right_of(predictions: pd.DataFrame) -> dict[str, str]:
+    """What `right_clips` returns, of a table that is in memory: columns name, true, predicted."""
+    table = predictions.sort_values("name")
     names = "\n".join(table["name"])
     return {
         "right": "".join("1" if right else "0" for right in table["true"] == table["predicted"]),
