@@ -1,13 +1,17 @@
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
-from llmar_pipeline.language.samples import counts_by_class, naive_bayes, rows_by_clip
+from llmar_pipeline.language import samples
+from llmar_pipeline.language.samples import RowsByClip, counts_by_class, naive_bayes
 
 SENTENCES = pd.DataFrame({"action": ["a", "b"], "codes": [np.array([0, 0, 1]), np.array([1, 2])]})
 
 
-def test_codes_are_counted_by_class_and_speak_for_it():
+@pytest.mark.parametrize("at_once", [1, 10_000])
+def test_codes_are_counted_by_class_and_speak_for_it(at_once, monkeypatch):
+    monkeypatch.setattr(samples, "_AT_ONCE", at_once)
     counts = counts_by_class(SENTENCES, ["a", "b"], 3)
     np.testing.assert_array_equal(counts, [[2, 0], [1, 1], [0, 1]])
     # Once more than seen: 3, 2 and 1 of 6 in class a, 1, 2 and 2 of 5 in class b.
@@ -17,7 +21,9 @@ def test_codes_are_counted_by_class_and_speak_for_it():
 
 def test_the_rows_of_each_clip_come_by_its_name():
     rows = pd.DataFrame({"name": ["b", "a", "b", "c", "a"]})
-    assert [places.tolist() for places in rows_by_clip(rows)] == [[1, 4], [0, 2], [3]]
+    of_clips = RowsByClip(rows)
+    assert [of_clips[clip].tolist() for clip in range(len(of_clips))] == [[1, 4], [0, 2], [3]]
+    assert of_clips.first().tolist() == [1, 0, 3]
 
 
 def test_a_class_is_guessed_among_those_that_are_asked_and_known(build):

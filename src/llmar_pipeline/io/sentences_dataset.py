@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 from kedro_datasets._typing import TablePreview
 from kedro_datasets.pandas import ParquetDataset
 
@@ -28,6 +29,7 @@ class ActionSentencesDataset(ParquetDataset):
             UserError: The features are not those that were saved.
         """
         table = super().load()
+        pyarrow.default_memory_pool().release_unused()  # else what it was read through stays: 130 bytes a row
         check_recorded(self._features_file, "run `kedro run --pipelines=tokenization` again")
         if self._features_file.exists():
             table["features"] = list(np.asarray(np.load(self._features_file, mmap_mode="r")))
@@ -37,6 +39,7 @@ class ActionSentencesDataset(ParquetDataset):
         """Write the table, then its features: a table whose writing was interrupted has none."""
         forget(self._features_file)
         super().save(data.drop(columns="features", errors="ignore"))
+        pyarrow.default_memory_pool().release_unused()
         if "features" in data:
             announce(self._features_file)
             _write_rows(self._features_file, list(data["features"]))

@@ -22,11 +22,11 @@ from llmar_pipeline.language.loading import attach_lora, load_llm, load_tokenize
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.samples import (
+    RowsByClip,
     collate_with_list,
     counts_by_class,
     mixed,
     naive_bayes,
-    rows_by_clip,
 )
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
@@ -99,11 +99,9 @@ def train_lora(
     rows = sentences[sentences["split"] == "train"]
     class_names = rows.drop_duplicates("label").sort_values("label")["action"].tolist()
     read_of_all = read_clips(rows, adapter.input)
-    of_clips = rows_by_clip(rows)
-    first_rows = [int(of_clip[0]) for of_clip in of_clips]
-    labels = (
-        rows["action"].map({name: label for label, name in enumerate(class_names)}).iloc[first_rows].tolist()
-    )
+    of_clips = RowsByClip(rows)
+    numbers = {name: label for label, name in enumerate(class_names)}
+    labels = rows["action"].iloc[of_clips.first()].map(numbers).tolist()
     if adapter.answers == "head" and (votes is None or adapter.input != "codes"):
         raise UserError(
             "lora.answers=head: expected a class head of stage 1 and codes to read, saw "

@@ -5,19 +5,34 @@ import pandas as pd
 import torch
 from torch.utils.data import default_collate
 
+_AT_ONCE = 10_000  # rows
 OTHER_CLASSES = 2  # so that every list has three names at least, as in Table 8 of the paper
 
 
-def rows_by_clip(rows: pd.DataFrame) -> list[np.ndarray]:
-    """Of each clip, in the order of their names, the places of its rows.
+class RowsByClip:
+    """Of each clip, in the order of their names, the places of its rows; item by item as arrays.
 
     Args:
         rows: A row a reading, with a column `name`.
 
     Source: ours.
     """
-    clips = pd.factorize(rows["name"], sort=True)[0]
-    return np.split(np.argsort(clips, kind="stable"), np.cumsum(np.bincount(clips))[:-1])
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        clips = pd.factorize(rows["name"], sort=True)[0]
+        self._places = np.argsort(clips, kind="stable")  # an array a clip would take several times as much
+        self._ends = np.cumsum(np.bincount(clips))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, clip: int | np.integer) -> np.ndarray:
+        return self._places[self._ends[clip - 1] if clip else 0 : self._ends[clip]]
+
+    def first(self) -> np.ndarray:
+        """The place of the first row of each clip."""
+        firsts: np.ndarray = self._places[np.concatenate([[0], self._ends[:-1]])]
+        return firsts
 
 
 def counts_by_class(sentences: pd.DataFrame, class_names: list[str], codes: int) -> np.ndarray:
@@ -31,9 +46,12 @@ def counts_by_class(sentences: pd.DataFrame, class_names: list[str], codes: int)
     Source: ours.
     """
     labels = sentences["action"].map({name: index for index, name in enumerate(class_names)})
-    lengths = [len(sentence) for sentence in sentences["codes"]]
+    of_rows, written = labels.to_numpy(), sentences["codes"].to_numpy()
     counts = np.zeros((codes, len(class_names)))
-    np.add.at(counts, (np.concatenate(sentences["codes"].tolist()), np.repeat(labels, lengths)), 1)
+    for first in range(0, len(written), _AT_ONCE):  # all codes beside one another would be most of the memory
+        some = written[first : first + _AT_ONCE]
+        repeated = np.repeat(of_rows[first : first + _AT_ONCE], [len(sentence) for sentence in some])
+        np.add.at(counts, (np.concatenate(some), repeated), 1)
     return counts
 
 
