@@ -1,7 +1,7 @@
 """The folder of a trained recogniser: one, and whole without the project around it."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -93,11 +93,12 @@ def complete_recognizer(
     return folder
 
 
-def check_recognizer(folder: Path) -> RecognizerFacts:
+def check_recognizer(folder: Path, again: str = _AGAIN) -> RecognizerFacts:
     """Read `recognizer.json`, and make sure that every file it names is there and unchanged.
 
     Args:
         folder: Of a whole recogniser.
+        again: What to do where it is not whole.
 
     Raises:
         UserError: A file is missing, or not the one that was written.
@@ -108,36 +109,49 @@ def check_recognizer(folder: Path) -> RecognizerFacts:
     if not path.is_file():
         seen = "an incomplete one" if folder.is_dir() else "no such folder"
         raise UserError(
-            f"expected the folder of a trained recogniser with {MANIFEST}, saw {seen}: {folder}; {_AGAIN}"
+            f"expected the folder of a trained recogniser with {MANIFEST}, saw {seen}: {folder}; {again}"
         )
     try:
         facts = RecognizerFacts.model_validate(read_sealed(path))
     except (OSError, ValueError) as error:  # pydantic's are ValueErrors
         reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"expected {MANIFEST} as training writes it, saw {path} ({reason}); {_AGAIN}"
+            f"expected {MANIFEST} as training writes it, saw {path} ({reason}); {again}"
         ) from error
     for name, checksum in facts.files.items():
         if not (folder / name).is_file():
-            raise UserError(f"expected the file {name} of the recogniser, saw none in {folder}; {_AGAIN}")
-        _check(folder / name, checksum, file_checksum(folder / name))
+            raise UserError(f"expected the file {name} of the recogniser, saw none in {folder}; {again}")
+        _check(folder / name, checksum, file_checksum(folder / name), again)
     return facts
 
 
-def initial_vqvae(folder: Path, class_names: Sequence[str]) -> InitialWeights:
+def check_initial(folder: Path) -> RecognizerFacts:
+    """Make sure that a training can start from a folder: `check_recognizer`, with what to do here."""
+    return check_recognizer(
+        folder, "init_from takes the whole folder `recognizer` of a trained model; leave it out to start anew"
+    )
+
+
+def initial_vqvae(folder: Path, class_names: Sequence[str], unseen: Collection[str] = ()) -> InitialWeights:
     """The VQ-VAE of a trained recogniser, for a training that starts from it.
 
     Args:
         folder: Of the recogniser.
         class_names: Of the training to come, in the order of its labels.
+        unseen: Names of classes that it must not know.
 
     Raises:
-        UserError: As of `check_recognizer`.
+        UserError: As of `check_recognizer`; or it was trained on an unseen class.
 
     Source: ours.
     """
-    check_recognizer(folder)
+    check_initial(folder)
     known = trained_classes(folder)
+    if leaked := sorted(set(unseen) & set(known)):
+        raise UserError(
+            f"init_from: expected a model that was not trained on the unseen classes, saw {leaked[0]!r} "
+            f"among the classes of {folder}; start from another one, or anew"
+        )
     numbers = tuple(known.index(name) if name in known else NEW for name in class_names)
     return InitialWeights(folder / VQVAE_FOLDER, numbers)
 
@@ -170,9 +184,9 @@ def corpus_of(facts: RecognizerFacts, body: Body) -> Corpus:
     return corpus
 
 
-def _check(path: Path, expected: str, seen: str) -> None:
+def _check(path: Path, expected: str, seen: str, again: str) -> None:
     if seen != expected:
         raise UserError(
             f"expected checksum {expected[:12]}, saw {seen[:12]}: the file {path.name} of {path.parent} was "
-            f"changed or is damaged; {_AGAIN}"
+            f"changed or is damaged; {again}"
         )

@@ -52,8 +52,9 @@ def test_a_training_starts_from_it_and_begins_anew_when_it_changes(workplace, ke
     ("given", "message"),
     [
         ("nowhere", "expected the folder of a trained recogniser"),
-        ({"vqvae.width": 8}, "init_from: expected a VQ-VAE of the same kind and width"),
-        ({"lora.rank": 2}, "init_from: expected adapters of the same rank and place"),
+        ({"vqvae.width": 8}, "init_from: expected a VQ-VAE with vqvae.width=8, saw 16"),
+        ({"unseen": 2, "unseen_seed": 1}, "init_from: expected a model that was not trained on the unseen"),
+        ({"lora.rank": 2}, "init_from: expected lora.rank=2, saw 4"),
     ],
 )
 def test_what_does_not_fit_is_refused(workplace, kedro, first, given, message):
@@ -61,3 +62,12 @@ def test_what_does_not_fit_is_refused(workplace, kedro, first, given, message):
     code, output = kedro("--pipelines=full", data="other", init_from=folder, **params)
     assert code == 1
     assert message in output.replace("\n", " ")
+
+
+def test_a_run_does_not_start_from_itself(workplace, kedro, first):
+    own = workplace.folder / "data/06_models/demo/xsub/own-tiny/recognizer"
+    (workplace.conf / "experiments" / "own.yml").write_text(f"from: llm_ar\ninit_from: {own}\n")
+    shutil.copytree(first, own)
+    code, output = kedro("--pipelines=full", experiment="own")
+    assert code == 1
+    assert "expected the model of another run, saw" in output.replace("\n", " ")

@@ -23,6 +23,7 @@ def swing(axis, frames, scale=1.0, offset=0.0):
 CLIPS = {
     "t1": ("train", "aside", swing(0, 20)),
     "t2": ("train", "up", swing(1, 20)),
+    "t3": ("train", "up", swing(1, 25)),
     "e1": ("test", "up", swing(1, 31, 2.0, 5.0)),  # longer, taller, and elsewhere
     "e2": ("test", "aside", swing(0, 11, 0.5, -3.0)),
     "e3": ("test", "new", swing(0, 20)),
@@ -50,21 +51,41 @@ def test_size_place_and_length_do_not_count(sequences):
     assert answers["predicted"].tolist() == ["up", "aside", "aside"]
 
 
-def test_it_is_the_nearest_by_hand(sequences, monkeypatch):
-    """Of three clips, one at a time: boxes are as wide as their data, and the nearest is that of numpy."""
-    monkeypatch.setattr(nearest_neighbour, "_AT_ONCE", 1)
-    store = nearest_neighbour.SequenceStore.open(sequences)
-    made = [window.numpy() for window in nearest_neighbour._boxed(store, ["t1", "t2", "e1"], FRAMES)]
-    assert [window.shape for window in made] == [(1, FRAMES * 34)] * 3
-    a, b, asked = (window.reshape(FRAMES, 17, 2) for window in made)
-    assert np.ptp(a, axis=(0, 1)) == pytest.approx([np.ptp(a[..., 0]), np.ptp(a[..., 1])])
-    assert np.linalg.norm(asked - b) < np.linalg.norm(asked - a)
+def boxed(data):
+    """Of a clip that is as long as a window, in numpy: every axis from its lowest value to its highest."""
+    low, high = (limit(data, axis=(1, 2), keepdims=True) for limit in (np.nanmin, np.nanmax))
+    return (data - low) / (high - low)
+
+
+def test_the_answer_is_that_of_numpy(tmp_path, monkeypatch):
+    """Clips as long as the window, at random; boxes may lie anywhere, as distances do not ask where."""
+    monkeypatch.setattr(nearest_neighbour, "_AT_ONCE", 3)
+    rng, names = np.random.default_rng(3), [f"clip{i:02}" for i in range(20)]
+    data = rng.normal(0, 1, (20, 1, FRAMES, 17, 2)).cumsum(2).astype(np.float32)
+    with StoreWriter(tmp_path, 1, COCO17) as store, store.shard("all") as shard:
+        for name, clip in zip(names, data, strict=True):
+            shard.append(Sequence(name, clip))
+    splits = pd.DataFrame({"name": names, "split": ["train"] * 12 + ["test"] * 8})
+    splits["action"] = [f"class{i % 6}" for i in range(20)]
+    boxes = np.stack([boxed(clip).ravel() for clip in data])
+    gaps = np.linalg.norm(boxes[12:, None] - boxes[None, :12], axis=-1)
+    answers = nearest_neighbour.nearest_neighbour(tmp_path, splits, FRAMES)
+    assert answers["predicted"].tolist() == splits["action"].iloc[gaps.argmin(1)].tolist()
+    assert answers["predicted"].nunique() > 1
 
 
 def test_of_many_training_clips_some_are_drawn_and_no_class_is_lost(sequences, monkeypatch):
     monkeypatch.setattr(baselines, "MOST_FITTED", 2)
+    read = []
+    boxed = nearest_neighbour._boxed
+    monkeypatch.setattr(
+        nearest_neighbour,
+        "_boxed",
+        lambda store, names, frames: (read.append(names), boxed(store, names, frames))[1],
+    )
     answers = nearest_neighbour.nearest_neighbour(sequences, splits_of(*CLIPS), FRAMES)
     assert answers["predicted"].tolist() == ["up", "aside", "aside"]
+    assert [len(names) for names in read] == [2, 3]
 
 
 @pytest.mark.parametrize("names", [("t1", "e1"), ("t1", "t2", "e3")])

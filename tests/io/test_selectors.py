@@ -2,6 +2,7 @@ import pytest
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.params_text import read_params
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 
@@ -91,3 +92,16 @@ def test_unseen_classes_of_a_fold_have_folders_of_their_own(load):
     both = load("nwucla", size="laptop", unseen=3, fold="camera:1")["globals"]
     assert both["run"] == "llm_ar-laptop-unseen3-seed0-fold-camera1"
     assert both["split_folder"] == "nwucla/xview/recordings-unseen3-seed0-fold-camera1"
+
+
+def test_a_model_to_start_from_is_a_folder_whatever_it_is_called(load, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load("nwucla", init_from="~/2024")["parameters"]["init_from"] == f"{tmp_path}/2024"
+    assert read_params("init_from=2024") == {"init_from": "2024"}
+    plain = load("nwucla")
+    assert load("nwucla", init_from="none")["globals"]["run"] == plain["globals"]["run"]
+    assert plain["parameters"]["init_from"] is None
+    assert load("nwucla", init_from="2024")["globals"]["run"] != plain["globals"]["run"]
+    assert load("nwucla", init_from="2024")["parameters"]["run"]["init_from"] == "2024"
+    with pytest.raises(UserError, match="init_from: expected a folder, saw 2024"):
+        load("nwucla", init_from=2024)

@@ -6,8 +6,9 @@ from damage import cut, empty, remove
 from safetensors.torch import load_file, save_file
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_answers
-from llmar_pipeline.language.trained_model import load_model, save_model, start_from
+from llmar_pipeline.language.trained_model import check_start, load_model, save_model, start_from
 
 
 def batch_of(model, clips):
@@ -158,24 +159,27 @@ def test_a_training_starts_from_what_was_tuned(build, clips, tmp_path, adapters)
     torch.testing.assert_close(model(*batch)["loss"], source(*batch)["loss"])
 
 
-def test_what_was_tuned_otherwise_is_no_start(build, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "full"}, "expected lora.method=full, saw adapters"),
+        ({"rank": 2}, "expected lora.rank=2, saw "),
+        ({"alpha": 32.0}, "expected lora.alpha=32.0, saw "),
+        ({"target_modules": ("q_proj",)}, "expected lora.target_modules="),
+    ],
+)
+def test_what_was_tuned_otherwise_is_no_start(build, tmp_path, changes, message):
+    model = build()
     trained_elsewhere(build, tmp_path / "old")
-    with pytest.raises(UserError, match="init_from: expected a model without adapters, saw some"):
-        start_from(build(adapters=False), tmp_path / "old")
-    other = build()
-    other.llm_checksum = "another"
-    with pytest.raises(UserError, match="init_from: expected a model that was trained on the language model"):
-        start_from(other, tmp_path / "old")
-
-
-def test_adapters_of_another_rank_are_no_start(build, tmp_path):
-    trained_elsewhere(build, tmp_path / "old")
-    weights = load_file(tmp_path / "old" / "adapter_model.safetensors")
-    save_file(
-        {name: tensor.repeat(2, 1) if "lora_A" in name else tensor for name, tensor in weights.items()},
-        tmp_path / "old" / "adapter_model.safetensors",
-    )
+    (own,) = model.llm.peft_config.values()
+    settings = {"rank": own.r, "alpha": own.lora_alpha, "target_modules": tuple(own.target_modules)}
+    manifest = tmp_path / "old" / "language_model.json"
+    checksum = "abc"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"llm_sha256": checksum}))
+    check_start(tmp_path / "old", checksum, AdapterConfig(**settings))
+    with pytest.raises(UserError, match=message):
+        check_start(tmp_path / "old", checksum, AdapterConfig(**settings | changes))
     with pytest.raises(
-        UserError, match=r"init_from: expected adapters of the same rank and place, saw .*lora_A"
+        UserError, match="expected a model on the language model of checksum another, saw one"
     ):
-        start_from(build(), tmp_path / "old")
+        check_start(tmp_path / "old", "another", AdapterConfig(**settings))

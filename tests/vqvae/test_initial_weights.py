@@ -128,10 +128,24 @@ def test_codes_are_taken_unless_they_take_their_place_later(tmp_path):
     assert torch.equal(later.encoder[0][0].weight, source.encoder[0][0].weight)
 
 
-@pytest.mark.parametrize("settings", [{"width": 32}, {"code_dim": 16}, {"encoder": "graph"}])
-def test_another_kind_or_width_is_refused(tmp_path, settings):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"width": 32}, {"code_dim": 16}, {"encoder": "graph"}, {"dilation_growth": 2}),
+        *({"geometry": "euclidean"}, {"curvature": 0.5}, {"downsamplings": 1}),
+    ],
+)
+def test_another_kind_is_refused_even_where_every_shape_is_the_same(tmp_path, settings):
     trained(tmp_path / "old", Body(KINECT20, 1))
-    with pytest.raises(UserError, match=r"init_from: expected a VQ-VAE of the same kind and width"):
+    ((name, value),) = settings.items()
+    with pytest.raises(UserError, match=rf"init_from: expected a VQ-VAE with vqvae\.{name}={value}, saw"):
+        started(tmp_path / "old", Body(KINECT20, 1), **settings)
+
+
+def test_other_parts_are_refused_by_a_tensor(tmp_path):
+    trained(tmp_path / "old", Body(KINECT20, 1))
+    settings = {"body_parts": True}
+    with pytest.raises(UserError, match=r"init_from: expected a VQ-VAE with encoder\..* of shape .*, saw"):
         started(tmp_path / "old", Body(KINECT20, 1), **settings)
 
 

@@ -78,12 +78,34 @@ class Examination:
         yield from ()
 
     def _initial_model(self) -> Iterator[Finding]:
-        """Whether it is whole; whether it fits is known once the model to train is built."""
-        from llmar_pipeline.recognizer_folder import check_recognizer  # imports PyTorch: only here
+        """Whether it is whole, of the same kind, and not the one that is to be made."""
+        from llmar_pipeline.language.config import AdapterConfig, LLMConfig  # imports PyTorch, as the rest
+        from llmar_pipeline.language.llm import llm_checksum
+        from llmar_pipeline.language.trained_model import check_start
+        from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, check_initial
+        from llmar_pipeline.vqvae.initial_weights import check_kind
 
         folder = Path(self._parameters["init_from"])
-        facts = check_recognizer(folder)
+        facts = check_initial(folder)
+        own = Path(self._selection["data_dir"], "06_models", self._selection["run_folder"], folder.name)
+        if own.resolve() == folder.resolve():
+            raise UserError(
+                f"init_from: expected the model of another run, saw {folder}, which this one would write "
+                "over; copy it elsewhere first"
+            )
+        if "vqvae_training" in self._asked:
+            check_kind(VQVAEConfig(**self._parameters["vqvae"]), folder / VQVAE_FOLDER)
+        if "lora_training" in self._asked:
+            checksum = llm_checksum(LLMConfig(**self._parameters["llm"]), Path(self._selection["llm_cache"]))
+            check_start(folder, checksum, AdapterConfig(**self._parameters["lora"]))
         yield Finding("ok", "model to start from", f"{folder}, trained on {facts.corpus}")
+        if facts.corpus == self._selection["corpus"]:
+            yield Finding(
+                "note",
+                "model to start from",
+                f"it was trained on {facts.corpus} too: clips that test here may have trained it, unless its "
+                "protocol, fold and unseen classes are those of this run",
+            )
 
     def _recordings(self) -> Iterator[Finding]:
         """Whether the run would go on with them: the same checks, but for damage inside the files."""

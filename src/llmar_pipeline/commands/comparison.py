@@ -68,9 +68,9 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         environment, protocol, experiment; `seeds`, the number of finished ones; mean (`<name>`) and standard
         deviation (`<name>_sd`) of each of `COLUMNS`; `less_first`, the accuracy less that of the first
-        experiment, over the seeds that both have, and the ends of its paired interval `less_first_low` and
-        `less_first_high`, where all rows say which clips were right and speak of the same; `failed`, which
-        seeds, and why.
+        experiment, over the seeds that both have, the same of each of them as text (`less_first_seeds`), and
+        the ends of its paired interval `less_first_low` and `less_first_high`, where all rows say which clips
+        were right and speak of the same; `failed`, which seeds, and why.
     """
     lines = []
     for (environment, protocol), group in table.groupby(["environment", "protocol"], sort=False):
@@ -106,7 +106,12 @@ def in_words(compared: pd.DataFrame) -> pd.DataFrame:
         columns[heading] = [_cell(record, name, factor, digits) for record in records]
         if name == "accuracy" and FIRST in compared:
             columns[f"less {columns['experiment'][0]}, points"] = [_difference(each) for each in records]
-        if name == "accuracy" and ABLATIONS.keys() & set(columns["experiment"][1:]):
+            columns["seed by seed"] = [
+                each if isinstance(each, str) else "" for each in compared[f"{FIRST}_seeds"]
+            ]
+        if name == "accuracy" and ABLATIONS.keys() & (
+            set(columns["experiment"]) - {columns["experiment"][0]}
+        ):
             columns[PAPER] = [_published(each, columns["experiment"][0]) for each in columns["experiment"]]
     if compared["failed"].any():
         columns["failed"] = compared["failed"].tolist()
@@ -149,13 +154,15 @@ def write_page(file: Path, title: str, words: pd.DataFrame, notes: Sequence[str]
         stream.write(page.encode())
 
 
-def _less_first(done: pd.DataFrame, first: pd.DataFrame) -> dict[str, float]:
+def _less_first(done: pd.DataFrame, first: pd.DataFrame) -> dict[str, Any]:
     if "accuracy" not in done:
         return {}
     done, first = (runs[runs["seed"].isin(others["seed"])] for runs, others in ((done, first), (first, done)))
     if done.empty:
         return {}
-    found = {FIRST: float(done["accuracy"].mean() - first["accuracy"].mean())}
+    less = done.set_index("seed")["accuracy"] - first.set_index("seed")["accuracy"]
+    found: dict[str, Any] = {FIRST: float(less.mean())}
+    found[f"{FIRST}_seeds"] = ", ".join(f"{100 * points:+.1f}" for points in less.sort_index())
     both = pd.concat([done, first])
     known = {"right", "clips"} <= set(both) and both["right"].notna().all()
     if not known or both["clips"].nunique() > 1:

@@ -14,6 +14,7 @@ from llmar_pipeline.commands.nested_runs import with_seed, written_numbers
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import write_json
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.known_places import digest
 from llmar_pipeline.io.params_text import write_params
 from llmar_pipeline.io.run_names import NEUTRAL_PARAMETERS, leaves, short_hash
 from llmar_pipeline.io.tracking import git_revision
@@ -28,7 +29,7 @@ _USUAL = {"overrides": {}, "pipelines": "full"}
 def identity(loader: StackedConfigLoader, seed: int, pipelines: str) -> dict[str, Any]:
     """What tells a row from all others; JSON-able.
 
-    Folders are not in it, nor what no result depends on.
+    Folders are not in it, nor what no result depends on; of a model to start from, the content of its folder.
 
     Args:
         loader: the run's configuration.
@@ -41,6 +42,8 @@ def identity(loader: StackedConfigLoader, seed: int, pipelines: str) -> dict[str
         for name, value in values.items()
         if name not in NEUTRAL_PARAMETERS and not (name in _SEEDS and value == seed)
     }
+    if "init_from" in overrides:  # whatever its folder is called
+        overrides["init_from"] = digest(Path(overrides["init_from"]))[:12]
     for name in ("unseen", "fold"):
         if str(selection[name]) != "none":
             overrides[name] = selection[name]
@@ -97,6 +100,7 @@ def find_row(rows: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> Map
 def command_of(known: Mapping[str, Any], allow_incomplete: bool = False) -> str:
     """What to type for a row's run; folders are left out."""
     params = {name: known[name] for name in ("size", "experiment", "protocol")} | known.get("overrides", {})
+    params |= {"init_from": "<folder>"} if "init_from" in params else {}
     params |= {"allow_incomplete": "true"} if allow_incomplete else {}
     joined = write_params(params | leaves(with_seed({}, known["seed"])))
     where = f"--pipelines={known.get('pipelines', 'full')} --env={known['environment']}"

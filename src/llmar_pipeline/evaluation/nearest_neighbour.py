@@ -38,7 +38,9 @@ def nearest_neighbour(sequences: Path, splits: pd.DataFrame, frames: int, seed: 
     if not answerable(train, test):
         return answer_table(test[:0], [])
     train, store = drawn_to_fit(train, seed), SequenceStore.open(sequences)
-    known = torch.cat(list(_boxed(store, train["name"].tolist(), frames)))
+    known = torch.empty(len(train), frames * store.body.channels, device=processes.device())
+    for first, some in enumerate(_boxed(store, train["name"].tolist(), frames)):
+        known[first * _AT_ONCE : first * _AT_ONCE + len(some)] = some
     nearest = [torch.cdist(asked, known).argmin(1) for asked in _boxed(store, test["name"].tolist(), frames)]
     return answer_table(test, train["action"].to_numpy()[torch.cat(nearest).cpu().numpy()].tolist())
 

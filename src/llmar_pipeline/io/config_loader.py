@@ -14,7 +14,7 @@ from llmar_pipeline.corpora.shots import ShotsConfig
 from llmar_pipeline.corpora.unseen import UnseenConfig
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io import size as sizes
-from llmar_pipeline.io.chosen_values import settle
+from llmar_pipeline.io.chosen_values import folder, settle
 from llmar_pipeline.io.conf_folder import conf_folder, read_mapping
 from llmar_pipeline.io.known_names import check_choice, check_parameters, nearest
 from llmar_pipeline.io.known_places import PLACES, first_place, known_places, place
@@ -82,6 +82,10 @@ class StackedConfigLoader(OmegaConfigLoader):
         self._local = self._local_overrides()
         chosen = _merged(self._local, runtime_params or {})
         self._selected = {key: chosen.pop(key) for key in SELECTORS if key in chosen}
+        if chosen.get("init_from") in ("none", None):
+            chosen.pop("init_from", None)
+        else:
+            chosen["init_from"] = folder(chosen["init_from"], "init_from")
         self.runtime_params = chosen
         self._base_and_environment("globals")
         self._usual = self._base_and_environment("parameters")

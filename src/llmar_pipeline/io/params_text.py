@@ -12,7 +12,7 @@ from llmar_pipeline.io.run_names import leaves
 
 TEXTS = (
     *("protocol", "size", "experiment", "raw_dir", "data_dir", "fold"),
-    *("llm.model", "llm.revision"),
+    *("llm.model", "llm.revision", "init_from"),
 )
 """Parameters that are text whatever they look like: a folder may be called 2024, a commit 12345678."""
 _ABOUT_COMMAS = "a value with a comma stands in quotes, as in --params=\"raw_dir='/data/a,b'\""

@@ -30,7 +30,7 @@ from llmar_pipeline.language.samples import (
 )
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
-from llmar_pipeline.language.trained_model import model_files, start_from
+from llmar_pipeline.language.trained_model import check_start, model_files, start_from
 from llmar_pipeline.language.validation import validation
 from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import number_type
@@ -110,6 +110,8 @@ def train_lora(
         )
     text = load_instruction(instruction)
     base_checksum = llm_checksum(llm_config, llm_cache)
+    if initial is not None:
+        check_start(initial, base_checksum, adapter)
     words_checksum = tokenizer_checksum(load_tokenizer(llm_config, llm_cache))
     made_from = {
         "sentences": sentences_checksum(read_of_all),

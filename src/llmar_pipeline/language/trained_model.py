@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import write_json
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.llm import llm_checksum
 from llmar_pipeline.language.loading import load_llm, load_tokenizer, load_weights, tokenizer_checksum
 from llmar_pipeline.training.digests import tensor_checksum
@@ -168,6 +168,39 @@ def _adapted(base: nn.Module, folder: Path) -> "PeftModel":
     return tuned
 
 
+def check_start(folder: Path, checksum: str, adapter: AdapterConfig) -> None:
+    """Refuse a trained model from which a training cannot start.
+
+    Args:
+        folder: As `save_model` wrote it.
+        checksum: Of the language model to be tuned, as `llm_checksum` gives it.
+        adapter: How it will be.
+
+    Raises:
+        UserError: Another language model, adapters of another rank, scale or place, or adapters against none.
+
+    Source: ours.
+    """
+    again = "choose the language model and the `lora` parameters that it was trained with"
+    seen = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    if seen.get("llm_sha256") != checksum:
+        raise UserError(
+            f"init_from: expected a model on the language model of checksum {checksum[:12]}, saw one on "
+            f"{seen['llm']['model']} of {str(seen.get('llm_sha256'))[:12]} in {folder}; {again}"
+        )
+    adapted = (folder / _ADAPTERS).is_file()
+    if adapted != (adapter.method == "lora"):
+        found = "adapters" if adapted else "all weights tuned"
+        raise UserError(f"init_from: expected lora.method={adapter.method}, saw {found} in {folder}; {again}")
+    known = json.loads((folder / _ADAPTERS).read_text(encoding="utf-8")) if adapted else {}
+    for name, key in (("rank", "r"), ("alpha", "lora_alpha"), ("target_modules", "target_modules")):
+        wanted, theirs = getattr(adapter, name), known.get(key)
+        if isinstance(theirs, list):  # which peft writes in any order
+            wanted, theirs = sorted(wanted), sorted(theirs)
+        if adapted and wanted != theirs:
+            raise UserError(f"init_from: expected lora.{name}={wanted}, saw {theirs} in {folder}; {again}")
+
+
 def start_from(model: ActionLanguageModel, folder: Path) -> None:
     """Give a model that is to be trained the adapters of a trained one, or all its weights where it has none.
 
@@ -175,38 +208,16 @@ def start_from(model: ActionLanguageModel, folder: Path) -> None:
 
     Args:
         model: Changed in place.
-        folder: As `save_model` wrote it.
-
-    Raises:
-        UserError: Another language model, adapters of another rank or place, or adapters against none.
+        folder: As `save_model` wrote it; `check_start` has passed it.
 
     Source: ours; fine-tuning.
     """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
 
-    again = "choose the language model and the `lora` parameters that it was trained with"
-    checksum = json.loads((folder / _MANIFEST).read_text(encoding="utf-8")).get("llm_sha256")
-    if checksum != model.llm_checksum:
-        raise UserError(
-            f"init_from: expected a model that was trained on the language model {model.llm_config.model}, "
-            f"saw one of another (checksum {str(checksum)[:12]}) in {folder}; {again}"
-        )
-    if (folder / _ADAPTERS).is_file() != model.has_adapters:
-        wanted, seen = ("adapters", "none") if model.has_adapters else ("a model without adapters", "some")
-        raise UserError(f"init_from: expected {wanted}, saw {seen} in {folder}; {again}")
-    if not model.has_adapters:
+    if model.has_adapters:
+        set_peft_model_state_dict(model.llm, load_file(folder / _ADAPTER_WEIGHTS))
+    else:
         model.base.load_state_dict(load_weights(folder, torch.float32).state_dict())
-        return
-    saved = load_file(folder / _ADAPTER_WEIGHTS)
-    own = get_peft_model_state_dict(model.llm, save_embedding_layers=False)
-    theirs, ours = ({k: tuple(v.shape) for k, v in state.items()} for state in (saved, own))
-    if theirs != ours:
-        name = min(theirs.items() ^ ours.items())[0]
-        raise UserError(
-            f"init_from: expected adapters of the same rank and place, saw {name} of shape "
-            f"{theirs.get(name, 'none')} for {ours.get(name, 'none')} in {folder}; {again}"
-        )
-    set_peft_model_state_dict(model.llm, saved)
 
 
 def trained_classes(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ class RunInfo(BaseModel):
         fold: Training clips that test in place of the test clips; "none" as a rule.
         shots: Training clips of each class; "all" as a rule.
         adapted: The experiment has values of its own for the size.
+        init_from: Folder of the trained model that the training started from; None as a rule.
         synthetic: The recordings are made up.
         revision: Of the code, as git calls it; empty where it is not known.
         date: Of the run, as it is to be printed.
@@ -25,6 +26,7 @@ class RunInfo(BaseModel):
     fold: str = "none"
     shots: int | str = "all"
     adapted: bool = False
+    init_from: str | None = None
     revision: str = ""
     date: str = ""
 
@@ -38,5 +40,6 @@ class RunInfo(BaseModel):
 
     @property
     def method(self) -> str:
-        """The experiment, and whether the size changes more than its cost."""
-        return f"{self.experiment}, adapted to size {self.size}" if self.adapted else self.experiment
+        """The experiment, whether the size changes more than its cost, and what the training started from."""
+        adapted = f", adapted to size {self.size}" if self.adapted else ""
+        return f"{self.experiment}{adapted}{f', started from {self.init_from}' if self.init_from else ''}"

@@ -12,6 +12,7 @@ from torch import Tensor
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum
 from llmar_pipeline.skeletons.topology import Body
+from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.layers import ConvEncoder
 from llmar_pipeline.vqvae.model import VQVAE
 
@@ -19,6 +20,11 @@ logger = logging.getLogger(__name__)
 
 NEW = -1
 """Has no counterpart in the trained model: it starts as it would without one."""
+KIND = (
+    *("encoder", "width", "depth", "dilation_growth", "downsamplings"),
+    *("code_dim", "geometry", "curvature", "codes_as"),
+)
+"""Settings that must be those of the trained model: with others its weights would mean something else."""
 _CODES, _HEADS = "quantizer.", "auxiliary."
 
 
@@ -38,6 +44,28 @@ class InitialWeights(NamedTuple):
         return {"weights": file_checksum(self.folder / "model.safetensors"), "classes": list(self.classes)}
 
 
+def check_kind(config: VQVAEConfig, folder: Path) -> None:
+    """Refuse a trained VQ-VAE of another kind than the one to come.
+
+    Args:
+        config: Of the VQ-VAE to come.
+        folder: Of the trained one, as `VQVAE.save` wrote it.
+
+    Raises:
+        UserError: There is none, or one of `KIND` differs.
+
+    Source: ours.
+    """
+    theirs = VQVAE.load(folder).settings
+    for name in KIND:
+        wanted, seen = getattr(config, name), getattr(theirs, name)
+        if wanted != seen:
+            raise UserError(
+                f"init_from: expected a VQ-VAE with vqvae.{name}={wanted}, saw {seen} in {folder}; choose "
+                "the experiment and size that it was trained with"
+            )
+
+
 def start_from(model: VQVAE, initial: InitialWeights) -> None:
     """Give a VQ-VAE that is to be trained the weights of a trained one, wherever they mean the same.
 
@@ -54,6 +82,7 @@ def start_from(model: VQVAE, initial: InitialWeights) -> None:
 
     Source: ours; fine-tuning.
     """
+    check_kind(model.settings, initial.folder)
     source = VQVAE.load(initial.folder)
     own, theirs = model.state_dict(), source.state_dict()  # own: the model's tensors themselves
     axes = _axes(model, source, initial.classes)
@@ -70,9 +99,8 @@ def start_from(model: VQVAE, initial: InitialWeights) -> None:
         if its is None or not _take(tensor, its, of_axis):
             seen = "none" if its is None else f"one of shape {list(its.shape)}"
             raise UserError(
-                f"init_from: expected a VQ-VAE of the same kind and width, with {name} of shape "
-                f"{list(tensor.shape)}, saw {seen} in {initial.folder}; choose the experiment and size that "
-                "it was trained with"
+                f"init_from: expected a VQ-VAE with {name} of shape {list(tensor.shape)}, saw {seen} in "
+                f"{initial.folder}; choose the experiment and size that it was trained with"
             )
         if any(NEW in numbers for numbers in of_axis.values()):
             new.append(f"parts of {name}")
@@ -108,9 +136,8 @@ def _axes(model: VQVAE, source: VQVAE, classes: Sequence[int]) -> dict[str, dict
         for axis in range(body.topology.coordinates)
     ]
     a_frame = len(source.settings.streams) * its.topology.coordinates
-    same_stride = model.settings.stride == source.settings.stride
     stem = [
-        frame * a_frame + number if same_stride and number != NEW else NEW
+        frame * a_frame + number if number != NEW else NEW
         for frame in range(model.settings.stride)
         for number in inputs
     ]

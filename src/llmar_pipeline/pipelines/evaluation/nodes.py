@@ -83,6 +83,7 @@ def score(
         "nearest_neighbour": predictions_nearest_neighbour,
         "head": predictions_head,
     }
+    clips = train["name"].nunique()
     read_out_metrics: dict[str, float | None] = {}
     for name, answers in read_outs.items():
         read_out_metrics |= accuracies(answers, f"{name}_")
@@ -96,6 +97,7 @@ def score(
         **accuracies(predictions_shuffled, "shuffled_"),
         **read_out_metrics,
         "bag_of_codes_drawn": MOST_FITTED if len(train) > MOST_FITTED else None,
+        "nearest_neighbour_drawn": MOST_FITTED if clips > MOST_FITTED else None,
         **accuracies(predictions_val, "val_"),
         "n_val": len(predictions_val),
         "class_list": "unseen" if class_lists["unseen"] else "trained",  # of the test clips

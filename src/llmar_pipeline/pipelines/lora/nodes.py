@@ -34,12 +34,12 @@ def train(
     """
     from llmar_pipeline.language.lora import train_lora
     from llmar_pipeline.language.trained_model import save_model
-    from llmar_pipeline.recognizer_folder import check_recognizer, complete_recognizer
+    from llmar_pipeline.recognizer_folder import check_initial, complete_recognizer
     from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.tokenize import code_votes, codebook_of
 
     if init_from:
-        check_recognizer(Path(init_from))
+        check_initial(Path(init_from))
 
     def write(folder: Path) -> None:
         launch(

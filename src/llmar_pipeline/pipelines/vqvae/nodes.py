@@ -52,6 +52,7 @@ def train(
             class_texts(words, llm, llm_cache, names) if vqvae.reads_names else None,
         )
     numbers = {label: index for index, label in enumerate(classes["label"])}
+    unseen = set(splits.loc[splits["split"] == "test", "action"]) - set(classes["action"])
     validating = splits[(splits["split"] == "val") & splits["label"].isin(numbers)]
     return partial(
         _launch,
@@ -71,7 +72,7 @@ def train(
         val_names=validating["name"].tolist(),
         val_labels=validating["label"].map(numbers).tolist(),
         others=of_other_runs(vqvae_checkpoints),
-        initial=initial_vqvae(Path(init_from), classes["action"].tolist()) if init_from else None,
+        initial=initial_vqvae(Path(init_from), classes["action"].tolist(), unseen) if init_from else None,
     )
 
 
