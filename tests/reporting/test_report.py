@@ -173,17 +173,26 @@ def test_read_outs_without_an_interval_claim_none():
     assert "In brackets" not in text
 
 
-def test_it_is_said_that_the_bag_of_codes_was_fitted_to_some_sentences():
+@pytest.mark.parametrize(
+    ("control", "all_of_it", "drawn"),
+    [
+        (
+            "bag_of_codes",
+            "how often each code occurs.",
+            "how often each code occurs, fitted to 20,000 training sentences, drawn from all.",
+        ),
+        (
+            "nearest_neighbour",
+            "are nearest; nothing is learnt.",
+            "are nearest; nothing is learnt, among 20,000 clips drawn from all.",
+        ),
+    ],
+)
+def test_it_is_said_that_a_control_knows_some_of_the_training_clips(control, all_of_it, drawn):
     context = full()
-    said = "how often each code occurs, fitted to 20,000 training sentences, drawn from all."
-    assert said in words(
-        replace(
-            context,
-            metrics=metrics(context.predictions)
-            | {"bag_of_codes_accuracy": 0.5, "bag_of_codes_drawn": 20_000},
-        )
-    )
-    assert "how often each code occurs." in words(context)
+    known = metrics(context.predictions) | {f"{control}_accuracy": 0.5}
+    assert all_of_it in words(replace(context, metrics=known))
+    assert drawn in words(replace(context, metrics=known | {f"{control}_drawn": 20_000}))
 
 
 def test_the_language_model_and_what_its_rows_know_are_told():

@@ -181,7 +181,11 @@ class _Work:
         classes = len(self.recordings.classes("train"))
         fitted = min((1 + self.readings) * self.train, MOST_FITTED)
         counted = fitted * tokens.sentence * classes * A_COUNTED_CODE
-        seconds = START["evaluation"] + scored + beside + counted
+        compared = (
+            2 * self.test * min(self.train, MOST_FITTED) * self.vqvae_config.frames * self.body.channels
+        )
+        neighbours = compared / (self.pace.tokenize * self.speeds["float32"])
+        seconds = START["evaluation"] + scored + beside + counted + neighbours
         return seconds, f"{clips:,} sentences scored in float32, {read:,} tokens of names each"
 
     def reporting(self) -> tuple[float, str]:
