@@ -31,6 +31,7 @@ WATCHED = {  # module: attribute -> column
     "llmar_pipeline.evaluation.baselines": {"bag_of_codes": "controls", "head_answers": "controls"},
     "llmar_pipeline.evaluation.code_transformer": {"code_transformer": "controls"},
     "llmar_pipeline.evaluation.nearest_neighbour": {"nearest_neighbour": "controls"},
+    "llmar_pipeline.evaluation.text_read_out": {"text_read_out": "controls"},
     "llmar_pipeline.io.tracking": {"TrackedRun.start": "MLflow", "TrackedRun._tell": "MLflow"},
     "llmar_pipeline.hooks.preflight": {"PreflightHook.before_pipeline_run": "checks"},
     "llmar_pipeline.reporting.code_description": {"film_strips": "pictures", "animation": "pictures"},

@@ -10,6 +10,7 @@ def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(work
     output = workplace.command("unseen", "--classes=2", "--draws=2")
     assert "| chance |  |  | 50.0 |" in output
     assert "| the same, not corrected for the prior |" in output
+    assert "| the same, descriptions without the LLM |" in output
     draws = json.loads((data / "08_reporting/demo/xsub/unseen/tiny-2.json").read_text())[0]["draws"]
     assert len({tuple(draw["classes"]) for draw in draws}) == 2
     assert len(pd.read_csv(data / "08_reporting/demo/xsub/unseen/tiny-2.csv")) == 2
@@ -23,9 +24,13 @@ def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(work
         assert len(by_split["train"]) == 2
         predictions = pd.read_parquet(workplace.file("07_model_output", "predictions.parquet", run=run))
         assert set(predictions["predicted"]) <= unseen
+        told = pd.read_parquet(workplace.file("07_model_output", "predictions_text.parquet", run=run))
+        assert set(told["predicted"]) <= unseen
         metrics = json.loads(workplace.file("08_reporting", "metrics.json", run=run).read_text())
         assert set(metrics["unseen_classes"]) == unseen
         assert metrics["class_list"] == "unseen"
+        assert metrics["nearest_neighbour_accuracy"] is None
+        assert metrics["text_accuracy"] == (told["true"] == told["predicted"]).mean()
         report = workplace.file("08_reporting", "report.html", run=run).read_text()
         assert all(f"<em>{name}</em>" in report for name in unseen)
         recognizer = json.loads(

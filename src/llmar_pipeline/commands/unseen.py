@@ -144,6 +144,11 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
         if len(raw) == len(runs):
             name = "the same, not corrected for the prior"
             lines.append((name, "", "", [f"{100 * mean_and_interval(raw)[0]:.1f}"]))
+        told = runs.get("text_accuracy", pd.Series(dtype=float)).dropna().tolist()
+        if len(told) == len(runs):
+            mean, low, high = (100 * value for value in mean_and_interval(told))
+            interval = f" ({low:.1f} to {high:.1f})" if len(runs) > 1 else ""
+            lines.append(("the same, descriptions without the LLM", "", "", [f"{mean:.1f}{interval}"]))
     lines.append(("chance", "", "", [f"{100 * table['chance'].mean():.1f}"]))
     lines += published_lines(published.UNSEEN, selection, [unseen])
     title = f"accuracy on classes not trained, {selection['dataset']} {selection['protocol']}, %"

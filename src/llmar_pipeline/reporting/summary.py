@@ -14,6 +14,7 @@ READ_OUTS = {
     "code_transformer": ("codes in order", "a small transformer on codes"),
     "nearest_neighbour": ("nearest neighbour", "on joints, nothing learnt"),
     "head": ("class head", "linear, on stage 1's features"),
+    "text": ("descriptions", "linear, from stage 1's features to texts of the classes"),
 }
 """Answers without a language model: their name in metrics.json, their title, and what they are."""
 LABELS = {"accuracy": "accuracy", "mean_class_accuracy": "mean class accuracy"}

@@ -56,6 +56,31 @@ def find_neighbours(
     return nearest_neighbour(sequences, splits, vqvae.frames, evaluation.seed)
 
 
+def read_texts(
+    vqvae_model: Path,
+    sequences: Path,
+    splits: pd.DataFrame,
+    class_lists: dict[str, Any],
+    corpus: dict[str, Any],
+    llm_cache: Path,
+    llm: LLMConfig,
+    evaluation: EvaluationConfig,
+) -> pd.DataFrame:
+    """What is read of unseen classes by their descriptions, in the language model's words, without it."""
+    from llmar_pipeline.corpora.descriptions import descriptions
+    from llmar_pipeline.evaluation.text_read_out import text_read_out
+    from llmar_pipeline.language.words import class_texts, word_embeddings
+
+    names = [*class_lists["seen"], *class_lists["unseen"]] if class_lists["unseen"] else []
+    texts: dict[str, Any] = {}
+    if names:
+        known, words = descriptions(corpus["name"]), word_embeddings(llm, llm_cache)
+        made = class_texts(words, llm, llm_cache, [known.get(name, name) for name in names])
+        texts = dict(zip(names, made.double().numpy(), strict=True))
+    seen, unseen = ({name: texts[name] for name in class_lists[of] if texts} for of in ("seen", "unseen"))
+    return text_read_out(vqvae_model, sequences, splits, seen, unseen, evaluation.seed)
+
+
 def score(
     predictions: pd.DataFrame,
     predictions_val: pd.DataFrame,
@@ -64,6 +89,7 @@ def score(
     predictions_code_transformer: pd.DataFrame,
     predictions_nearest_neighbour: pd.DataFrame,
     predictions_head: pd.DataFrame,
+    predictions_text: pd.DataFrame,
     action_sentences: pd.DataFrame,
     class_lists: dict[str, Any],
     corpus: dict[str, Any],
@@ -82,6 +108,7 @@ def score(
         "code_transformer": predictions_code_transformer,
         "nearest_neighbour": predictions_nearest_neighbour,
         "head": predictions_head,
+        "text": predictions_text,
     }
     clips = train["name"].nunique()
     read_out_metrics: dict[str, float | None] = {}

@@ -36,6 +36,21 @@ def create_pipeline() -> Pipeline:
                 name="find_neighbours",
             ),
             Node(
+                nodes.read_texts,
+                inputs=[
+                    "vqvae_model",
+                    "sequences",
+                    "splits",
+                    "class_lists",
+                    "corpus",
+                    "llm_cache",
+                    "params:llm",
+                    "params:evaluation",
+                ],
+                outputs="predictions_text",
+                name="read_texts",
+            ),
+            Node(
                 nodes.score,
                 inputs=[
                     "predictions",
@@ -45,6 +60,7 @@ def create_pipeline() -> Pipeline:
                     "predictions_code_transformer",
                     "predictions_nearest_neighbour",
                     "predictions_head",
+                    "predictions_text",
                     "action_sentences",
                     "class_lists",
                     "corpus",
