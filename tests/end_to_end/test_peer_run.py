@@ -16,6 +16,7 @@ def run(project, workplace, kedro):
 
         patch.setattr(peer, "CONF", workplace.conf)
         patch.setattr(peer, "BLOCKS", ((8, 2), (8, 2)))
+        patch.setattr(peer, "one_thread", lambda: None)  # it would be so for all later tests of this process
 
         def of(*options, folder="peers"):
             params = f"size=tiny,experiment=best,data_dir={workplace.folder / 'data'}"
