@@ -38,11 +38,20 @@ def nearest_neighbour(sequences: Path, splits: pd.DataFrame, frames: int, seed: 
     if not answerable(train, test):
         return answer_table(test[:0], [])
     train, store = drawn_to_fit(train, seed), SequenceStore.open(sequences)
-    known = torch.empty(len(train), frames * store.body.channels, device=processes.device())
+    device = processes.device()
+    known = torch.empty(len(train), frames * store.body.channels, device=device)
+    lengths = torch.empty(len(train), device=device)
     for first, some in enumerate(_boxed(store, train["name"].tolist(), frames)):
-        known[first * _AT_ONCE : first * _AT_ONCE + len(some)] = some
-    nearest = [torch.cdist(asked, known).argmin(1) for asked in _boxed(store, test["name"].tolist(), frames)]
-    return answer_table(test, train["action"].to_numpy()[torch.cat(nearest).cpu().numpy()].tolist())
+        rows = slice(first * _AT_ONCE, first * _AT_ONCE + len(some))
+        known[rows], lengths[rows] = some, some.square().sum(1)
+    # Squares of the distances, less what is the same for all of a clip; in one place, as memory that is
+    # taken anew for every batch is not all given back between them.
+    gaps = torch.empty(_AT_ONCE, len(train), device=device)
+    nearest = torch.empty(len(test), dtype=torch.int64)
+    for first, asked in enumerate(_boxed(store, test["name"].tolist(), frames)):
+        torch.addmm(lengths, asked, known.T, alpha=-2, out=gaps[: len(asked)])
+        nearest[first * _AT_ONCE : first * _AT_ONCE + len(asked)] = gaps[: len(asked)].argmin(1)
+    return answer_table(test, train["action"].to_numpy()[nearest.numpy()].tolist())
 
 
 def _boxed(store: SequenceStore, names: Sequence[str], frames: int) -> Iterator[Tensor]:
