@@ -10,22 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llmar_pipeline.skeletons.topology import Body, Topology
+from llmar_pipeline.skeletons.topology import Body
+from llmar_pipeline.vqvae.graph_encoder import skeleton_graph
 
 BLOCKS = ((32, 1), (32, 2), (64, 1), (64, 2), (128, 1), (128, 1))
 """Channels of each block, and every how many frames it looks. CTR-GCN has ten, of 64 to 256 channels."""
 KERNEL, DILATIONS = 5, (1, 2)
 REDUCTION, FEWEST = 8, 8  # channels of which one is compared, and how many are at least
-
-
-def skeleton_graph(topology: Topology) -> Tensor:
-    """Where the shared adjacencies start: self, parent, mean of the children, `[3, joints, joints]`."""
-    graph = torch.zeros(3, len(topology.joints), len(topology.joints))
-    graph[0] = torch.eye(len(topology.joints))
-    for child, parent in topology.bones:
-        graph[1, child, parent] = graph[2, parent, child] = 1.0
-    graph[2] /= graph[2].sum(1, keepdim=True).clamp(min=1)
-    return graph
 
 
 class ChannelMap(nn.Linear):

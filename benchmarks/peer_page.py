@@ -7,9 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-
-from llmar_pipeline.commands.rows import find_row, read_rows
+from llmar_pipeline.commands.rows import find_row, read_rows, shares_of_right
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.paired import paired_difference_of_shares
 
@@ -56,15 +54,10 @@ def difference(peers: Sequence[Row], rivals: Sequence[Row | None]) -> str:
     if not known:
         apart = mean(r["metrics"]["accuracy"] - p["metrics"]["accuracy"] for p, r in both)
         return f"{100 * apart:+.1f} (no interval: rows of `best` do not say which clips were right)"
-    shares = (np.mean([_right(row) for row in rows], axis=0) for rows in zip(*known, strict=True))
-    theirs, ours = shares
+    theirs, ours = (shares_of_right(rows) for rows in zip(*known, strict=True))
     found = paired_difference_of_shares(ours, theirs)
     seeds = "" if len(known) == len(peers) else f", seeds {', '.join(str(p['seed']) for p, _ in known)} alone"
     return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}{seeds})"
-
-
-def _right(row: Row) -> list[bool]:
-    return [answer == "1" for answer in row["right"]]
 
 
 def _percent(values: Sequence[float], sign: str = "") -> str:

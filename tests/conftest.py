@@ -1,9 +1,12 @@
 """What every test may rely on."""
 
+import importlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -27,6 +30,14 @@ def nothing_local() -> Iterator[None]:
         if (ROOT / "conf" / "local").exists():
             patch.setattr("llmar_pipeline.io.config_loader.LOCAL", "local-of-no-test")
         yield
+
+
+@pytest.fixture(scope="module")
+def benchmarks() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a module of benchmarks/ by its name, with the others beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+        yield importlib.import_module
 
 
 @pytest.fixture

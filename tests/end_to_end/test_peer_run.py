@@ -7,13 +7,11 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def run(project, workplace, kedro):
+def run(benchmarks, workplace, kedro):
     code, output = kedro("--pipelines=ingestion,normalization", experiment="best")
     assert code == 0, output
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(project / "benchmarks"), *sys.path])
-        import peer
-
+        peer = benchmarks("peer")
         patch.setattr(peer, "CONF", workplace.conf)
         patch.setattr(peer, "BLOCKS", ((8, 2), (8, 2)))
         patch.setattr(peer, "one_thread", lambda: None)  # it would be so for all later tests of this process

@@ -76,13 +76,13 @@ def test_the_answer_is_that_of_numpy(tmp_path, monkeypatch):
 
 def test_of_many_training_clips_some_are_drawn_and_no_class_is_lost(sequences, monkeypatch):
     monkeypatch.setattr(baselines, "MOST_FITTED", 2)
-    read = []
-    boxed = nearest_neighbour._boxed
-    monkeypatch.setattr(
-        nearest_neighbour,
-        "_boxed",
-        lambda store, names, frames: (read.append(names), boxed(store, names, frames))[1],
-    )
+    read, windows = [], nearest_neighbour.plain_windows
+
+    def watched(store, names, *others, **more):
+        read.append(names)
+        return windows(store, names, *others, **more)
+
+    monkeypatch.setattr(nearest_neighbour, "plain_windows", watched)
     answers = nearest_neighbour.nearest_neighbour(sequences, splits_of(*CLIPS), FRAMES)
     assert answers["predicted"].tolist() == ["up", "aside", "aside"]
     assert [len(names) for names in read] == [2, 3]

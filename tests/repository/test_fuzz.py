@@ -1,7 +1,7 @@
 """A share of what benchmarks/fuzz.py tries, and that it tells a fault from what is none."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -11,12 +11,8 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def fuzz(project: Path) -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(project / "benchmarks"), *sys.path])
-        import fuzz
-
-        yield fuzz
+def fuzz(benchmarks: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmarks("fuzz")
 
 
 @pytest.fixture(scope="module")

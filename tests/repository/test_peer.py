@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -22,12 +22,8 @@ BEST = {"environment": "nwucla", "protocol": "xview", "experiment": "best", "siz
 
 
 @pytest.fixture(scope="module")
-def peer(project: Path) -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(project / "benchmarks"), *sys.path])
-        import peer
-
-        yield peer
+def peer(benchmarks: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmarks("peer")
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,7 @@ class Examination:
         from llmar_pipeline.language.trained_model import check_start
         from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, check_initial
         from llmar_pipeline.vqvae.initial_weights import check_kind
+        from llmar_pipeline.vqvae.model import VQVAE
 
         folder = Path(self._parameters["init_from"])
         facts = check_initial(folder)
@@ -94,7 +95,8 @@ class Examination:
                 "over; copy it elsewhere first"
             )
         if "vqvae_training" in self._asked:
-            check_kind(VQVAEConfig(**self._parameters["vqvae"]), folder / VQVAE_FOLDER)
+            vqvae = folder / VQVAE_FOLDER
+            check_kind(VQVAEConfig(**self._parameters["vqvae"]), VQVAE.load(vqvae), vqvae)
         if "lora_training" in self._asked:
             checksum = llm_checksum(LLMConfig(**self._parameters["llm"]), Path(self._selection["llm_cache"]))
             check_start(folder, checksum, AdapterConfig(**self._parameters["lora"]))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from llmar_pipeline.commands.published import ABLATIONS
+from llmar_pipeline.commands.rows import shares_of_right
 from llmar_pipeline.evaluation.paired import paired_difference_of_shares
 from llmar_pipeline.files import whole_file
 
@@ -167,14 +168,9 @@ def _less_first(done: pd.DataFrame, first: pd.DataFrame) -> dict[str, Any]:
     known = {"right", "clips"} <= set(both) and both["right"].notna().all()
     if not known or both["clips"].nunique() > 1:
         return found
-    _, low, high = paired_difference_of_shares(_shares(done), _shares(first))
+    ours, theirs = (shares_of_right(runs.to_dict("records")) for runs in (done, first))
+    _, low, high = paired_difference_of_shares(ours, theirs)
     return found | {f"{FIRST}_low": low, f"{FIRST}_high": high}
-
-
-def _shares(runs: pd.DataFrame) -> np.ndarray:
-    """Of each clip, the share of the seeds that answer it rightly."""
-    right = np.array([[answer == "1" for answer in answers] for answers in runs["right"]])
-    return np.asarray(right.mean(axis=0))
 
 
 def _cell(record: Mapping[str, Any], name: str, factor: float, digits: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llmar_pipeline import machine
@@ -187,6 +188,16 @@ def right_of(predictions: pd.DataFrame) -> dict[str, str]:
         "right": "".join("1" if right else "0" for right in table["true"] == table["predicted"]),
         "clips": hashlib.sha256(names.encode()).hexdigest()[:12],
     }
+
+
+def shares_of_right(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Of each clip, the share of the rows that answer it rightly, `[clips]`.
+
+    Args:
+        rows: With `right`, of the same clips.
+    """
+    right = np.array([[answer == "1" for answer in row["right"]] for row in rows])
+    return np.asarray(right.mean(axis=0))
 
 
 def write_row(folder: Path, row: Mapping[str, Any]) -> None:

@@ -134,11 +134,9 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
     ]
     lines = []
     for experiment, runs in table.groupby("experiment", sort=False):
-        mean, low, high = (100 * value for value in mean_and_interval(runs["accuracy"].tolist()))
-        interval = f" ({low:.1f} to {high:.1f})" if len(runs) > 1 else ""
         draws = f"{len(runs)} draw{'s' if len(runs) > 1 else ''}"
         name = f"ours: {experiment}-{selection['size']}{_part(loader)}, {draws}"
-        cells = [f"{mean:.1f}{interval}"]
+        cells = [_in_words(runs["accuracy"].tolist())]
         lines.append((name, parameters["vqvae"]["stream"], parameters["llm"]["model"], cells))
         raw = runs.get("uncorrected_accuracy", pd.Series(dtype=float)).dropna().tolist()
         if len(raw) == len(runs):
@@ -146,14 +144,18 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
             lines.append((name, "", "", [f"{100 * mean_and_interval(raw)[0]:.1f}"]))
         told = runs.get("text_accuracy", pd.Series(dtype=float)).dropna().tolist()
         if len(told) == len(runs):
-            mean, low, high = (100 * value for value in mean_and_interval(told))
-            interval = f" ({low:.1f} to {high:.1f})" if len(runs) > 1 else ""
-            lines.append(("the same, descriptions without the LLM", "", "", [f"{mean:.1f}{interval}"]))
+            lines.append(("the same, descriptions without the LLM", "", "", [_in_words(told)]))
     lines.append(("chance", "", "", [f"{100 * table['chance'].mean():.1f}"]))
     lines += published_lines(published.UNSEEN, selection, [unseen])
     title = f"accuracy on classes not trained, {selection['dataset']} {selection['protocol']}, %"
     head = "| experiment | seed | accuracy, % | uncorrected | classes |\n|---|---:|---:|---:|---|"
     return "\n".join([head, *drawn, "", markdown_table(title, [unseen], lines)])
+
+
+def _in_words(accuracies: Sequence[float]) -> str:
+    """The mean over draws in %, and its interval where there are several."""
+    mean, low, high = (100 * value for value in mean_and_interval(accuracies))
+    return f"{mean:.1f}" + (f" ({low:.1f} to {high:.1f})" if len(accuracies) > 1 else "")
 
 
 def _part(loader: StackedConfigLoader) -> str:

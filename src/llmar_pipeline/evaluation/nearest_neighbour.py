@@ -1,6 +1,6 @@
 """Nearest neighbour: what is reached without learning, by the training clip whose joints move most alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +10,7 @@ from torch import Tensor
 from llmar_pipeline.evaluation.baselines import answer_table, answerable, drawn_to_fit
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
-from llmar_pipeline.vqvae.windows import Clips, stacked
+from llmar_pipeline.vqvae.windows import plain_windows
 
 _AT_ONCE = 256  # clips
 
@@ -39,25 +39,21 @@ def nearest_neighbour(sequences: Path, splits: pd.DataFrame, frames: int, seed: 
         return answer_table(test[:0], [])
     train, store = drawn_to_fit(train, seed), SequenceStore.open(sequences)
     device = processes.device()
+
+    def boxed(clips: pd.DataFrame) -> Iterator[Tensor]:
+        windows = plain_windows(store, clips["name"].tolist(), device, frames, "box", at_once=_AT_ONCE)
+        return (motion.flatten(1) for motion, _ in windows)
+
     known = torch.empty(len(train), frames * store.body.channels, device=device)
     lengths = torch.empty(len(train), device=device)
-    for first, some in enumerate(_boxed(store, train["name"].tolist(), frames)):
+    for first, some in enumerate(boxed(train)):
         rows = slice(first * _AT_ONCE, first * _AT_ONCE + len(some))
         known[rows], lengths[rows] = some, some.square().sum(1)
     # Squares of the distances, less what is the same for all of a clip; in one place, as memory that is
     # taken anew for every batch is not all given back between them.
     gaps = torch.empty(_AT_ONCE, len(train), device=device)
     nearest = torch.empty(len(test), dtype=torch.int64)
-    for first, asked in enumerate(_boxed(store, test["name"].tolist(), frames)):
+    for first, asked in enumerate(boxed(test)):
         torch.addmm(lengths, asked, known.T, alpha=-2, out=gaps[: len(asked)])
         nearest[first * _AT_ONCE : first * _AT_ONCE + len(asked)] = gaps[: len(asked)].argmin(1)
     return answer_table(test, train["action"].to_numpy()[nearest.numpy()].tolist())
-
-
-def _boxed(store: SequenceStore, names: Sequence[str], frames: int) -> Iterator[Tensor]:
-    """Windows of clips, `[clips, frames * channels]`, some clips at a time."""
-    for first in range(0, len(names), _AT_ONCE):
-        some = names[first : first + _AT_ONCE]
-        clips = Clips.load(store, some, processes.device())
-        readings = stacked([clips.plain(clip) for clip in range(len(some))])
-        yield clips.windows(readings, frames, "box")[0].flatten(1)

@@ -11,12 +11,11 @@ from llmar_pipeline.evaluation.baselines import answer_table, drawn_to_fit
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import encode_readings, load_vqvae
-from llmar_pipeline.vqvae.windows import Clips
+from llmar_pipeline.vqvae.tokenize import load_vqvae
+from llmar_pipeline.vqvae.windows import plain_windows
 
 STRENGTH = 100.0
 """Of the ridge, on features of unit variance: as good as any from 1 to 10,000 on folds (docs/lab_log.md)."""
-_AT_ONCE = 256  # clips
 
 
 def text_read_out(
@@ -106,10 +105,7 @@ def mean_features(model: VQVAE, store: SequenceStore, names: Sequence[str]) -> n
 
     Source: ours.
     """
-    made = []
-    for first in range(0, len(names), _AT_ONCE):
-        some = names[first : first + _AT_ONCE]
-        clips = Clips.load(store, some, processes.device())
-        features, _ = encode_readings(model, clips, [clips.plain(clip) for clip in range(len(some))])
-        made.append(features.double().mean(dim=(1, 2)).cpu().numpy())
+    settings = model.settings
+    windows = plain_windows(store, names, processes.device(), settings.frames, *settings.streams)
+    made = [model.encode(motion.double()).mean(dim=(1, 2)).cpu().numpy() for motion, _ in windows]
     return np.concatenate(made)

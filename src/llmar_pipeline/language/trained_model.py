@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -113,7 +113,7 @@ def _load(
             f"expected a trained model with {_MANIFEST}, saw none in {folder}; run "
             "`kedro run --pipelines=stage2`."
         )
-    manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    manifest = _manifest(folder)
     config = _find_llm(LLMConfig(**manifest["llm"]), llm, cache, manifest.get("llm_sha256"), folder)
 
     def check(what: str, expected: object, seen: object) -> None:
@@ -182,7 +182,7 @@ def check_start(folder: Path, checksum: str, adapter: AdapterConfig) -> None:
     Source: ours.
     """
     again = "choose the language model and the `lora` parameters that it was trained with"
-    seen = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    seen = _manifest(folder)
     if seen.get("llm_sha256") != checksum:
         raise UserError(
             f"init_from: expected a model on the language model of checksum {checksum[:12]}, saw one on "
@@ -228,8 +228,11 @@ def trained_classes(folder: Path) -> list[str]:
 
     Source: ours.
     """
-    names: list[str] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["class_names"]
-    return names
+    return list(_manifest(folder)["class_names"])
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / _MANIFEST).read_text(encoding="utf-8")))
 
 
 def model_files(folder: Path) -> list[Path]:

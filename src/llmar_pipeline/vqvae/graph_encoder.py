@@ -165,17 +165,23 @@ def _pool(x: Tensor, present: Tensor) -> Tensor:
     return torch.cat([mean, highest.masked_fill(count == 0, 0.0)], dim=-1)
 
 
+def skeleton_graph(topology: Topology) -> Tensor:
+    """How joints hang together: self, parent, mean of the children, `[3, joints, joints]`. Source: ours."""
+    joints = len(topology.joints)
+    graph = torch.zeros(_RELATIONS - 1, joints, joints)
+    graph[0] = torch.eye(joints)
+    for child, parent in topology.bones:
+        graph[1, child, parent] = 1.0
+        graph[2, parent, child] = 1.0
+    graph[2] /= graph[2].sum(1, keepdim=True).clamp(min=1)
+    return graph
+
+
 def _relations(body: Body) -> Tensor:
-    """Where the adjacencies start: self, parent, mean of the children, mean of all, `[4, nodes, nodes]`."""
-    joints = len(body.topology.joints)
-    one = torch.zeros(_RELATIONS - 1, joints, joints)
-    one[0] = torch.eye(joints)
-    for child, parent in body.topology.bones:
-        one[1, child, parent] = 1.0
-        one[2, parent, child] = 1.0
-    one[2] /= one[2].sum(1, keepdim=True).clamp(min=1)
-    nodes = body.persons * joints
-    same = torch.stack([torch.block_diag(*[relation] * body.persons) for relation in one])
+    """Where the adjacencies start: those of the skeleton, mean of all, `[4, nodes, nodes]`."""
+    nodes = body.persons * len(body.topology.joints)
+    graph = skeleton_graph(body.topology)
+    same = torch.stack([torch.block_diag(*[relation] * body.persons) for relation in graph])
     return torch.cat([same, torch.full((1, nodes, nodes), 1 / nodes)])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from llmar_pipeline.errors import UserError
@@ -44,21 +44,21 @@ class InitialWeights(NamedTuple):
         return {"weights": file_checksum(self.folder / "model.safetensors"), "classes": list(self.classes)}
 
 
-def check_kind(config: VQVAEConfig, folder: Path) -> None:
+def check_kind(config: VQVAEConfig, source: VQVAE, folder: Path) -> None:
     """Refuse a trained VQ-VAE of another kind than the one to come.
 
     Args:
         config: Of the VQ-VAE to come.
-        folder: Of the trained one, as `VQVAE.save` wrote it.
+        source: The trained one.
+        folder: Where it lies, for the message.
 
     Raises:
-        UserError: There is none, or one of `KIND` differs.
+        UserError: One of `KIND` differs.
 
     Source: ours.
     """
-    theirs = VQVAE.load(folder).settings
     for name in KIND:
-        wanted, seen = getattr(config, name), getattr(theirs, name)
+        wanted, seen = getattr(config, name), getattr(source.settings, name)
         if wanted != seen:
             raise UserError(
                 f"init_from: expected a VQ-VAE with vqvae.{name}={wanted}, saw {seen} in {folder}; choose "
@@ -82,8 +82,8 @@ def start_from(model: VQVAE, initial: InitialWeights) -> None:
 
     Source: ours; fine-tuning.
     """
-    check_kind(model.settings, initial.folder)
     source = VQVAE.load(initial.folder)
+    check_kind(model.settings, source, initial.folder)
     own, theirs = model.state_dict(), source.state_dict()  # own: the model's tensors themselves
     axes = _axes(model, source, initial.classes)
     codes = {name: theirs.get(name) for name in own if name.startswith(_CODES)}
@@ -113,15 +113,11 @@ def _take(tensor: Tensor, source: Tensor, of_axis: Mapping[int, Sequence[int]]) 
         axis not in of_axis and size != source.shape[axis] for axis, size in enumerate(tensor.shape)
     ):
         return False
-    numbers = [of_axis.get(axis, range(size)) for axis, size in enumerate(tensor.shape)]
+    numbers = [np.array(of_axis.get(axis, range(size)), dtype=int) for axis, size in enumerate(tensor.shape)]
     if any(len(its) != size for its, size in zip(numbers, tensor.shape, strict=True)):
         return False
-    if tensor.ndim == 0:
-        tensor.copy_(source)
-        return True
-    into = [torch.tensor([i for i, number in enumerate(its) if number != NEW]).long() for its in numbers]
-    of = [torch.tensor([number for number in its if number != NEW]).long() for its in numbers]
-    tensor[torch.meshgrid(*into, indexing="ij")] = source[torch.meshgrid(*of, indexing="ij")]
+    into = np.ix_(*(np.flatnonzero(its != NEW) for its in numbers))
+    tensor.numpy()[into] = source.numpy()[np.ix_(*(its[its != NEW] for its in numbers))]
     return True
 
 

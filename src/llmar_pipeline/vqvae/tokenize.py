@@ -23,7 +23,7 @@ from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.vqvae.config import TokenizationConfig
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, stacked
+from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, plain_windows, stacked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,10 +271,9 @@ def reconstruct_clips(
     model.check_body(store.body, sequences)
     stream = model.settings.stream
     with Progress(total=len(names), title="reconstructing") as progress:
-        for start in range(0, len(names), batch_size):
-            clips = Clips.load(store, names[start : start + batch_size], processes.device())
-            readings = stacked([clips.plain(clip) for clip in range(len(clips))])
-            motion, mask = clips.windows(readings, model.settings.frames, *model.settings.streams)
+        frames, streams = model.settings.frames, model.settings.streams
+        device = processes.device()
+        for motion, mask in plain_windows(store, names, device, frames, *streams, at_once=batch_size):
             with torch.no_grad():
                 decoded = model.decode(model.tokenize(motion.double()))
             before, after = (
@@ -282,7 +281,7 @@ def reconstruct_clips(
                 for values in (motion[..., : store.body.channels], decoded)
             )
             yield from zip(before, after, strict=True)
-            progress.update(len(clips))
+            progress.update(len(motion))
 
 
 def reconstruction_error(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:

@@ -1,6 +1,6 @@
 """Sequences as the VQ-VAE's input: windows of a whole batch in one computation, read as they are needed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from typing import Any
 
@@ -49,6 +49,32 @@ def stacked(readings: Sequence[Reading]) -> dict[str, Tensor]:
         if any(values):
             packed[name] = torch.tensor(values)
     return packed
+
+
+def plain_windows(
+    store: SequenceStore,
+    names: Sequence[str],
+    device: torch.device | str,
+    frames: int,
+    *streams: FurtherStream,
+    at_once: int = 256,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Windows of clips as they are, some clips at a time.
+
+    Args:
+        store: where they are.
+        names: which.
+        device: where windows are wanted.
+        frames: of a window.
+        *streams: as `Clips.windows` takes them.
+        at_once: clips.
+
+    Yields:
+        What `Clips.windows` returns.
+    """
+    for first in range(0, len(names), at_once):
+        clips = Clips.load(store, names[first : first + at_once], device)
+        yield clips.windows(stacked([clips.plain(clip) for clip in range(len(clips))]), frames, *streams)
 
 
 class Clips:

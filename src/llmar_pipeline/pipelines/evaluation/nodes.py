@@ -71,13 +71,15 @@ def read_texts(
     from llmar_pipeline.evaluation.text_read_out import text_read_out
     from llmar_pipeline.language.words import class_texts, word_embeddings
 
-    names = [*class_lists["seen"], *class_lists["unseen"]] if class_lists["unseen"] else []
-    texts: dict[str, Any] = {}
-    if names:
-        known, words = descriptions(corpus["name"]), word_embeddings(llm, llm_cache)
+    if not class_lists["unseen"]:
+        return text_read_out(vqvae_model, sequences, splits, {}, {})
+    known, words = descriptions(corpus["name"]), word_embeddings(llm, llm_cache)
+
+    def texts(names: list[str]) -> dict[str, Any]:
         made = class_texts(words, llm, llm_cache, [known.get(name, name) for name in names])
-        texts = dict(zip(names, made.double().numpy(), strict=True))
-    seen, unseen = ({name: texts[name] for name in class_lists[of] if texts} for of in ("seen", "unseen"))
+        return dict(zip(names, made.double().numpy(), strict=True))
+
+    seen, unseen = texts(class_lists["seen"]), texts(class_lists["unseen"])
     return text_read_out(vqvae_model, sequences, splits, seen, unseen, evaluation.seed)
 
 
