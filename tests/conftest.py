@@ -32,6 +32,19 @@ def nothing_local() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def the_environment_stays() -> Iterator[None]:
+    """No test leaves variables to the next: threads are counted from them, in this process and its children.
+
+    `monkeypatch.delenv` of a variable that is not there forgets it, whatever the test sets afterwards.
+    """
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="module")
 def benchmarks() -> Iterator[Callable[[str], ModuleType]]:
     """Imports a module of benchmarks/ by its name, with the others beside it."""

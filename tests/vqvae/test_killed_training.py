@@ -69,7 +69,11 @@ def test_killed_at_random_moments(changes, tmp_path):
     while True:
         process = subprocess.Popen(
             [sys.executable, "-c", command, tmp_path / "killed", changes],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "OMP_NUM_THREADS": str(torch.get_num_threads()),  # it may change the last bits
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
