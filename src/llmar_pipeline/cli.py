@@ -255,26 +255,34 @@ def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_sou
     help="Unseen classes: how many, or 55-5, 48-12, 110-10, 96-24.",
 )
 @click.option("--draws", default=5, show_default=True, help="How often they are drawn.")
+@click.option("--first", default=0, show_default=True, help="Seed of the first draw.")
 @click.option("--experiments", default="llm_ar", show_default=True, help="Files of conf/experiments.")
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
 def unseen(
-    env: str | None, params: dict[str, Any], classes: str, draws: int, experiments: str, conf_source: str
+    env: str | None,
+    params: dict[str, Any],
+    classes: str,
+    draws: int,
+    first: int,
+    experiments: str,
+    conf_source: str,
 ) -> None:
     """Train without some classes, recognise them, and print the mean over several draws (Table 8)."""
     from llmar_pipeline.commands.unseen import as_markdown, run_draws
 
     with one_line_errors():
         number = int(classes) if classes.isdecimal() else classes
-        first = {"experiment": experiments.split(",")[0], "unseen": number}
+        chosen = {"experiment": experiments.split(",")[0], "unseen": number}
         table, file, loader = run_draws(
             Path(conf_source),
             env,
-            _of_one_size(params, _loading(env, conf_source), **first),
+            _of_one_size(params, _loading(env, conf_source), **chosen),
             number,
             draws,
             experiments.split(","),
             _loading(env, conf_source),
             click.echo,
+            first,
         )
     click.echo(f"\n{as_markdown(table, loader)}\n\nEvery run: {file}")
 

@@ -37,6 +37,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "no_mmd": {"vqvae.mmd_weight": 0},
     "euclidean": {"vqvae.geometry": "euclidean"},  # Table 6
     "no_discretization": {"lora.input": "features"},  # Table 5
+    "class_list_known": {"lora.listed": "all"},
     "full_tuning": {"lora.method": "full", "lora_training.learning_rate": 5e-5},  # Table 7
     "residual_codes": {"vqvae.residual_levels": 2},  # ours, as the rest
     "body_parts": {"vqvae.body_parts": True},

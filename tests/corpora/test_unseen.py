@@ -104,6 +104,20 @@ def test_without_unseen_classes():
     after = ["train", "unused", "val", "unused", "unused", "test", "unused", "unused"]
     assert without_unseen(split, labels, {1}).tolist() == after
     assert without_unseen(split, labels, ()).tolist() == split.tolist()
+    after[4] = "test"  # of a seen class
+    assert without_unseen(split, labels, {1}, generalized=True).tolist() == after
+
+
+def test_generalized_every_class_is_tested_and_may_be_the_answer():
+    before = split_clips(index_of(fully_recorded(actions=(8, 9, 23, 27))), FACTS, "xview")
+    _, usual = hold_out(before, FACTS, "xview", UnseenConfig(classes=2))
+    after, lists = hold_out(before, FACTS, "xview", UnseenConfig(classes=2, generalized=True))
+    tested = after["split"] == "test"
+    pd.testing.assert_series_equal(tested, before["split"] == "test")
+    assert set(after.loc[after["split"] == "train", "action"]) == set(lists.seen)
+    assert (lists.seen, lists.unseen) == (usual.seen, usual.unseen)
+    assert lists.asked == lists.seen + lists.unseen
+    assert usual.asked == usual.unseen
 
 
 def test_draws_are_seeded_sorted_and_different():
@@ -158,10 +172,16 @@ def test_labels_are_the_protocols_own_where_it_has_fewer_classes():
         ({}, "nwucla", ""),
         ({"classes": 3, "seed": 2}, "nwucla", "-unseen3-seed2"),
         ({"classes": "48-12", "seed": 2}, "ntu60", "-unseen48-12"),
+        ({"classes": 3, "generalized": True}, "nwucla", "-unseen3-seed0-generalized"),
     ],
 )
 def test_folders_of_runs_tell_unseen_classes_apart(config, corpus, expected):
     assert UnseenConfig(**config).suffix(corpus) == expected
+
+
+def test_generalized_needs_unseen_classes():
+    with pytest.raises(UserError, match="generalized=true: expected unseen classes"):
+        UnseenConfig(generalized=True).suffix("ntu60")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from llmar_pipeline.evaluation.metrics import (
     most_confused,
     paired_difference,
     per_class,
+    seen_and_unseen,
 )
 
 CLASSES = ["sit", "stand", "wave"]
@@ -178,6 +179,17 @@ def paired(both: int, only_one: int, only_other: int, neither: int) -> tuple[pd.
         for side in (0, 1)
     )
     return one, other.sample(frac=1, random_state=0)  # clips are matched by name
+
+
+def test_seen_and_unseen_classes_by_hand():
+    """Seen: a 1 of 2, b 1 of 1, mean 3/4. Unseen: c 1 of 4. Their harmonic mean: 2 * 3/4 * 1/4 / 1 = 3/8."""
+    answers = pd.DataFrame({"true": list("aabcccc"), "predicted": list("abbcaab")})
+    values = seen_and_unseen(answers, {"c"}, "text_")
+    expected = {"text_seen_accuracy": 0.75, "text_unseen_accuracy": 0.25, "text_harmonic_mean": 0.375}
+    assert values == pytest.approx(expected)
+    assert seen_and_unseen(answers.assign(predicted="x"), {"c"})["harmonic_mean"] == 0
+    assert seen_and_unseen(answers, {"d"})["harmonic_mean"] is None  # no clip of it is tested
+    assert seen_and_unseen(answers, ()) == {}
 
 
 def test_a_paired_difference_by_hand():

@@ -16,11 +16,12 @@ def load(project):
 
 def test_unseen_classes_reach_the_split(load):
     for chosen, expected in [
-        ({}, {"classes": "none", "seed": 0}),
+        ({}, {"classes": "none"}),
         ({"unseen": 3, "unseen_seed": 4}, {"classes": 3, "seed": 4}),
-        ({"unseen": "48-12"}, {"classes": "48-12", "seed": 0}),
+        ({"unseen": "48-12", "generalized": True}, {"classes": "48-12", "generalized": True}),
     ]:
-        assert load("ntu60", **chosen)["parameters"]["unseen"] == expected
+        usual = {"seed": 0, "generalized": False}
+        assert load("ntu60", **chosen)["parameters"]["unseen"] == usual | expected
 
 
 def test_unseen_classes_give_a_run_folders_of_its_own(load):
@@ -28,6 +29,8 @@ def test_unseen_classes_give_a_run_folders_of_its_own(load):
         load("ntu60", size="laptop", **chosen)
         for chosen in ({}, {"unseen": 3}, {"unseen": 3, "unseen_seed": 4}, {"unseen": "48-12"})
     )
+    among_all = load("ntu60", size="laptop", unseen=3, generalized=True)["globals"]["run"]
+    assert among_all == "llm_ar-laptop-unseen3-seed0-generalized"
     assert plain["globals"]["run"] == "llm_ar-laptop"
     assert drawn["globals"]["run"] == "llm_ar-laptop-unseen3-seed0"
     assert named["globals"]["split_folder"] == "ntu60/xsub/recordings-unseen48-12"
@@ -41,7 +44,9 @@ def test_unseen_classes_give_a_run_folders_of_its_own(load):
     [
         ({"unseen": "48-13"}, "unknown unseen classes '48-13': choose none, .*, 55-5, 48-12"),
         ({"unseen": {"classes": 3}}, "expected a number or a name"),
-        ({"unseen": 3, "unseen_seed": -1}, "unseen_seed=-1: expected .* a seed from 0 on"),
+        ({"unseen": 3, "unseen_seed": -1}, "unseen_seed=-1.*: expected .* a seed from 0 on"),
+        ({"unseen": 3, "generalized": "maybe"}, "generalized=maybe: expected .* true or false"),
+        ({"generalized": True}, "generalized=true: expected unseen classes"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(load, chosen, expected):

@@ -279,6 +279,25 @@ def test_training_from_a_list_asks_with_the_list_of_the_batch(
     assert len({frozenset(names) for names in asked}) > 1
 
 
+def test_names_that_are_never_the_answer_stand_in_lists_too(
+    sentences, codebook, tiny_config, tmp_path, monkeypatch
+):
+    asked = set()
+
+    def listen(tokenizer, instruction, names):
+        asked.update(names)
+        return encode_prompt(tokenizer, instruction, names)
+
+    monkeypatch.setattr("llmar_pipeline.language.action_language_model.encode_prompt", listen)
+    small = whole_batches(batch_size=2, micro_batch_size=1, max_steps=6)
+    model, _ = train_lora(
+        sentences, codebook, tiny_config, tmp_path, AdapterConfig(rank=4), small, tmp_path / "steps",
+        instruction="recognize_from_list", others=["fly", "swim"],
+    )  # fmt: skip
+    assert asked == {*CLASS_NAMES, "fly", "swim"}
+    assert model.class_names == tuple(CLASS_NAMES)
+
+
 @pytest.mark.parametrize(("instruction", "lists"), [("recognize", 1), ("recognize_from_list", None)])
 def test_the_prompt_is_made_once_for_each_class_list(
     sentences, codebook, tiny_config, tmp_path, monkeypatch, instruction, lists

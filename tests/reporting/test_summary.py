@@ -72,6 +72,8 @@ def test_unseen_classes_are_named():
     assert "Not trained" not in lines(unseen_classes=[])[1]
     text = lines(unseen_classes=["drop", "throw"])[1]
     assert "Not trained, and the whole class list of the test: drop, throw." in text
+    text = lines(unseen_classes=["drop", "throw"], class_list="all")[1]
+    assert "Not trained, and asked among all classes: drop, throw." in text
 
 
 def test_top_5_stands_there_where_more_than_five_classes_make_it_a_number():

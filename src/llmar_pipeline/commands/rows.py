@@ -50,6 +50,7 @@ def identity(loader: StackedConfigLoader, seed: int, pipelines: str) -> dict[str
             overrides[name] = selection[name]
     if "unseen" in overrides:
         overrides["unseen_seed"] = selection["unseen_seed"]
+        overrides |= {"generalized": True} if selection["generalized"] else {}
     if str(selection["shots"]) != "all":
         overrides |= {name: selection[name] for name in ("shots", "shots_seed")}
     found = {

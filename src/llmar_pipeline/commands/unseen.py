@@ -17,6 +17,13 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.records import read_recorded
 
+READ_OUTS = {
+    "": "the same",
+    "text_": "the same, descriptions without the LLM",
+    "transductive_": "the same, descriptions and the test clips without labels",
+}
+"""What answers unseen classes, and how its numbers in metrics.json begin."""
+
 
 def run_draws(
     conf_source: Path,
@@ -27,6 +34,7 @@ def run_draws(
     experiments: Sequence[str],
     load: Callable[[dict[str, Any]], StackedConfigLoader],
     tell: Callable[[str], None],
+    first: int = 0,
 ) -> tuple[pd.DataFrame, Path, StackedConfigLoader]:
     """Train without some classes and test on them, with several draws and experiments.
 
@@ -38,10 +46,11 @@ def run_draws(
         env: the dataset.
         params: what `--params` holds.
         classes: how many, or the name of a split.
-        draws: how many draws; their seeds are 0, 1, ...
+        draws: how many draws; their seeds are `first`, `first` + 1, ...
         experiments: names of files in conf/experiments.
         load: a run's parameters -> its configuration.
         tell: takes a line for the terminal.
+        first: seed of the first draw; that of a split of the literature decides nothing.
 
     Returns:
         One row a run: experiment, unseen, seed, the classes, and every number of metrics.json; the CSV file
@@ -59,9 +68,9 @@ def run_draws(
     ):
         if name in params:
             raise UserError(f"`kedro unseen` sets {name} itself: use {option}=")
-    if draws < 1:
-        raise UserError(f"--draws={draws}: expected at least 1")
-    seeds = range(draws) if isinstance(classes, int) else range(1)
+    if draws < 1 or first < 0:
+        raise UserError(f"--draws={draws} --first={first}: expected at least one draw, and a seed from 0 on")
+    seeds = range(first, first + draws) if isinstance(classes, int) else range(1)
     planned = [
         (experiment, seed, dict(params) | {"experiment": experiment, "unseen": classes, "unseen_seed": seed})
         for experiment in experiments
@@ -85,7 +94,8 @@ def run_draws(
             }
             rows.append(row | written_numbers(loader, "metrics"))
     table = pd.DataFrame(rows)
-    name = f"{selection['size']}-{classes}{_part(loaders[0])}.csv"
+    from_seed = f"-from{first}" if first and isinstance(classes, int) else ""
+    name = f"{selection['size']}-{classes}{from_seed}{_part(loaders[0])}.csv"
     file = loaders[0].place("metrics").parents[1] / "unseen" / name
     _write(table, file)
     return table, file, loaders[0]
@@ -142,14 +152,25 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
         if len(raw) == len(runs):
             name = "the same, not corrected for the prior"
             lines.append((name, "", "", [f"{100 * mean_and_interval(raw)[0]:.1f}"]))
-        told = runs.get("text_accuracy", pd.Series(dtype=float)).dropna().tolist()
-        if len(told) == len(runs):
-            lines.append(("the same, descriptions without the LLM", "", "", [_in_words(told)]))
+        for key, title in READ_OUTS.items():
+            told = runs.get(f"{key}accuracy", pd.Series(dtype=float)).dropna().tolist()
+            if key and len(told) == len(runs):
+                lines.append((title, "", "", [_in_words(told)]))
+            if f"{key}harmonic_mean" in runs:
+                lines.append((f"{title}: harmonic mean", "", "", [_seen_and_unseen(runs, key)]))
     lines.append(("chance", "", "", [f"{100 * table['chance'].mean():.1f}"]))
     lines += published_lines(published.UNSEEN, selection, [unseen])
     title = f"accuracy on classes not trained, {selection['dataset']} {selection['protocol']}, %"
     head = "| experiment | seed | accuracy, % | uncorrected | classes |\n|---|---:|---:|---:|---|"
     return "\n".join([head, *drawn, "", markdown_table(title, [unseen], lines)])
+
+
+def _seen_and_unseen(runs: pd.DataFrame, key: str) -> str:
+    """Of generalized runs, the mean over draws of the harmonic mean, and what it is made of, in %."""
+    mean, seen, new = (
+        100 * runs[f"{key}{name}"].mean() for name in ("harmonic_mean", "seen_accuracy", "unseen_accuracy")
+    )
+    return f"{mean:.1f} (seen {seen:.1f}, unseen {new:.1f})"
 
 
 def _in_words(accuracies: Sequence[float]) -> str:
@@ -159,8 +180,10 @@ def _in_words(accuracies: Sequence[float]) -> str:
 
 
 def _part(loader: StackedConfigLoader) -> str:
-    """Which training clips tested, and how few trained; empty where the test clips did, and all."""
-    return folds.suffix(loader["globals"]["fold"]) + ShotsConfig(**loader["parameters"]["shots"]).suffix()
+    """Among which names, which training clips tested, how few trained; empty where as usual."""
+    asked = "-generalized" if loader["globals"]["generalized"] else ""
+    part = folds.suffix(loader["globals"]["fold"])
+    return asked + part + ShotsConfig(**loader["parameters"]["shots"]).suffix()
 
 
 def _percent(accuracy: float | None) -> str:

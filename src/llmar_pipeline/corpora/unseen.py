@@ -39,12 +39,15 @@ class UnseenConfig(BaseModel):
     Attributes:
         classes: "none", a number of classes drawn at random, or the name of a split of the literature.
         seed: Of the draw.
+        generalized: Seen classes are tested too, and a clip may be called by the name of any class. Else, as
+            in the paper, unseen ones alone are tested and their names are the whole list.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: int | str = NONE
     seed: int = Field(default=0, ge=0)
+    generalized: bool = False
 
     def suffix(self, corpus: str) -> str:
         """What tells folders of runs with different unseen classes apart; empty without any.
@@ -53,19 +56,26 @@ class UnseenConfig(BaseModel):
             corpus: Key of CORPORA, which decides which named splits there are.
 
         Raises:
-            UserError: Neither "none" nor a number from 2 on nor a split of that corpus.
+            UserError: Neither "none" nor a number from 2 on nor a split of that corpus; or generalized
+                without unseen classes.
         """
+        asked = "-generalized" if self.generalized else ""
         if self.classes == NONE:
+            if asked:
+                raise UserError(
+                    "generalized=true: expected unseen classes beside the seen ones, saw none; add "
+                    "unseen=<number> (--params=unseen=)"
+                )
             return ""
         if isinstance(self.classes, int) and self.classes >= 2:
-            return f"-unseen{self.classes}-seed{self.seed}"
+            return f"-unseen{self.classes}-seed{self.seed}{asked}"
         named = LITERATURE.get(corpus, {})
         if self.classes not in named:
             choices = ["none", "a number of classes from 2 on", *named]
             raise UserError(
                 f"unknown unseen classes '{self.classes}': choose {', '.join(choices)} (--params=unseen=)"
             )
-        return f"-unseen{self.classes}"
+        return f"-unseen{self.classes}{asked}"
 
 
 class ClassLists(BaseModel):
@@ -74,18 +84,20 @@ class ClassLists(BaseModel):
     Attributes:
         seen: Names of the classes that train, in label order.
         unseen: Names of those that only the test knows, in label order; none as a rule.
+        asked: What a test clip may be called where that is not as in training: the unseen ones, or all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
+    asked: tuple[str, ...] = ()
 
 
 def hold_out(
     splits: pd.DataFrame, corpus: CorpusFacts, protocol: str, unseen: UnseenConfig
 ) -> tuple[pd.DataFrame, ClassLists]:
-    """Train and validate on seen classes only, and test on unseen ones only.
+    """Train and validate on seen classes only, and test on unseen ones only, or on all where generalized.
 
     All other clips become "unused". Subjects, cameras and setups of the protocol stay apart, too: a test clip
     shows an unseen class and a person (or camera, or setup) that was not in training.
@@ -108,7 +120,8 @@ def hold_out(
         the classes; that the protocol's split of subjects (or setups) holds as well is ours.
     """
     labels = _choose(splits, corpus.name, unseen)
-    result = splits.assign(split=without_unseen(splits["split"], splits["label"], labels))
+    parts = without_unseen(splits["split"], splits["label"], labels, unseen.generalized)
+    result = splits.assign(split=parts)
     for needed in ("train", "test"):
         if not (result["split"] == needed).any():
             raise UserError(
@@ -120,20 +133,27 @@ def hold_out(
         len(corpus.class_names)
     )
     names = tuple(corpus.class_names[own[label]] for label in labels)
-    return result, ClassLists(seen=tuple(train["action"]), unseen=names)
+    seen = tuple(train["action"])
+    asked = (*seen, *names) if names and unseen.generalized else names
+    return result, ClassLists(seen=seen, unseen=names, asked=asked)
 
 
-def without_unseen(split: pd.Series, labels: pd.Series, unseen: Collection[int]) -> pd.Series:
+def without_unseen(
+    split: pd.Series, labels: pd.Series, unseen: Collection[int], generalized: bool = False
+) -> pd.Series:
     """A split in which unseen classes do not train or validate, and seen ones do not test.
 
     Args:
         split: "train", "val", "test" or "unused" of every clip.
         labels: Class of every clip.
         unseen: Unseen classes; none of them leaves the split as it is.
+        generalized: Seen classes test as well.
     """
     if not unseen:
         return split
-    return split.where(labels.isin(unseen) == (split == "test"), "unused")
+    tested = split == "test"
+    kept = ~labels.isin(unseen) | tested if generalized else labels.isin(unseen) == tested
+    return split.where(kept, "unused")
 
 
 def draw_classes(labels: Sequence[int], count: int, seed: int) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ A predictions table has one row a test clip: `name`, `true`, `predicted` (class 
 `p:<class name>` a class, which holds that class's probability.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -181,6 +181,34 @@ def accuracies(answers: pd.DataFrame | None, prefix: str) -> dict[str, float | N
     return {
         f"{prefix}accuracy": float(right.mean()),
         f"{prefix}mean_class_accuracy": float(right.groupby(answers["true"]).mean().mean()),
+    }
+
+
+def seen_and_unseen(
+    answers: pd.DataFrame, unseen: Collection[str], prefix: str = ""
+) -> dict[str, float | None]:
+    """How a list of seen and unseen names is chosen from: what calls all by seen ones is half of nothing.
+
+    Args:
+        answers: Columns `true` and `predicted`.
+        unseen: Classes that were not trained; none where they are not told apart.
+        prefix: Of the keys.
+
+    Returns:
+        `seen_accuracy` and `unseen_accuracy`, means over the classes of each kind, and their `harmonic_mean`,
+        as fractions of 1; nothing without unseen classes.
+
+    Source: Xian et al., Zero-Shot Learning: A Comprehensive Evaluation, TPAMI 2019.
+    """
+    if not unseen:
+        return {}
+    new = answers["true"].isin(list(unseen))
+    seen, other = (accuracies(answers[part], "")["mean_class_accuracy"] for part in (~new, new))
+    mean = None if seen is None or other is None else 2 * seen * other / ((seen + other) or 1.0)
+    return {
+        f"{prefix}seen_accuracy": seen,
+        f"{prefix}unseen_accuracy": other,
+        f"{prefix}harmonic_mean": mean,
     }
 
 

@@ -24,7 +24,7 @@ from llmar_pipeline.language.llm_cache import llm_cache
 
 SELECTORS = (
     *("protocol", "size", "experiment", "raw_dir", "data_dir", "allow_incomplete"),
-    *("unseen", "unseen_seed", "fold", "shots", "shots_seed"),
+    *("unseen", "unseen_seed", "generalized", "fold", "shots", "shots_seed"),
 )
 """What `--params` may choose besides single parameters; their defaults stand in globals.yml."""
 
@@ -278,11 +278,14 @@ def _part(chosen: Mapping[str, Any]) -> str:
 
 def _unseen(chosen: Mapping[str, Any]) -> str:
     try:
-        unseen = UnseenConfig(classes=chosen["unseen"], seed=chosen["unseen_seed"])
+        unseen = UnseenConfig(
+            classes=chosen["unseen"], seed=chosen["unseen_seed"], generalized=chosen["generalized"]
+        )
     except ValidationError as error:
         raise UserError(
-            f"--params=unseen={chosen['unseen']},unseen_seed={chosen['unseen_seed']}: expected a number or a "
-            "name, and a seed from 0 on"
+            f"--params=unseen={chosen['unseen']},unseen_seed={chosen['unseen_seed']},"
+            f"generalized={chosen['generalized']}: expected a number or a name, a seed from 0 on, and true "
+            "or false"
         ) from error
     return unseen.suffix(chosen["corpus"])
 

@@ -50,6 +50,7 @@ class ActionLanguageModel(nn.Module):
         llm_checksum: Of the base model, as `language.llm.llm_checksum` gives it; None where it is not known.
         class_votes: What speaks for each class of the training in each code [codes, classes], float; None
             where it is not known. Names are looked for from there; it decides nothing.
+        other_names: What `listed` in `forward` may name beside the classes of the training; it is not saved.
 
     Raises:
         UserError: The codebook is not as wide as the language model's word embeddings.
@@ -88,6 +89,7 @@ class ActionLanguageModel(nn.Module):
         self.codebook_checksum = tensor_checksum(codebook.float())
         self.llm_checksum: str | None = None
         self.class_votes: Tensor | None = None
+        self.other_names: tuple[str, ...] = ()
         rows = codebook.detach().float().clone()
         self.input = input
         self.word_factor = 1.0
@@ -230,7 +232,7 @@ class ActionLanguageModel(nn.Module):
             code_mask: True where a code is real [B, W], bool.
             answer_ids: Answer tokens with end-of-sequence [B, A], int64, right-padded.
             answer_mask: True where an answer token is real [B, A], bool.
-            listed: Indices of the classes that replace [list] in the instruction, in that order [L], int64;
+            listed: Indices of the names that replace [list] in the instruction, in that order [L], int64;
                 all by default.
             choices: Where answers are known as probabilities: tokens with which names go on there, name by
                 name [B, A, C], int64.
@@ -244,7 +246,8 @@ class ActionLanguageModel(nn.Module):
         """
         longest = int(answer_mask.sum(dim=1).max())
         answer_ids, answer_mask = answer_ids[:, :longest], answer_mask[:, :longest]
-        names = self.class_names if listed is None else [self.class_names[index] for index in listed.tolist()]
+        known = self.class_names + self.other_names
+        names = self.class_names if listed is None else [known[index] for index in listed.tolist()]
         before, after = self.prompt(names)
         rows, prompt = len(codes), codes.shape[1] + len(after)
         text = self.words(torch.tensor(before + after, device=codes.device))

@@ -59,6 +59,9 @@ class AdapterConfig(BaseModel):
             of stage 1 makes of the very codes that are read: the probability of each name. Of a mixture of
             two clips it knows how much speaks for which, and there is no end of mixtures to learn from
             (distillation, Hinton et al. 2015).
+        listed: Which names stand in the lists that training prompts show where there are unseen classes:
+            those of the "trained" classes, or of "all", as one reading of Table 8 has it: the list of the
+            test is known in training, its clips are not.
         code_dropout: Share of the action tokens that are zeroed in training. The sentences of training clips
             are cleaner than those of other clips, which leaves little to learn from them otherwise.
     """
@@ -75,6 +78,7 @@ class AdapterConfig(BaseModel):
     action_rows: Literal["codes", "classes"] = "codes"  # ours
     code_mixing: float = Field(default=0.0, ge=0, le=0.5)  # ours
     answers: Literal["labels", "head"] = "labels"  # paper; "head": ours
+    listed: Literal["trained", "all"] = "trained"  # ours
     code_dropout: float = Field(default=0.0, ge=0, lt=1)  # ours
     word_norm: bool = False  # ours; the paper leaves the scale to the MMD loss
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def train_lora(
     model_folder: Path | None = None,
     votes: torch.Tensor | None = None,
     initial: Path | None = None,
+    others: Sequence[str] = (),
 ) -> tuple[ActionLanguageModel, list[dict[str, float]]]:
     """Fine-tune on the train split, continuing from the newest checkpoint.
 
@@ -79,6 +80,7 @@ def train_lora(
             sentence's codes, softmax makes the probabilities that are learnt. From a list, one name drawn by
             them is learnt, as others need not be in it.
         initial: folder of a trained model, whose adapters are started from (`trained_model.start_from`).
+        others: names that stand in lists beside those of the training, and are never the answer.
 
     Returns:
         (the adapted model, log history).
@@ -124,6 +126,8 @@ def train_lora(
     }
     if initial is not None:
         made_from["initial"] = [file_checksum(file) for file in model_files(initial)]
+    if others:
+        made_from["others"] = list(others)
 
     def schedule(precision: str) -> TrainingConfig:
         # bfloat16 weights would have no room for the small steps of a full training: they only compute in it.
@@ -195,7 +199,7 @@ def train_lora(
         if from_list:
             sample |= {
                 "label": torch.tensor(label),
-                "order": torch.from_numpy(rng.permutation(len(class_names))),
+                "order": torch.from_numpy(rng.permutation(len(class_names) + len(others))),
             }
         return sample
 
@@ -203,7 +207,7 @@ def train_lora(
     stream = SampleStream(
         len(of_clips), training.max_steps * training.batch_size, training.seed, read, classes
     )
-    model.llm_checksum = base_checksum
+    model.llm_checksum, model.other_names = base_checksum, tuple(others)
     if initial is not None:
         start_from(model, initial)
     if adapter.input == "codes":

@@ -112,6 +112,7 @@ def render_report(context: ReportContext) -> str:
         plotly_js=Markup(get_plotlyjs()) if c.figures else None,
         result=None if c.metrics is None else _result(c.metrics),
         unseen=(c.metrics or {}).get("unseen_classes"),
+        among_all=(c.metrics or {}).get("class_list") == "all",
         calibration_error=None if intervals is None else expected_calibration_error(intervals),
         classes=None if classes is None else _records(classes),
         confused=None if predictions is None else _records(most_confused(predictions, 5)),

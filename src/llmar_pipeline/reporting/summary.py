@@ -14,7 +14,8 @@ READ_OUTS = {
     "code_transformer": ("codes in order", "a small transformer on codes"),
     "nearest_neighbour": ("nearest neighbour", "on joints, nothing learnt"),
     "head": ("class head", "linear, on stage 1's features"),
-    "text": ("descriptions", "linear, from stage 1's features to texts of the classes"),
+    "text": ("descriptions", "linear, from how far each joint moves to texts of the classes"),
+    "transductive": ("the same, transductive", "the test clips by themselves, without labels, as well"),
 }
 """Answers without a language model: their name in metrics.json, their title, and what they are."""
 LABELS = {"accuracy": "accuracy", "mean_class_accuracy": "mean class accuracy"}
@@ -88,7 +89,9 @@ def run_summary(
     )
     notes = ["The recordings are synthetic: made up by a generator."] if run.synthetic else []
     if unseen := metrics.get("unseen_classes"):
-        notes.append(f"Not trained, and the whole class list of the test: {', '.join(unseen)}.")
+        among_all = metrics.get("class_list") == "all"
+        asked = "asked among all classes" if among_all else "the whole class list of the test"
+        notes.append(f"Not trained, and {asked}: {', '.join(unseen)}.")
     notes += [] if metrics["n_val"] else [NO_VALIDATION]
     notes += class_notes(metrics)
     notes += [note] if (note := below_head(metrics)) else []

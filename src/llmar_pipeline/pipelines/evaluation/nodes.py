@@ -7,7 +7,13 @@ import pandas as pd
 
 from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
 from llmar_pipeline.evaluation.config import MOST_FITTED, EvaluationConfig
-from llmar_pipeline.evaluation.metrics import accuracies, class_list, metrics, paired_difference
+from llmar_pipeline.evaluation.metrics import (
+    accuracies,
+    class_list,
+    metrics,
+    paired_difference,
+    seen_and_unseen,
+)
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.vqvae.config import VQVAEConfig
 
@@ -26,9 +32,9 @@ def predict(
     from llmar_pipeline.recognizer_folder import check_recognizer
 
     check_recognizer(recognizer_model)
-    unseen = class_lists["unseen"] or None
+    asked = class_lists["asked"] or None
     answers = answer_clips(
-        recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, unseen, llm
+        recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, asked, llm
     )
     return answers.test, answers.val, answers.shuffled
 
@@ -57,13 +63,13 @@ def find_neighbours(
 
 
 def read_texts(
-    vqvae_model: Path,
     sequences: Path,
     splits: pd.DataFrame,
     class_lists: dict[str, Any],
     corpus: dict[str, Any],
     llm_cache: Path,
     llm: LLMConfig,
+    vqvae: VQVAEConfig,
     evaluation: EvaluationConfig,
 ) -> pd.DataFrame:
     """What is read of unseen classes by their descriptions, in the language model's words, without it."""
@@ -72,15 +78,14 @@ def read_texts(
     from llmar_pipeline.language.words import class_texts, word_embeddings
 
     if not class_lists["unseen"]:
-        return text_read_out(vqvae_model, sequences, splits, {}, {})
+        return text_read_out(sequences, splits, {}, (), vqvae.frames)
     known, words = descriptions(corpus["name"]), word_embeddings(llm, llm_cache)
 
-    def texts(names: list[str]) -> dict[str, Any]:
-        made = class_texts(words, llm, llm_cache, [known.get(name, name) for name in names])
-        return dict(zip(names, made.double().numpy(), strict=True))
-
-    seen, unseen = texts(class_lists["seen"]), texts(class_lists["unseen"])
-    return text_read_out(vqvae_model, sequences, splits, seen, unseen, evaluation.seed)
+    names = [*class_lists["seen"], *class_lists["unseen"]]
+    made = class_texts(words, llm, llm_cache, [known.get(name, name) for name in names])
+    texts = dict(zip(names, made.double().numpy(), strict=True))
+    asked, frames = class_lists["asked"], vqvae.frames
+    return text_read_out(sequences, splits, texts, asked, frames, evaluation.seed)
 
 
 def score(
@@ -111,15 +116,20 @@ def score(
         "nearest_neighbour": predictions_nearest_neighbour,
         "head": predictions_head,
         "text": predictions_text,
+        "transductive": predictions_text.assign(predicted=predictions_text["transductive"]),
     }
     clips = train["name"].nunique()
+    generalized = len(class_lists["asked"]) > len(class_lists["unseen"])
+    unseen = class_lists["unseen"] if generalized else []
     read_out_metrics: dict[str, float | None] = {}
     for name, answers in read_outs.items():
         read_out_metrics |= accuracies(answers, f"{name}_")
+        read_out_metrics |= seen_and_unseen(answers, unseen, f"{name}_")
         read_out_metrics |= paired_difference(predictions, answers, name, evaluation.seed)
     return {
         "headline": corpus["metric"],
         **metrics(predictions, majority, evaluation.seed),
+        **seen_and_unseen(predictions, unseen),
         "calibration_error": expected_calibration_error(reliability(predictions)),
         **accuracies(others["uncorrected"], "uncorrected_"),
         **accuracies(others["generated"], "generated_"),
@@ -129,6 +139,6 @@ def score(
         "nearest_neighbour_drawn": MOST_FITTED if clips > MOST_FITTED else None,
         **accuracies(predictions_val, "val_"),
         "n_val": len(predictions_val),
-        "class_list": "unseen" if class_lists["unseen"] else "trained",  # of the test clips
+        "class_list": "all" if generalized else "unseen" if class_lists["unseen"] else "trained",
         "unseen_classes": class_lists["unseen"],
     }

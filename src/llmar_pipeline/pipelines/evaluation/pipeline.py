@@ -38,13 +38,13 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.read_texts,
                 inputs=[
-                    "vqvae_model",
                     "sequences",
                     "splits",
                     "class_lists",
                     "corpus",
                     "llm_cache",
                     "params:llm",
+                    "params:vqvae",
                     "params:evaluation",
                 ],
                 outputs="predictions_text",

@@ -59,6 +59,7 @@ def train(
             on_log=log_live("lora"),
             instruction="recognize_from_list" if class_lists["unseen"] else "recognize",
             initial=Path(init_from) if init_from else None,
+            others=class_lists["unseen"] if lora.listed == "all" else (),
         )
         facts = CorpusFacts.model_validate(corpus)
         complete_recognizer(folder, vqvae_model, normalization, facts, tokenization.test_readings)
