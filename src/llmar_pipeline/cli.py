@@ -257,6 +257,7 @@ def protocols(env: str | None, params: dict[str, Any], only_list: bool, conf_sou
 @click.option("--draws", default=5, show_default=True, help="How often they are drawn.")
 @click.option("--first", default=0, show_default=True, help="Seed of the first draw.")
 @click.option("--experiments", default="llm_ar", show_default=True, help="Files of conf/experiments.")
+@click.option("--descriptions", is_flag=True, help="Answer by descriptions alone, without training.")
 @click.option("--conf-source", default="conf", show_default=True, help="As in `kedro run`.")
 def unseen(
     env: str | None,
@@ -265,6 +266,7 @@ def unseen(
     draws: int,
     first: int,
     experiments: str,
+    descriptions: bool,
     conf_source: str,
 ) -> None:
     """Train without some classes, recognise them, and print the mean over several draws (Table 8)."""
@@ -283,6 +285,7 @@ def unseen(
             _loading(env, conf_source),
             click.echo,
             first,
+            trained=not descriptions,
         )
     click.echo(f"\n{as_markdown(table, loader)}\n\nEvery run: {file}")
 

@@ -53,7 +53,7 @@ def swinging(reach, speed, frames=32):
 
 
 def test_movement_by_hand(tmp_path):
-    """A sine of reach 3 over whole periods deviates by 3 / sqrt 2; its steps by that times 2 sin(step / 2)."""
+    """A sine of reach 3 deviates by 3 / sqrt 2 over whole periods, its steps by 2 sin(step / 2) of that."""
     with StoreWriter(tmp_path, 1, COCO17) as store, store.shard("all") as shard:
         shard.append(Sequence("a", swinging(3.0, 2)))
     places, steps = np.split(movement(SequenceStore.open(tmp_path), ["a"], 32)[0], 2)

@@ -91,6 +91,7 @@ class NestedRun:
         parent: the MLflow run around it; None for a run of its own.
         wait: whether it waits where another run writes to its folders.
         environment: its variables; None takes those of this process.
+        to_outputs: what `--to-outputs` gets: no more is made than it takes.
 
     Attributes:
         child: its process.
@@ -105,11 +106,13 @@ class NestedRun:
         parent: TrackedRun | None = None,
         wait: bool = False,
         environment: Mapping[str, str] | None = None,
+        to_outputs: str = "",
     ):
         self._params = write_params(params)
         command = [*(sys.executable, "-m", "llmar_pipeline", "run"), f"--conf-source={conf_source}"]
         command += [f"--pipelines={pipelines}", f"--params={self._params}"]
         command += [*([f"--env={env}"] if env else []), *(["--wait"] if wait else [])]
+        command += [f"--to-outputs={to_outputs}"] if to_outputs else []
         around = (parent.run_id if parent else None) or ""
         own = {"LLMAR_PARENT_RUN": around, "PYTHONIOENCODING": "utf-8"}
         self.child = Child(command, {**(os.environ if environment is None else environment), **own})

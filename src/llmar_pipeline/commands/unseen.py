@@ -14,15 +14,20 @@ from llmar_pipeline.commands.protocols import markdown_table, published_lines
 from llmar_pipeline.corpora import folds
 from llmar_pipeline.corpora.shots import ShotsConfig
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.evaluation.metrics import accuracies, seen_and_unseen
+from llmar_pipeline.files import write_json
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.records import read_recorded
 
-READ_OUTS = {
-    "": "the same",
-    "text_": "the same, descriptions without the LLM",
-    "transductive_": "the same, descriptions and the test clips without labels",
+ANSWERS = {
+    "": "LLM",
+    "uncorrected_": "not corrected for the prior",
+    "text_": "descriptions without the LLM",
+    "transductive_": "descriptions and the test clips without labels",
 }
-"""What answers unseen classes, and how its numbers in metrics.json begin."""
+"""What answers clips of unseen classes: how its numbers in metrics.json begin, and what it is."""
+
+_UNTRAINED = "ingestion,normalization,evaluation"
 
 
 def run_draws(
@@ -35,6 +40,7 @@ def run_draws(
     load: Callable[[dict[str, Any]], StackedConfigLoader],
     tell: Callable[[str], None],
     first: int = 0,
+    trained: bool = True,
 ) -> tuple[pd.DataFrame, Path, StackedConfigLoader]:
     """Train without some classes and test on them, with several draws and experiments.
 
@@ -51,6 +57,7 @@ def run_draws(
         load: a run's parameters -> its configuration.
         tell: takes a line for the terminal.
         first: seed of the first draw; that of a split of the literature decides nothing.
+        trained: whether there are trainings. Else descriptions alone answer, which takes none.
 
     Returns:
         One row a run: experiment, unseen, seed, the classes, and every number of metrics.json; the CSV file
@@ -83,7 +90,12 @@ def run_draws(
     title = f"unseen {classes} {selection['size']}{_part(loaders[0])}"
     with parent_run(loaders[0], title, tags) as parent:
         for (experiment, seed, chosen), loader in zip(planned, loaders, strict=True):
-            NestedRun(conf_source, env, chosen, "full", parent).finish()
+            if trained:
+                NestedRun(conf_source, env, chosen, "full", parent).finish()
+            else:
+                NestedRun(
+                    conf_source, env, chosen, _UNTRAINED, parent, to_outputs="predictions_text"
+                ).finish()
             names = unseen_names(loader)
             tell(f"{experiment}, draw {seed}: {', '.join(names)}")
             row = {
@@ -92,13 +104,28 @@ def run_draws(
                 "seed": seed,
                 "classes": "; ".join(names),
             }
-            rows.append(row | written_numbers(loader, "metrics"))
+            rows.append(row | (written_numbers(loader, "metrics") if trained else _told(loader)))
     table = pd.DataFrame(rows)
     from_seed = f"-from{first}" if first and isinstance(classes, int) else ""
-    name = f"{selection['size']}-{classes}{from_seed}{_part(loaders[0])}.csv"
+    read = "" if trained else "-descriptions"
+    name = f"{selection['size']}-{classes}{from_seed}{_part(loaders[0])}{read}.csv"
     file = loaders[0].place("metrics").parents[1] / "unseen" / name
     _write(table, file)
     return table, file, loaders[0]
+
+
+def _told(loader: StackedConfigLoader) -> dict[str, Any]:
+    """What descriptions alone have answered, as metrics.json has it."""
+    lists, told = (
+        read_recorded(loader.place("class_lists")),
+        pd.read_parquet(loader.place("predictions_text")),
+    )
+    unseen = lists["unseen"] if len(lists["asked"]) > len(lists["unseen"]) else []
+    numbers: dict[str, Any] = {"chance": 1 / len(lists["asked"]), "n_test": len(told)}
+    for key, column in (("text_", "predicted"), ("transductive_", "transductive")):
+        answers = told.assign(predicted=told[column])
+        numbers |= accuracies(answers, key) | seen_and_unseen(answers, unseen, key)
+    return numbers
 
 
 def unseen_names(loader: StackedConfigLoader) -> list[str]:
@@ -136,33 +163,34 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
     """
     selection, parameters = loader["globals"], loader["parameters"]
     unseen = str(table["unseen"].iloc[0])
+    known = table.columns[table.notna().all()]
+    shown = {key: title for key, title in ANSWERS.items() if f"{key}accuracy" in known}
+    titles = ["experiment", "seed", *(f"{title}, %" for title in shown.values()), "classes"]
     drawn = [
-        f"| {row.experiment} | {row.seed} | {100 * row.accuracy:.1f} "
-        f"({100 * row.accuracy_low:.1f} to {100 * row.accuracy_high:.1f}) | "
-        f"{_percent(getattr(row, 'uncorrected_accuracy', None))} | {row.classes} |"
-        for row in table.itertuples(index=False)
+        [
+            row["experiment"],
+            row["seed"],
+            *(f"{100 * row[f'{key}accuracy']:.1f}" for key in shown),
+            row["classes"],
+        ]
+        for _, row in table.iterrows()
     ]
     lines = []
     for experiment, runs in table.groupby("experiment", sort=False):
         draws = f"{len(runs)} draw{'s' if len(runs) > 1 else ''}"
         name = f"ours: {experiment}-{selection['size']}{_part(loader)}, {draws}"
-        cells = [_in_words(runs["accuracy"].tolist())]
-        lines.append((name, parameters["vqvae"]["stream"], parameters["llm"]["model"], cells))
-        raw = runs.get("uncorrected_accuracy", pd.Series(dtype=float)).dropna().tolist()
-        if len(raw) == len(runs):
-            name = "the same, not corrected for the prior"
-            lines.append((name, "", "", [f"{100 * mean_and_interval(raw)[0]:.1f}"]))
-        for key, title in READ_OUTS.items():
-            told = runs.get(f"{key}accuracy", pd.Series(dtype=float)).dropna().tolist()
-            if key and len(told) == len(runs):
-                lines.append((title, "", "", [_in_words(told)]))
+        with_llm = (parameters["vqvae"]["stream"], parameters["llm"]["model"])
+        for key, title in shown.items():
+            means = _in_words(runs[f"{key}accuracy"].tolist())
+            lines.append((f"{name}: {title}", *(("", "") if key.startswith("t") else with_llm), [means]))
             if f"{key}harmonic_mean" in runs:
-                lines.append((f"{title}: harmonic mean", "", "", [_seen_and_unseen(runs, key)]))
+                lines.append((f"{name}: {title}, harmonic mean", "", "", [_seen_and_unseen(runs, key)]))
     lines.append(("chance", "", "", [f"{100 * table['chance'].mean():.1f}"]))
     lines += published_lines(published.UNSEEN, selection, [unseen])
     title = f"accuracy on classes not trained, {selection['dataset']} {selection['protocol']}, %"
-    head = "| experiment | seed | accuracy, % | uncorrected | classes |\n|---|---:|---:|---:|---|"
-    return "\n".join([head, *drawn, "", markdown_table(title, [unseen], lines)])
+    rows = [titles, ["---", *("---:" for _ in titles[1:-1]), "---"], *drawn]
+    head = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join([*head, "", markdown_table(title, [unseen], lines)])
 
 
 def _seen_and_unseen(runs: pd.DataFrame, key: str) -> str:
@@ -186,21 +214,14 @@ def _part(loader: StackedConfigLoader) -> str:
     return asked + part + ShotsConfig(**loader["parameters"]["shots"]).suffix()
 
 
-def _percent(accuracy: float | None) -> str:
-    return "" if accuracy is None or pd.isna(accuracy) else f"{100 * accuracy:.1f}"
-
-
 def _write(table: pd.DataFrame, file: Path) -> None:
-    from llmar_pipeline.files import write_json
-
     summary = []
     for experiment, runs in table.groupby("experiment", sort=False):
-        mean, low, high = mean_and_interval(runs["accuracy"].tolist())
         draws = [
-            {"seed": int(row.seed), "classes": row.classes.split("; "), "accuracy": row.accuracy}
-            for row in runs.itertuples(index=False)
+            {"seed": int(row["seed"]), "classes": row["classes"].split("; ")}
+            | {name: row[name] for name in runs if str(name).endswith("accuracy")}
+            for _, row in runs.iterrows()
         ]
-        interval = None if len(runs) < 2 else [low, high]
-        summary.append({"experiment": experiment, "accuracy": mean, "interval": interval, "draws": draws})
+        summary.append({"experiment": experiment, "draws": draws})
     write_json(file.with_suffix(".json"), summary)
     table.to_csv(file, index=False)
