@@ -118,7 +118,7 @@ def _told(loader: StackedConfigLoader) -> dict[str, Any]:
     """What descriptions alone have answered, as metrics.json has it."""
     lists, told = (
         read_recorded(loader.place("class_lists")),
-        pd.read_parquet(loader.place("predictions_text")),
+        pd.read_parquet(str(loader.place("predictions_{of}")).format(of="text")),
     )
     unseen = lists["unseen"] if len(lists["asked"]) > len(lists["unseen"]) else []
     numbers: dict[str, Any] = {"chance": 1 / len(lists["asked"]), "n_test": len(told)}
