@@ -5,7 +5,8 @@
 
 A table is what stands between `<!-- columns: ... -->`, which names the columns that are shown, and
 `<!-- end -->`; the last `kedro ablations ... --table-only` above it makes it. That command's figure is named
-by `<!-- figure: images/name.svg -->`.
+by `<!-- figure: images/name.svg -->`. `<!-- draws: unseen/name -->` takes what `kedro unseen` wrote,
+`name.csv` and `name-generalized.csv` in results/.
 """
 
 import re
@@ -15,6 +16,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
@@ -22,6 +24,7 @@ DOCS = Path(__file__).resolve().parent
 MARKS = re.compile(
     r"^(?P<command>kedro ablations .*--table-only)$"
     r"|<!-- columns: (?P<columns>.*) -->\n(?P<table>(?s:.*?))(?P<end><!-- end -->)"
+    r"|<!-- draws: (?P<draws>.*) -->\n(?s:.*?)<!-- end -->"
     r"|<!-- figure: (?P<figure>.*) -->",
     re.MULTILINE,
 )
@@ -68,6 +71,39 @@ def chosen(cells: list[list[str]], columns: str) -> str:
     return "".join(f"|{'|'.join(row[place] for place in places)}|\n" for row in cells)
 
 
+def draws_of(name: str) -> str:
+    """A Markdown table of unseen classes: every draw, then the means.
+
+    Args:
+        name: Of the files that `kedro unseen` wrote, in results/, without their ending.
+    """
+    from llmar_pipeline.commands.unseen import mean_and_interval
+
+    usual, among_all = (pd.read_csv(DOCS / "results" / f"{name}{kind}.csv") for kind in ("", "-generalized"))
+    columns = [usual["text_accuracy"], usual["transductive_accuracy"]]
+    for key in ("text_", "transductive_"):
+        columns += [
+            among_all[f"{key}{part}"] for part in ("seen_accuracy", "unseen_accuracy", "harmonic_mean")
+        ]
+    heads = ["draw", "unseen classes", "test clips", "descriptions", "and test clips"]
+    heads += [f"all names: {part}" for part in ("seen", "unseen", "harmonic mean")]
+    heads += [f"and test clips: {part}" for part in ("seen", "unseen", "harmonic mean")]
+    rows = [
+        [str(draw.seed), draw.classes.replace("; ", ", "), str(draw.n_test)]
+        + [f"{100 * column[place]:.1f}" for column in columns]
+        for place, draw in enumerate(usual.itertuples(index=False))
+    ]
+    intervals = [[100 * value for value in mean_and_interval(column.tolist())] for column in columns]
+    means = ["{:.1f} ({:.1f} to {:.1f})".format(*values) for values in intervals]
+    chance = [f"{100 * usual['chance'].mean():.1f}"] * 2
+    rows += [
+        ["", "mean, 95 % interval (Student's t over draws)", "", *means],
+        ["", "chance", "", *chance, *[""] * 6],
+    ]
+    ruled = [heads, ["---:", "---", *["---:"] * (len(heads) - 2)], *rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in ruled)
+
+
 def filled(text: str) -> tuple[str, dict[str, bytes]]:
     """A document with its tables made anew, and the figures that it shows, by path."""
     figures, command = dict[str, bytes](), ""
@@ -77,6 +113,8 @@ def filled(text: str) -> tuple[str, dict[str, bytes]]:
         command = found["command"] or command
         if found["figure"]:
             figures[found["figure"]] = made_by(command)[1]
+        if found["draws"]:
+            return f"<!-- draws: {found['draws']} -->\n{draws_of(found['draws'])}<!-- end -->"
         if not found["columns"]:
             return found[0]
         table = chosen(made_by(command)[0], found["columns"])
