@@ -76,7 +76,9 @@ def run_draws(
         if name in params:
             raise UserError(f"`kedro unseen` sets {name} itself: use {option}=")
     if draws < 1 or first < 0:
-        raise UserError(f"--draws={draws} --first={first}: expected at least one draw, and a seed from 0 on")
+        raise UserError(
+            f"expected at least one draw and a seed from 0 on, saw --draws={draws} --first={first}"
+        )
     seeds = range(first, first + draws) if isinstance(classes, int) else range(1)
     planned = [
         (experiment, seed, dict(params) | {"experiment": experiment, "unseen": classes, "unseen_seed": seed})
