@@ -231,6 +231,20 @@ def trained_classes(folder: Path) -> list[str]:
     return list(_manifest(folder)["class_names"])
 
 
+def trained_votes(folder: Path) -> Tensor | None:
+    """What speaks for each class in each code, see `ActionLanguageModel`, without the language model.
+
+    Args:
+        folder: As `save_model` wrote it.
+
+    Returns:
+        `[codes, classes]`; None where the model keeps none.
+
+    Source: ours.
+    """
+    return load_file(folder / _ACTION_TOKENS).get("class_votes")
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / _MANIFEST).read_text(encoding="utf-8")))
 
