@@ -221,8 +221,8 @@ def test_other_classes_replace_the_list(folder, recordings, tmp_path):
         (np.ones((9, 25, 3), np.float32), "array .person, frame, joint, coordinate."),
         (np.full((1, 9, 25, 3), np.nan, np.float32), "not all missing"),
         (np.full((1, 9, 25, 3), np.inf), "coordinates that are numbers"),
-        ("no such file.skeleton", "expected a readable file, saw No such file"),
-        ("recording.npz", r"a recording of ntu60 \(\*.skeleton\), saw \*.npz"),
+        ("no such file.skeleton", "expected a recording that can be read, saw No such file"),
+        ("no such\0file", "saw .*null"),
     ],
 )
 def test_what_cannot_be_recognised(folder, tmp_path, data, seen):

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmar_pipeline.language.action_language_model import ActionLanguageModel
-    from llmar_pipeline.language.label_trie import LabelTrie
 
 Recording = str | Path | Source | Sequence | np.ndarray
 """A file, one clip of a file of many, what was read of one, or its array."""
@@ -230,25 +229,24 @@ class Recognizer:
             )
         names = self.class_names if classes is None else tuple(classes)
         read = self._read_by if read is None else read
-        self.check_read(read, names)
+        self.check_read(read, classes)
         return self._in_batches(iter(recordings), names, top_k, batch_size, read)
 
-    def check_read(self, read: Read, classes: SequenceOf[str] = ()) -> None:
+    def check_read(self, read: Read, classes: SequenceOf[str] | None = None) -> None:
         """Refuse what this model cannot be asked.
 
         Args:
             read: Who is to answer, see `predict`.
-            classes: Names to choose from.
+            classes: Names to choose from; by default those of the training.
 
         Raises:
-            UserError: The model has nobody of that kind, or he does not know a name.
+            UserError: The model has nobody of that kind, or not for these names.
         """
+        names = self.class_names if classes is None else tuple(classes)
         if _known(read) == "llm":
             if self._model is None:
-                raise UserError(
-                    "expected the language model, saw that it was not loaded: load with read='llm'"
-                )
-            self._trie(tuple(classes or self.class_names))
+                raise UserError("expected the language model, saw it not loaded: load with read='llm'")
+            self._trie(names)
             return
         if read == "head" and not self._vqvae.settings.classifies:
             raise UserError(
@@ -260,10 +258,12 @@ class Recognizer:
                 "expected what each code says of the classes, saw a model that was trained on features and "
                 "keeps none: answer with --read=llm"
             )
-        if others := [name for name in classes if name not in self.class_names]:
+        others = [name for name in names if name not in self.class_names]
+        if others or not names or len(set(names)) < len(names):
+            seen = repr(others[0])[:60] if others else "one of them twice" if names else "none"
             raise UserError(
-                f"expected classes of the training with read={read}, which knows no others, saw "
-                f"{others[0]!r:.60}; leave it out, or answer with --read=llm"
+                f"expected classes of the training with --read={read}, which knows no others, each once, saw "
+                f"{seen}; correct the list, or answer with --read=llm"
             )
 
     def read(self, recording: Recording, form: str | None = None) -> Sequence:
@@ -277,7 +277,7 @@ class Recognizer:
             Its data in the joints of `body`; the remark says what was mapped or left out.
 
         Raises:
-            UserError: As `predict`; or the file holds several clips, which `corpora.recordings.clips_of` lists.
+            UserError: As `predict`; or the file holds several clips (`corpora.recordings.clips_of`).
         """
         if isinstance(recording, str | Path):
             clips = clips_of(Path(recording))
@@ -311,6 +311,11 @@ class Recognizer:
         everyone = read_clip(clip, self._corpus, self._facts.normalization, form, everyone=True)
         found = people_of(everyone, pairs=self.body.persons > 1)
         return {who: self._fitting(sequence) for who, sequence in found.items()}
+
+    @property
+    def tokens_a_step(self) -> int:
+        """Codes of an action sentence that stand for one time step."""
+        return self._vqvae.tokens_a_step
 
     def reconstruct(self, sequence: Sequence) -> tuple[np.ndarray, np.ndarray]:
         """The motion that stage 1 sees, and what its action sentence brings back of it.

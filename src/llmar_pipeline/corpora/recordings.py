@@ -210,7 +210,7 @@ def _looked_at(path: Path) -> os.stat_result:
         return path.stat()
     except (OSError, ValueError) as error:  # a name with a null character is a ValueError
         seen = getattr(error, "strerror", None) or str(error)
-        raise SkeletonFileError("a recording, or a folder of some", seen, file=str(path)) from error
+        raise SkeletonFileError("a recording that can be read", seen, file=str(path)) from error
 
 
 def _head(path: Path) -> bytes:

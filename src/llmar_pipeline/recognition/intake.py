@@ -38,11 +38,6 @@ def read_clip(
     corpus = corpus_of_clip(clip, own, form)
     sequence = corpus.load(clip, named=False, everyone=everyone)
     remarks = [sequence.remark]
-    if corpus.units != own.units and not steps.scale_to_body:
-        raise UserError(
-            f"{clip.at}: expected coordinates in {own.units}, saw {corpus.units}, and the model does not "
-            "scale bodies (normalization.scale_to_body); take a model that was trained on such recordings"
-        )
     if corpus.topology != own.topology:
         if not steps.center:
             raise UserError(
@@ -54,6 +49,11 @@ def read_clip(
         except UserError as error:
             raise UserError(f"{clip.at}: {error.message}") from error
         remarks.append(f"joints of {corpus.topology.name} taken for those of {own.topology.name}")
+    if corpus.units != own.units and not steps.scale_to_body:
+        raise UserError(
+            f"{clip.at}: expected coordinates in {own.units}, saw {corpus.units}, and the model does not "
+            "scale bodies (normalization.scale_to_body); take a model that was trained on such recordings"
+        )
     if not everyone and sequence.n_persons > own.persons:
         remarks.append(f"{own.persons} of {sequence.n_persons} people are read")
         sequence = replace(sequence, data=sequence.data[: own.persons])

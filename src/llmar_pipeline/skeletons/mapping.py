@@ -28,9 +28,8 @@ _BETWEEN = {
 def joint_weights(source: Topology, target: Topology) -> np.ndarray:
     """Which joints of one skeleton make those of another.
 
-    A joint is taken from that of the same name, from that which another sensor calls otherwise (Kinect's spine
-    base and OpenPose's mid hip are one), or from the middle of two: hips, shoulders, ears, knuckles of the
-    hand.
+    A joint is taken from that of the same name, from that which another sensor calls otherwise (Kinect's
+    spine base and OpenPose's mid hip are one), or from the middle of two: hips, shoulders, ears, knuckles.
 
     Args:
         source: The skeleton of a recording.
