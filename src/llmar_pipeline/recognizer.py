@@ -26,7 +26,7 @@ from llmar_pipeline.corpora.recordings import clips_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.llm_cache import llm_cache
-from llmar_pipeline.language.name_search import Ask
+from llmar_pipeline.language.model_folder import trained_classes, trained_votes
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
 from llmar_pipeline.recognition.intake import people_of, read_clip
@@ -146,8 +146,6 @@ class Recognizer:
         facts = check_recognizer(folder)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
         if _known(read) != "llm":
-            from llmar_pipeline.language.trained_model import trained_classes, trained_votes
-
             made = cls(facts, vqvae, None, trained_classes(folder), trained_votes(folder), read)
             made.check_read(read)
             return made
@@ -380,6 +378,7 @@ class Recognizer:
     def _asked(self, encoded: Encoded, names: tuple[str, ...], top_k: int) -> tuple[np.ndarray, np.ndarray]:
         """What the language model answers: probabilities, and by how much they may be wrong."""
         from llmar_pipeline.language.answer import find_names
+        from llmar_pipeline.language.name_search import Ask
 
         assert self._model is not None, "`check_read` has looked"
         trie, features = self._trie(names), self._model.input == "features"
