@@ -278,7 +278,7 @@ class Recognizer:
             UserError: As `predict`; or the file holds several clips (`corpora.recordings.clips_of`).
         """
         if isinstance(recording, str | Path):
-            clips = clips_of(Path(recording))
+            clips = clips_of(Path(recording), form)
             if len(clips) > 1:
                 raise UserError(
                     f"{recording}: expected one clip, saw {len(clips)}; ask for each that "
@@ -356,9 +356,7 @@ class Recognizer:
         if read == "llm":
             found, bounds = self._asked(encoded, names, top_k)
         else:
-            labels = [self.class_names.index(name) for name in names]
-            told = head_chances(self._vqvae, encoded, labels) if read == "head" else None
-            found = code_chances(self._votes, encoded, labels) if told is None else told
+            found = self._told(encoded, [self.class_names.index(name) for name in names], read)
         for number, sequence in enumerate(sequences):
             chances = found[number]
             if not np.isfinite(chances).all():
@@ -374,6 +372,14 @@ class Recognizer:
                 float(bounds[number]),
                 tuple(encoded.codes[number, 0].tolist()),
             )
+
+    def _told(self, encoded: Encoded, labels: list[int], read: Read) -> np.ndarray:
+        """What stage 1 alone answers: probabilities."""
+        if read == "codes" and self._votes is not None:
+            return code_chances(self._votes, encoded, labels)
+        told = head_chances(self._vqvae, encoded, labels)
+        assert told is not None, "`check_read` has looked"
+        return told
 
     def _asked(self, encoded: Encoded, names: tuple[str, ...], top_k: int) -> tuple[np.ndarray, np.ndarray]:
         """What the language model answers: probabilities, and by how much they may be wrong."""

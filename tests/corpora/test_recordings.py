@@ -22,7 +22,7 @@ OWN = {  # whose model is asked, and what it reads a file of each kind as
 
 
 def told(path, own="ntu60", form=None):
-    (clip, *_) = clips_of(path)
+    (clip, *_) = clips_of(path, form)
     return corpus_of_clip(clip, OWN[own], form)
 
 
@@ -49,6 +49,25 @@ def test_text_and_json_are_told_apart_under_one_name(tmp_path):
     for kind in ("smarthome", "nwucla", "custom json"):
         (tmp_path / "clip.json").write_bytes(VALID[kind][2])
         assert told(tmp_path / "clip.json").name == VALID[kind][0]
+
+
+@pytest.mark.parametrize("kind", ["custom npz", "custom csv", "custom json"])
+@pytest.mark.parametrize("name", ["clip.json", "clip.txt", "clip"])
+def test_keypoints_are_read_under_any_name(tmp_path, kind, name):
+    if (kind, name) == ("custom csv", "clip.json"):
+        pytest.skip("a table must not be called JSON")
+    path = tmp_path / name
+    path.write_bytes(VALID[kind][2])
+    found = told(path)
+    assert (found.name, found.topology) == ("custom", COCO17)
+    assert found.load(path, named=False).data.shape[2:] == (17, 2)
+
+
+def test_what_no_name_and_no_content_tells_the_named_format_does(tmp_path):
+    (tmp_path / "clip").write_bytes(b"\xff" + VALID["ntu60"][2])
+    with pytest.raises(UserError, match=r"expected a recording \("):
+        told(tmp_path / "clip")
+    assert told(tmp_path / "clip", form="ntu60") is OWN["ntu60"]
 
 
 def test_a_file_of_bodies_that_come_late_is_told(tmp_path, skeleton_text):
@@ -127,7 +146,7 @@ def test_each_clip_of_a_pickle_is_one(tmp_path):
 
 def test_the_files_of_a_folder(tmp_path):
     (tmp_path / "below").mkdir()
-    for name in ("b.skeleton", "below/a.JSON", "clips.csv", "notes.md", "._b.skeleton"):
+    for name in ("b.skeleton", "below/a.JSON", "clips.csv", "README.txt", "notes.md", "._b.skeleton"):
         (tmp_path / name).write_text("x")
     files, others = recordings_in(tmp_path)
     assert [path.name for path in files] == ["b.skeleton", "a.JSON"]
@@ -156,6 +175,8 @@ def test_the_files_of_a_folder(tmp_path):
         ("a.json", b"[" * 100_000, "expected JSON, saw maximum recursion"),
         ("a.csv", b"a,b\n1,2\n", "the columns frame, joint, x, y, z"),
         ("a.npz", b"PK\x03\x04", "an npz file"),
+        ("a.csv", b"frame,joint,x,y\n0,t\xeate,1,2\n", "expected text in UTF-8, saw byte 0xea"),
+        ("a.json", b'{"keypoints": "\xea"}', "expected text in UTF-8|JSON"),
         ("a.mat", b"MATLAB 5.0 MAT-file", "a variable d_skel, saw none"),
         ("a.pkl", b"\x80\x04", "a complete pickle"),
     ],

@@ -156,7 +156,7 @@ class Prediction:
                 _say(f"{place}: {len(others)} files passed over, no recordings by their names: {names}{more}")
             for file in files:
                 try:
-                    yield from clips_of(file)
+                    yield from clips_of(file, self._asked.form)
                 except UserError as error:
                     self._refuse(error)
 

@@ -24,7 +24,9 @@ FORMATS = (*(name for name in CORPORA if name != CUSTOM.name), *LAYOUTS)
 """What a file can be said to be: one of a corpus, or keypoints (npz, csv, json, pickle) of a layout."""
 
 _SUFFIXES = {PICKLE, ".pickle", *SUFFIXES, *(corpus.suffix for corpus in CORPORA.values())}
-_LISTS = {"clips.csv"}  # of a user's recordings, beside them
+_BESIDE = {"clips.csv", "readme.txt"}  # in folders of recordings, and none
+_PICKLE_MARK = b"\x80"  # of protocol 2 and later
+_UNREADABLE = (SkeletonFileError, UnicodeDecodeError, OSError)
 _HEAD = 2**16  # bytes in which a file says what it is
 _KEYPOINTS, _PICKLED, _JSON = "keypoints", "pickle", "json"
 _BY_KEY = {"frames": "smarthome", "skeletons": "nwucla", "keypoints": _KEYPOINTS}
@@ -51,7 +53,7 @@ def recordings_in(place: Path) -> tuple[list[Path], list[Path]]:
     """
     if not stat.S_ISDIR(_looked_at(place).st_mode):
         return [place], []
-    found = sorted(path for path in files_below(place) if path.name not in _LISTS)
+    found = sorted(path for path in files_below(place) if path.name.lower() not in _BESIDE)
     files = [path for path in found if path.suffix.lower() in _SUFFIXES]
     if not files:
         seen = f"{len(found)} files of other kinds, such as {found[0].name}" if found else "an empty folder"
@@ -59,13 +61,18 @@ def recordings_in(place: Path) -> tuple[list[Path], list[Path]]:
     return files, [path for path in found if path.suffix.lower() not in _SUFFIXES]
 
 
-def clips_of(file: Path) -> list[Source]:
+def clips_of(file: Path, form: str | None = None) -> list[Source]:
     """The clips in a file: itself, or those of a pickle of the pyskl kind.
+
+    Args:
+        file: The file.
+        form: One of `FORMATS`; by default its content says what it is.
 
     Raises:
         UserError: It cannot be read, is no recording, or is a damaged pickle or one of something else.
     """
-    if _first(_head(file), file) != _PICKLED:
+    head = _head(file)
+    if not head.startswith(_PICKLE_MARK) and (form or _first(head, file) != _PICKLED):
         return [Source(file.stem, str(file))]
     return [Source(name, str(file), str(place)) for place, name in enumerate(read_pyskl(file).names)]
 
@@ -140,16 +147,16 @@ def _told(path: Path) -> str:
 
 def _first(head: bytes, path: Path) -> str:
     """What a file is by its first bytes: a key of `CORPORA`, keypoints, a pickle or JSON."""
-    text = head.decode("utf-8-sig", errors="replace").lstrip()
+    text = _text(head)
     if head.startswith(b"MATLAB"):
         return "utdmhad"
     if head.startswith(b"PK\x03\x04"):
         return _KEYPOINTS
-    if head[:1] == b"\x80":
+    if head.startswith(_PICKLE_MARK):
         return _PICKLED
     if text.startswith(("{", "[")):
         return _JSON
-    if {"frame", "joint"} <= {column.strip() for column in text.partition("\n")[0].split(",")}:
+    if _is_table(text):
         return _KEYPOINTS
     if (joints := _joints_of_a_body(text)) in _OF_JOINTS:
         return _OF_JOINTS[joints]
@@ -162,6 +169,14 @@ def _first(head: bytes, path: Path) -> str:
     )
 
 
+def _text(head: bytes) -> str:
+    return head.decode("utf-8-sig", errors="replace").lstrip()
+
+
+def _is_table(text: str) -> bool:
+    return {"frame", "joint"} <= {column.strip() for column in text.partition("\n")[0].split(",")}
+
+
 def _joints_of_a_body(text: str) -> int | None:
     """The number of joints in the first body of a `.skeleton` text; None where it is no such text."""
     found = re.match(r"\d+\s*\n(?:\s*0\s*\n)*\s*[1-9]\d*\s*\n[^\n]*\n\s*(\d+)\s*\n", text)
@@ -171,20 +186,21 @@ def _joints_of_a_body(text: str) -> int | None:
 def _layout_of(clip: Source, own: Topology) -> Topology:
     """The skeleton of keypoints: that of the model if they fit it, else the smallest layout that they fit."""
     layouts = list(_layouts())
-    if clip.path.suffix.lower() == ".csv" and not clip.member:
-        for topology in (own, *sorted(layouts, key=lambda layout: len(layout.joints))):
-            with suppress(SkeletonFileError):
-                read_keypoints(clip.path, topology)
-                return topology
     if clip.member:
         annotation = read_pyskl(clip.path).annotations[int(clip.member)]
         keypoints = annotation.get("keypoint") if isinstance(annotation, dict) else None
         shape = getattr(keypoints, "shape", ())
+    elif _is_table(_text(_head(clip.path))):
+        for topology in (own, *sorted(layouts, key=lambda layout: len(layout.joints))):
+            with suppress(*_UNREADABLE):
+                read_keypoints(clip.path, topology)
+                return topology
+        return own
     else:
         try:
             shape = read_keypoints(clip.path, own)[0].shape
-        except SkeletonFileError as error:
-            raise SkeletonFileError(error.expected, error.seen, error.line, file=str(clip.path)) from error
+        except _UNREADABLE:  # whoever loads it says what is wrong, and where
+            return own
     for topology in (own, *layouts):
         if shape[-2:] == (len(topology.joints), topology.coordinates):
             return topology

@@ -41,17 +41,18 @@ def joint_weights(source: Topology, target: Topology) -> np.ndarray:
     Source: ours.
     """
     places = {name: place for place, name in enumerate(_names(source))}
+    alone = np.eye(len(places), dtype=np.float32)
 
     def row(name: str) -> np.ndarray | None:
         if name in places:
-            return np.eye(len(places), dtype=np.float32)[places[name]]
+            own: np.ndarray = alone[places[name]]
+            return own
         parts = [row(part) for part in _BETWEEN.get(name, ())]
         found = [part for part in parts if part is not None]
-        return (found[0] + found[1]) / 2 if len(found) == 2 else None
+        return np.mean(found, axis=0, dtype=np.float32) if len(found) == 2 else None
 
-    missing = np.zeros(len(places), np.float32)
     rows = [row(name) for name in _names(target)]
-    return np.stack([missing if its is None else its for its in rows])
+    return np.stack([np.zeros_like(alone[0]) if its is None else its for its in rows])
 
 
 def mapped(data: np.ndarray, source: Topology, target: Topology) -> np.ndarray:
@@ -79,7 +80,7 @@ def mapped(data: np.ndarray, source: Topology, target: Topology) -> np.ndarray:
             "sensor's metres are no picture; take a model that was trained on such recordings"
         )
     weights = joint_weights(source, target)
-    there = weights.any(axis=1)
+    there = (weights > 0).any(axis=1)
     missing = [name for name, found in zip(target.joints, there, strict=True) if not found]
     needed = [target.joints[joint] for joint in (target.root, *target.shoulders, *target.hips)]
     if there.mean() < SHARE or set(needed) & set(missing):
