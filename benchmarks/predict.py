@@ -26,7 +26,6 @@ llmar_pipeline.cli.prepare_process()
 import llmar_pipeline.commands.predict, llmar_pipeline.language.trained_model, llmar_pipeline.language.answer
 from llmar_pipeline.recognizer import Recognizer
 """,
-    "peft": "import peft",
     "the trained model and its language model": "recognizer = Recognizer.load(folder)",
     "reading the file": "sequence = recognizer.read(file)",
     "the first answer": "recognizer.predict(sequence)",
