@@ -3,6 +3,7 @@
 import functools
 import inspect
 import io
+import logging
 import os
 import sys
 import warnings
@@ -361,6 +362,55 @@ def folds(env: str | None, params: dict[str, Any], protocol: str, k: int, conf_s
         params = _of_one_size({**params, "protocol": protocol}, load)
         table, file, metric = run_folds(Path(conf_source), env, params, k, load, click.echo)
     click.echo(f"\n{as_markdown(table, metric)}\n\nEvery run: {file}")
+
+
+@cli.command()
+@click.argument("recordings", nargs=-1, required=True, metavar="FILE|FOLDER...")
+@click.option("--model", help="Folder of a trained model (default: the newest one in data/06_models).")
+@click.option("--classes", help='Names to choose from, "a,b,c" (default: those of the training).')
+@click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Names in an answer.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+@click.option("--gif", help="Draw the recording and what its sentence brings back of it, such as out.gif.")
+@click.option("--format", "form", help="What the files are: a corpus or a layout (default: told from them).")
+@click.option("--persons", is_flag=True, help="An answer a person, and a pair where the model knows pairs.")
+@click.option(
+    "--read",
+    default="llm",
+    show_default=True,
+    type=click.Choice(["llm", "codes", "head"]),
+    help="Who answers: the language model, the codes each by itself, or the class head of stage 1.",
+)
+def predict(
+    recordings: tuple[str, ...],
+    model: str | None,
+    classes: str | None,
+    top: int,
+    as_json: bool,
+    gif: str | None,
+    form: str | None,
+    persons: bool,
+    read: Any,
+) -> None:
+    """Recognise recordings of any format: the likeliest names of each, and its action sentence."""
+    _only_answers_on_stdout()
+    with one_line_errors():
+        from llmar_pipeline.commands.predict import Asked, Prediction, class_list, load
+        from llmar_pipeline.corpora.recordings import FORMATS
+
+        if form is not None:
+            check_choice("format", form, FORMATS, "--format=")
+        asked = Asked(class_list(classes), top, read, form, persons)
+        prediction = Prediction(load(model, asked), asked, as_json, Path(gif) if gif else None)
+        prediction.run([Path(place) for place in recordings])
+    if prediction.failed:
+        raise SystemExit(1)
+
+
+def _only_answers_on_stdout() -> None:
+    """Log lines to stderr, and neither other packages' bars nor their warnings."""
+    logging.getLogger().handlers[:] = [logging.StreamHandler()]
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    quiet_other_bars()
 
 
 def _numbers(seeds: str) -> list[int]:

@@ -39,8 +39,12 @@ def check_kedro(arguments: list[str], project: Path) -> None:
     name, *options = arguments
     if name in KEDROS_OWN:
         return
-    chosen = cli.commands[name].make_context(name, options).params
+    command = cli.commands[name]
+    mentioned = not options and any(parameter.required for parameter in command.params)
+    chosen = command.make_context(name, options, resilient_parsing=mentioned).params
     conf = str(project / "conf")
+    if "env" not in chosen:  # it works on a trained model, not on a configuration
+        return
 
     environments = chosen["envs"].split(",") if chosen.get("envs") else [chosen["env"]]
 

@@ -31,6 +31,7 @@ _PLACES_A_ROW = 200
 """Persons x frames x joints of a csv file for each of its rows: more is no recording with gaps."""
 
 SUFFIXES = (".csv", ".json", ".npz")
+_HEAD = 64  # bytes in which a file says which of them it is
 
 INTEGER = r"-?[0-9]{1,15}"
 """A whole number as tables hold it, as a regular expression."""
@@ -54,7 +55,8 @@ def read_keypoints(path: Path, topology: Topology) -> Keypoints:
         SkeletonFileError: If it is damaged, too large, or of another form.
         OSError: If it cannot be read.
     """
-    suffix = path.suffix.lower()
+    with path.open("rb") as file:
+        suffix = _form(file.read(_HEAD), path.suffix.lower())
     size, largest = path.stat().st_size, LARGEST if suffix == ".npz" else LARGEST_TEXT
     if size > largest:
         way_out = "" if suffix == ".npz" else " (an .npz file holds eight times as much)"
@@ -65,6 +67,15 @@ def read_keypoints(path: Path, topology: Topology) -> Keypoints:
     if not text.strip():
         raise SkeletonFileError("keypoints", "an empty file")
     return _parse_csv(text, topology) if suffix == ".csv" else _parse_json(text)
+
+
+def _form(head: bytes, suffix: str) -> str:
+    """What a file is by its first bytes; where they do not tell, by the end of its name."""
+    if head.startswith(b"PK\x03\x04"):
+        return ".npz"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+        return ".json"
+    return suffix if suffix in SUFFIXES else ".csv"
 
 
 def _read_npz(path: Path) -> Keypoints:
