@@ -352,6 +352,35 @@ def folds(env: str | None, params: dict[str, Any], protocol: str, k: int, conf_s
     click.echo(f"\n{as_markdown(table, metric)}\n\nEvery run: {file}")
 
 
+@cli.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--name", help="Of the class that the files show, such as 'wave with both arms'.")
+@click.option("--model", type=click.Path(path_type=Path), help="Folder `recognizer` (default: the newest).")
+@click.option("--list", "only_list", is_flag=True, help="Show the classes that are enrolled.")
+@click.option("--remove", metavar="NAME", help="Take an enrolled class away again.")
+def enrol(
+    files: tuple[Path, ...], name: str | None, model: Path | None, only_list: bool, remove: str | None
+) -> None:
+    """Add a class to a trained model by recordings of it, without training."""
+    from llmar_pipeline.commands import enrol as command
+    from llmar_pipeline.recognition import enrolment
+
+    with one_line_errors():
+        if [name is not None, only_list, remove is not None].count(True) != 1:
+            raise UserError(
+                "expected one of --name NAME FILE..., --list and --remove NAME, saw none or several of them"
+            )
+        folder = model or command.newest_recognizer(Path("data/06_models"))
+        if name is not None:
+            lines = [command.enrol(folder, name, files)]
+        elif remove is not None:
+            enrolment.remove(folder, remove)
+            lines = [f"{remove}: no longer enrolled beside {folder}"]
+        else:
+            lines = command.listed(folder)
+    click.echo("\n".join(lines))
+
+
 def _numbers(seeds: str) -> list[int]:
     try:
         return [int(seed) for seed in seeds.split(",")]

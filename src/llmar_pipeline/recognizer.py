@@ -43,6 +43,7 @@ from llmar_pipeline.vqvae.tokenize import (
     encode_readings,
     feature_rows,
     load_vqvae,
+    mean_of_steps,
     readings_to_recognize,
 )
 from llmar_pipeline.vqvae.windows import Clips
@@ -213,13 +214,40 @@ class Recognizer:
             if not read:
                 return
 
-    def _answers(self, sequences: list[Sequence], trie: LabelTrie, top_k: int) -> Iterator[Answer]:
+    def features(
+        self, recordings: Iterable[str | Path | Sequence | np.ndarray], batch_size: int = 32
+    ) -> np.ndarray:
+        """What stage 1 makes of recordings: one vector each, of which alike actions have near ones.
+
+        Args:
+            recordings: As `predict` takes them.
+            batch_size: Recordings encoded together.
+
+        Returns:
+            The mean of each one's features over steps and parts, `[N, du]` float64.
+
+        Raises:
+            UserError: As `predict`.
+
+        Source: ours.
+        """
+        waiting, made = iter(recordings), [np.zeros((0, self._vqvae.settings.code_dim))]
+        while read := [self._read(recording) for recording in islice(waiting, batch_size)]:
+            clips = self._clips(read)
+            readings = [clips.plain(clip) for clip in range(len(read))]
+            made.append(mean_of_steps(encode_readings(self._vqvae, clips, readings)[0]))
+        return np.concatenate(made)
+
+    def _clips(self, sequences: list[Sequence]) -> Clips:
         steps = self._facts.normalization
         data = [normalize(without_absent(sequence.data), self.body.topology, steps) for sequence in sequences]
-        clips = Clips.from_arrays(data, self.body, processes.device())
+        return Clips.from_arrays(data, self.body, processes.device())
+
+    def _answers(self, sequences: list[Sequence], trie: LabelTrie, top_k: int) -> Iterator[Answer]:
+        clips = self._clips(sequences)
         readings = [
             reading
-            for clip in range(len(data))
+            for clip in range(len(clips))
             for reading in readings_to_recognize(clips, clip, self._facts.test_readings)
         ]
         features, _ = encode_readings(self._vqvae, clips, readings)
@@ -227,7 +255,7 @@ class Recognizer:
         asked, mask = pad_sentences(
             list(feature_rows(features) if self._model.input == "features" else codes.cpu().numpy())
         )
-        by_clip = (len(data), -1)
+        by_clip = (len(clips), -1)
         asked, mask, of_clips = (rows.unflatten(0, by_clip) for rows in (asked, mask, codes))
         guesses = self._model.guesses(asked[:, 0], mask[:, 0], trie.class_names)
         found = find_names(self._model, asked, mask, trie, Ask(top_k, _TOLERANCE), guesses=guesses)

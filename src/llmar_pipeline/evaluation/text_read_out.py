@@ -1,18 +1,13 @@
 """Unseen classes by their descriptions: a linear map from stage 1's features to texts, without the LLM."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from llmar_pipeline.evaluation.baselines import answer_table, drawn_to_fit
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.training import processes
-from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import load_vqvae
-from llmar_pipeline.vqvae.windows import plain_windows
+from llmar_pipeline.vqvae.tokenize import load_vqvae, mean_features
 
 STRENGTH = 100.0
 """Of the ridge, on features of unit variance: as good as any from 1 to 10,000 on folds (docs/lab_log.md)."""
@@ -92,20 +87,3 @@ def nearest_texts(
     lengths = np.linalg.norm(led, axis=1, keepdims=True) * np.linalg.norm(wanted, axis=1)
     cosines: np.ndarray = led @ wanted.T / np.where(lengths == 0, 1.0, lengths)
     return cosines
-
-
-@torch.no_grad()
-def mean_features(model: VQVAE, store: SequenceStore, names: Sequence[str]) -> np.ndarray:
-    """What stage 1 makes of clips as they are: the mean of their features, `[clips, du]`, float64.
-
-    Args:
-        model: As `load_vqvae` returns it.
-        store: Where the clips are.
-        names: Which.
-
-    Source: ours.
-    """
-    settings = model.settings
-    windows = plain_windows(store, names, processes.device(), settings.frames, *settings.streams)
-    made = [model.encode(motion.double()).mean(dim=(1, 2)).cpu().numpy() for motion, _ in windows]
-    return np.concatenate(made)
