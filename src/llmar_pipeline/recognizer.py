@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from torch import Tensor
 
 from llmar_pipeline.corpora.formats.keypoint_files import SUFFIXES
 from llmar_pipeline.corpora.own.custom import CUSTOM
@@ -32,6 +33,7 @@ from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
 from llmar_pipeline.language.trained_model import load_model
+from llmar_pipeline.recognition.open_set import OpenSet, read_open_set
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer, corpus_of
 from llmar_pipeline.skeletons.normalization import normalize, without_absent
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
@@ -62,6 +64,7 @@ class Answer:
         probabilities: Of each of them, over the whole class list.
         bound: By how much any of them may be wrong; names and their order are certain.
         codes: The action sentence of the whole recording, 0-based indices into the codebook.
+        none_of_these: It is farther from all classes than the model's threshold; all the same they are ranked.
     """
 
     clip: str
@@ -69,6 +72,7 @@ class Answer:
     probabilities: tuple[float, ...]
     bound: float
     codes: tuple[int, ...]
+    none_of_these: bool = False
 
     @property
     def sentence(self) -> str:
@@ -80,7 +84,8 @@ class Answer:
             f"{probability:7.1%}  {name}"
             for name, probability in zip(self.names, self.probabilities, strict=True)
         ]
-        return "\n".join([self.clip, *rows, f"sentence: {self.sentence}"])
+        nearest = [f"none of these (nearest: {self.names[0]})"] if self.none_of_these else []
+        return "\n".join([self.clip, *nearest, *rows, f"sentence: {self.sentence}"])
 
 
 class Recognizer:
@@ -90,14 +95,21 @@ class Recognizer:
         facts: How a recording becomes a clip.
         vqvae: Writes clips as action sentences; as `load_vqvae` returns it.
         model: Reads them.
+        open_set: What it knows of its classes, and those that were enrolled; None of a model that does not.
 
     Attributes:
         body: What it works on.
         class_names: The class list of the training.
     """
 
-    def __init__(self, facts: RecognizerFacts, vqvae: VQVAE, model: ActionLanguageModel) -> None:
-        self._facts, self._vqvae, self._model = facts, vqvae, model
+    def __init__(
+        self,
+        facts: RecognizerFacts,
+        vqvae: VQVAE,
+        model: ActionLanguageModel,
+        open_set: OpenSet | None = None,
+    ) -> None:
+        self._facts, self._vqvae, self._model, self._open_set = facts, vqvae, model, open_set
         self.body: Body = vqvae.body
         self.class_names: tuple[str, ...] = model.class_names
         self._corpus = corpus_of(facts, vqvae.body)
@@ -120,6 +132,7 @@ class Recognizer:
         """
         folder = Path(folder)
         facts = check_recognizer(folder)
+        open_set = read_open_set(folder)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
         model = load_model(
             folder,
@@ -131,7 +144,7 @@ class Recognizer:
         )
         model = model.to(processes.device())
         pack_linear_layers(model.decoder)
-        return cls(facts, vqvae, model)
+        return cls(facts, vqvae, model, open_set)
 
     def predict(
         self,
@@ -259,8 +272,9 @@ class Recognizer:
         asked, mask, of_clips = (rows.unflatten(0, by_clip) for rows in (asked, mask, codes))
         guesses = self._model.guesses(asked[:, 0], mask[:, 0], trie.class_names)
         found = find_names(self._model, asked, mask, trie, Ask(top_k, _TOLERANCE), guesses=guesses)
+        names, ranked, refused = self._judged(trie, features.unflatten(0, by_clip)[:, 0], found.probabilities)
         for number, sequence in enumerate(sequences):
-            chances = found.probabilities[number]
+            chances = ranked[number]
             if not np.isfinite(chances).all():
                 raise UserError(
                     f"expected finite scores, saw NaN for {sequence.name!r}: stage 2 has diverged, train it "
@@ -269,11 +283,24 @@ class Recognizer:
             best = np.argsort(-chances, kind="stable")[:top_k]
             yield Answer(
                 sequence.name,
-                tuple(trie.class_names[index] for index in best),
+                tuple(names[index] for index in best),
                 tuple(float(chances[index]) for index in best),
                 float(found.bounds[number]),
                 tuple(of_clips[number, 0].tolist()),
+                bool(refused[number]),
             )
+
+    def _judged(
+        self, trie: LabelTrie, features: Tensor, chances: np.ndarray
+    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """Names and their probabilities with the enrolled ones, and what is none of them.
+
+        A list of the caller's own is taken as it is.
+        """
+        if self._open_set is None or trie.class_names != self.class_names:
+            return trie.class_names, chances, np.zeros(len(chances), bool)
+        names = (*trie.class_names, *(known.name for known in self._open_set.enrolled))
+        return names, *self._open_set.judge(mean_of_steps(features), chances)
 
     def _read(self, recording: str | Path | Sequence | np.ndarray) -> Sequence:
         if isinstance(recording, str | Path):

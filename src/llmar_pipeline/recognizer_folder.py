@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "recognizer.json"
 VQVAE_FOLDER = "vqvae"
+KNOWN_CLASSES = "known_classes.safetensors"
 ADDED = "added"
 """Folder of what is added to a model later; nothing of it is among `RecognizerFacts.files`."""
 _OF_VQVAE = ("model.safetensors", "config.json")
@@ -97,7 +98,8 @@ def complete_recognizer(
     for name in _OF_VQVAE:
         with (vqvae / name).open("rb") as source, whole_file(folder / VQVAE_FOLDER / name) as target:
             shutil.copyfileobj(source, target)
-    members = [*model_files(folder), *(folder / VQVAE_FOLDER / name for name in _OF_VQVAE)]
+    known = [folder / KNOWN_CLASSES] if (folder / KNOWN_CLASSES).is_file() else []
+    members = [*model_files(folder), *known, *(folder / VQVAE_FOLDER / name for name in _OF_VQVAE)]
     facts = RecognizerFacts(
         corpus=corpus.name,
         units=corpus.units,
@@ -108,6 +110,27 @@ def complete_recognizer(
     )
     write_sealed(folder / MANIFEST, facts.model_dump(mode="json"))
     return folder
+
+
+def newest_recognizer(models: Path) -> Path:
+    """The folder of the recogniser that was trained last.
+
+    Args:
+        models: Folder of models, `data/06_models`.
+
+    Raises:
+        UserError: There is none.
+
+    Source: ours.
+    """
+    found = models.glob(f"*/*/*/recognizer/{MANIFEST}")
+    newest = max(found, key=lambda file: file.stat().st_mtime, default=None)
+    if newest is None:
+        raise UserError(
+            f"expected a trained model below {models}, saw none; train one by `kedro run`, or name its folder: "
+            "--model data/06_models/<dataset>/<protocol>/<run>/recognizer"
+        )
+    return newest.parent
 
 
 def check_recognizer(folder: Path, again: str = _AGAIN) -> RecognizerFacts:

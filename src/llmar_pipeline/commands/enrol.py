@@ -53,22 +53,3 @@ def listed(folder: Path) -> list[str]:
     known = enrolment.enrolled_classes(folder, check_recognizer(folder).stage1)
     lines = [f"{each.name}: {len(each.clips)} ({', '.join(each.clips)})" for each in known]
     return lines or [f"no class is enrolled beside {folder}"]
-
-
-def newest_recognizer(models: Path) -> Path:
-    """The folder of the recogniser that was trained last.
-
-    Args:
-        models: Folder of models, `data/06_models`.
-
-    Raises:
-        UserError: There is none.
-    """
-    found = models.glob("*/*/*/recognizer/recognizer.json")
-    newest = max(found, key=lambda file: file.stat().st_mtime, default=None)
-    if newest is None:
-        raise UserError(
-            f"expected a trained model below {models}, saw none; train one by `kedro run`, or name the folder "
-            "of one: --model data/06_models/<dataset>/<protocol>/<run>/recognizer"
-        )
-    return newest.parent

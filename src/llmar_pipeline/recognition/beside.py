@@ -1,4 +1,4 @@
-"""What is added to a trained model later, in files of its own beside it: numbers, and what is said of them."""
+"""What is added to a trained model later: numbers, and what is said of them, in files of their own."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,9 @@ from llmar_pipeline.records import read_sealed, write_sealed
 _STAGE1, _NUMBERS = "stage1_sha256", "numbers_sha256"
 
 
-def write_beside(path: Path, facts: Mapping[str, Any], numbers: Mapping[str, np.ndarray], stage1: str) -> None:
+def write_beside(
+    path: Path, facts: Mapping[str, Any], numbers: Mapping[str, np.ndarray], stage1: str
+) -> None:
     """Write numbers, and then what is said of them: with the latter they are whole.
 
     Args:
@@ -58,7 +60,9 @@ def read_beside(path: Path, stage1: str, again: str) -> tuple[dict[str, Any], di
         numbers = load(content.read_bytes())
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"expected {path} as it was written, saw that it is not ({reason}); {again}") from error
+        raise UserError(
+            f"expected {path} as it was written, saw another content ({reason}); {again}"
+        ) from error
     if belongs != stage1:
         raise UserError(
             f"expected {path} of the model beside it, whose stage 1 has the checksum {stage1[:12]}, saw that "
