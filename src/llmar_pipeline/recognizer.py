@@ -64,7 +64,7 @@ class Answer:
         probabilities: Of each of them, over the whole class list.
         bound: By how much any of them may be wrong; names and their order are certain.
         codes: The action sentence of the whole recording, 0-based indices into the codebook.
-        none_of_these: It is farther from all classes than the model's threshold; all the same they are ranked.
+        none_of_these: It is farther from all classes than the model's threshold; they are still ranked.
     """
 
     clip: str

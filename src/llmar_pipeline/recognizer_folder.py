@@ -127,8 +127,8 @@ def newest_recognizer(models: Path) -> Path:
     newest = max(found, key=lambda file: file.stat().st_mtime, default=None)
     if newest is None:
         raise UserError(
-            f"expected a trained model below {models}, saw none; train one by `kedro run`, or name its folder: "
-            "--model data/06_models/<dataset>/<protocol>/<run>/recognizer"
+            f"expected a trained model below {models}, saw none; train one by `kedro run`, or name its "
+            "folder: --model data/06_models/<dataset>/<protocol>/<run>/recognizer"
         )
     return newest.parent
 

@@ -44,7 +44,8 @@ def refusal_metrics(table: pd.DataFrame) -> dict[str, float | None]:
 
     Returns:
         `refusal_threshold`; shares that are kept, `refusal_kept_<kind>`, and refused,
-        `refusal_refused_<kind>`; `refusal_area_<kind>` under the curve. None where there is no threshold, or nobody of that kind.
+        `refusal_refused_<kind>`; `refusal_area_<kind>` under the curve. None where there is no
+        threshold, or nobody of that kind.
 
     Source: ours.
     """

@@ -38,7 +38,8 @@ def find_unknown(
     Returns:
         A row each clip or sentence: name; kind (`TEST`, `UNSEEN`: of a class that was not trained,
         `HELD_OUT`: what the threshold was taken from; `SENTENCES`: test clips read through their codes,
-        `SHUFFLED`, `RANDOM`); distance, squared, to the nearest class; threshold, infinite where none was held out.
+        `SHUFFLED`, `RANDOM`); distance, squared, to the nearest class; threshold, infinite where none
+        was held out.
 
     Raises:
         UserError: The model does not know its classes so.

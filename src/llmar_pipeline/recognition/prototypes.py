@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+LEAST_SHRUNK = 0.1
+"""Share of the identity in the covariance within classes: what is estimated on folds (docs/lab_log.md)."""
+
 
 @dataclass(frozen=True)
 class Prototypes:
@@ -66,20 +69,24 @@ def fit_prototypes(features: np.ndarray, labels: np.ndarray) -> Prototypes:
         features: Of the clips, `[N, du]`.
         labels: Their classes, `[N]`, from 0 on without a gap.
 
-    Source: the shrunk covariance is that of Ledoit and Wolf 2004.
+    Source: the covariance within classes is shrunk towards a multiple of the identity as Ledoit and Wolf 2004
+        estimate it, and by `LEAST_SHRUNK` at least; of a few clips the estimate says nothing.
     """
-    from sklearn.covariance import ledoit_wolf  # takes a second, and recognising needs none of it
+    from sklearn.covariance import ledoit_wolf_shrinkage  # recognising needs none of it
 
     features = features.astype(np.float64)
     counts = np.bincount(labels).astype(float)
     means = np.stack([features[labels == label].mean(axis=0) for label in range(len(counts))])
-    scatter = features - means[labels]
-    freedom = len(features) - len(counts)
+    scatter, freedom = features - means[labels], len(features) - len(counts)
     if not freedom or not scatter.any():  # one clip a class: all that is known is how classes scatter
         scatter, freedom = features - features.mean(axis=0), max(len(features) - 1, 1)
-    covariance, _ = ledoit_wolf(scatter * np.sqrt(len(features) / freedom), assume_centered=True)
-    if not covariance.any():  # one clip, or all the same
-        covariance = np.eye(len(covariance))
+    covariance = scatter.T @ scatter / freedom
+    variance = np.trace(covariance) / len(covariance)
+    if not variance:  # one clip, or all the same
+        covariance, variance = np.eye(len(covariance)), 1.0
+    estimate = ledoit_wolf_shrinkage(scatter, assume_centered=True) if len(scatter) > 1 else 1.0
+    shrunk = max(float(estimate), LEAST_SHRUNK)
+    covariance = (1 - shrunk) * covariance + shrunk * variance * np.eye(len(covariance))
     whitening = np.linalg.cholesky(np.linalg.inv(covariance))
     size = ((scatter @ whitening) ** 2).sum() / freedom
     whitening /= np.sqrt(size or 1.0)
