@@ -35,7 +35,7 @@ def test_what_is_enrolled_is_read_and_removed(tmp_path):
 
 @pytest.mark.parametrize("name", ["", " wave", "two\nlines", "x" * 101, "\x1b[31m", "Walk", "walk"])
 def test_names_that_no_class_can_have(tmp_path, name):
-    with pytest.raises(UserError, match="expected (a|the) name of ") as caught:
+    with pytest.raises(UserError, match=r"expected (a|the) name of ") as caught:
         add(tmp_path, name)
     assert "\n" not in caught.value.message
     assert enrolled_classes(tmp_path, STAGE1) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.trained_model import trained_classes
 from llmar_pipeline.recognition import enrolment
+from llmar_pipeline.recognition.known_classes import no_known_classes, read_known
 from llmar_pipeline.recognizer_folder import check_recognizer
 
 
@@ -22,7 +23,7 @@ def enrol(folder: Path, name: str, files: Sequence[Path]) -> str:
 
     Raises:
         UserError: No files, the same twice, one that cannot be read or is of another body; a name that no
-            class can have, or that one has already.
+            class can have, or that one has already; a model from before models knew their classes so.
     """
     if not files:
         raise UserError(
@@ -32,6 +33,8 @@ def enrol(folder: Path, name: str, files: Sequence[Path]) -> str:
     if len({file.resolve() for file in files}) < len(files):
         raise UserError(f"expected different recordings of {name!r}, saw one of them twice; leave it out")
     facts, trained = check_recognizer(folder), trained_classes(folder)
+    if read_known(folder) is None:
+        raise UserError(no_known_classes(folder))
     enrolment.check_name(name, trained)
     from llmar_pipeline.recognizer import Recognizer
 

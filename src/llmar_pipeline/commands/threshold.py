@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.recognition.known_classes import read_known
+from llmar_pipeline.recognition.known_classes import no_known_classes, read_known
 from llmar_pipeline.recognition.open_set import choose_refusal
-from llmar_pipeline.recognizer_folder import KNOWN_CLASSES, VQVAE_FOLDER, check_recognizer
+from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, check_recognizer
 
 
 def choose_threshold(folder: Path, twins: Sequence[Path], kept: float) -> str:
@@ -34,15 +34,12 @@ def choose_threshold(folder: Path, twins: Sequence[Path], kept: float) -> str:
             )
         known = read_known(twin)
         if known is None:
-            raise UserError(
-                f"expected {KNOWN_CLASSES} in {twin}, saw none: the model is from before models had it; run "
-                "`kedro run --pipelines=lora` with its --env and --params"
-            )
+            raise UserError(no_known_classes(twin))
         refusals.append(known[1])
     chosen = choose_refusal(folder, refusals, kept)
     return (
-        f"none of these: from a squared distance of {chosen.threshold:.1f} on, which keeps {kept:.0%} of "
-        f"{len(chosen.distances)} held-out clips; {folder}"
+        f"none of these: from a squared distance of {chosen.threshold:.1f} on, which keeps "
+        f"{100 * kept:g} % of {len(chosen.distances)} held-out clips; {folder}"
     )
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 HELD_OUT, TEST, UNSEEN = "held_out", "test", "unseen"
-SENTENCES, SHUFFLED, RANDOM = "sentences", "shuffled", "random"
-UNKNOWN = {UNSEEN: (TEST, HELD_OUT), SHUFFLED: (SENTENCES,), RANDOM: (SENTENCES,)}
+SENTENCES, CONTENT_FREE, RANDOM = "sentences", "content_free", "random"
+UNKNOWN = {UNSEEN: (TEST, HELD_OUT), CONTENT_FREE: (SENTENCES,), RANDOM: (SENTENCES,)}
 """What is no known class -> what it is held against: the first of these that is there."""
 
 

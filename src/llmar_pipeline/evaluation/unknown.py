@@ -8,14 +8,17 @@ import pandas as pd
 import torch
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.evaluation.refusals import HELD_OUT, RANDOM, SENTENCES, SHUFFLED, TEST, UNSEEN
-from llmar_pipeline.recognition.known_classes import read_known
-from llmar_pipeline.recognizer_folder import KNOWN_CLASSES, VQVAE_FOLDER
+from llmar_pipeline.evaluation.correction import content_free_sentences
+from llmar_pipeline.evaluation.refusals import CONTENT_FREE, HELD_OUT, RANDOM, SENTENCES, TEST, UNSEEN
+from llmar_pipeline.recognition.known_classes import no_known_classes, read_known
+from llmar_pipeline.recognizer_folder import VQVAE_FOLDER
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.tokenize import load_vqvae, mean_features, mean_of_steps
 
+MOST_DRAWN = 1000
+"""Sentences that are no action."""
 _AT_ONCE = 256
 
 
@@ -38,7 +41,7 @@ def find_unknown(
     Returns:
         A row each clip or sentence: name; kind (`TEST`, `UNSEEN`: of a class that was not trained,
         `HELD_OUT`: what the threshold was taken from; `SENTENCES`: test clips read through their codes,
-        `SHUFFLED`, `RANDOM`); distance, squared, to the nearest class; threshold, infinite where none
+        `CONTENT_FREE`, `RANDOM`); distance, squared, to the nearest class; threshold, infinite where none
         was held out.
 
     Raises:
@@ -48,10 +51,7 @@ def find_unknown(
     """
     known = read_known(recognizer)
     if known is None:
-        raise UserError(
-            f"expected {KNOWN_CLASSES} in {recognizer}, saw none: it is from before models had it; run "
-            "`kedro run --pipelines=lora,evaluation` with its --env and --params"
-        )
+        raise UserError(no_known_classes(recognizer))
     prototypes, refusal = known
     model, store = load_vqvae(recognizer / VQVAE_FOLDER), SequenceStore.open(sequences)
     asked, trained = (splits[splits["split"] == part] for part in ("test", "train"))
@@ -61,36 +61,35 @@ def find_unknown(
     rows = [held, pd.DataFrame({"name": asked["name"], "kind": kinds, "distance": distances})]
     told = sentences[(sentences["split"] == "test") & (sentences["reading"] == 0)]
     told = told[told["action"].isin(trained["action"])]
-    drawn = no_actions(told["codes"].tolist(), model.settings.codes, model.tokens_a_step, seed)
-    for kind, codes in drawn.items():
+    for kind, codes in no_actions(told["codes"].tolist(), model, seed).items():
         nearest = prototypes.distances(_features_of(model, codes)).min(axis=1)
-        rows.append(pd.DataFrame({"name": told["name"], "kind": kind, "distance": nearest}))
+        rows.append(pd.DataFrame({"name": "", "kind": kind, "distance": nearest}))
     made = pd.concat([part for part in rows if len(part)], ignore_index=True)
     return made.assign(threshold=refusal.threshold)
 
 
-def no_actions(sentences: Sequence[np.ndarray], codes: int, books: int, seed: int) -> dict[str, np.ndarray]:
+def no_actions(sentences: Sequence[np.ndarray], model: VQVAE, seed: int) -> dict[str, np.ndarray]:
     """Sentences that are an action, and such that are none.
 
     Args:
         sentences: Codes of clips, all of one length.
-        codes: In each codebook.
-        books: Codebooks, of which the places of a sentence have one after the other.
+        model: Whose codes they are.
         seed: Of what is drawn.
 
     Returns:
-        `SENTENCES` as they are; `SHUFFLED`, at each place the code that a clip drawn for it has there;
-        `RANDOM` codes, all `[clips, S]`; of fewer than two clips nothing.
+        `SENTENCES` as they are; as many, but `MOST_DRAWN` at most, that are `CONTENT_FREE`, and of `RANDOM`
+        codes; all `[clips, S]`. Of no clip nothing.
 
     Source: ours.
     """
-    if len(sentences) < 2:
+    if not sentences:
         return {}
-    rng, as_they_are = np.random.default_rng(seed), np.stack(sentences)
+    number, books, codes = min(len(sentences), MOST_DRAWN), model.tokens_a_step, model.settings.codes
+    drawn = np.random.default_rng(seed).integers(0, codes, (number, len(sentences[0])))
     return {
-        SENTENCES: as_they_are,
-        SHUFFLED: rng.permuted(as_they_are, axis=0),
-        RANDOM: rng.integers(0, codes, as_they_are.shape) + codes * (np.arange(as_they_are.shape[1]) % books),
+        SENTENCES: np.stack(sentences),
+        CONTENT_FREE: np.stack(content_free_sentences(sentences, seed, number)),
+        RANDOM: drawn + codes * (np.arange(drawn.shape[1]) % books),  # each place has a codebook
     }
 
 

@@ -8,6 +8,7 @@ KEPT = 0.95
 """Share of recordings of known classes that are to be kept."""
 TEMPERATURE = 3.4
 """Of distances to prototypes, where no clip was held out to fit one: as folds had it (docs/lab_log.md)."""
+_ROUNDING = 1e-6  # of a number that is kept in float32
 _TEMPERATURES = np.geomspace(0.1, 1000, 401)
 
 
@@ -29,11 +30,11 @@ class Refusal:
     def threshold(self) -> float:
         """The distance above which a recording is none of the classes; infinite where no clip was held out.
 
-        At least the share `kept` of the clips is not above it.
+        At least the share `kept` of the clips is not above it, however their distances are rounded.
         """
         if not len(self.distances):
             return float("inf")
-        return float(np.quantile(self.distances, self.kept, method="inverted_cdf"))
+        return float(np.quantile(self.distances, self.kept, method="inverted_cdf")) * (1 + _ROUNDING)
 
 
 def fit_refusal(distances: np.ndarray, labels: np.ndarray) -> Refusal:
