@@ -1,13 +1,15 @@
 """How often "none of these" is right."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from llmar_pipeline.evaluation.refusals import (
+    CONTENT_FREE,
     RANDOM,
     SENTENCES,
-    SHUFFLED,
     receiver_operating,
     refusal_metrics,
 )
@@ -27,10 +29,10 @@ def test_by_hand():
         "refusal_kept_test": pytest.approx(2 / 3),
         "refusal_kept_sentences": None,
         "refusal_refused_unseen": 0.5,
-        "refusal_refused_shuffled": None,
+        "refusal_refused_content_free": None,
         "refusal_refused_random": None,
         "refusal_area_unseen": pytest.approx(5 / 6),
-        "refusal_area_shuffled": None,
+        "refusal_area_content_free": None,
         "refusal_area_random": None,
     }
     curve = receiver_operating(made)["unseen"]
@@ -45,21 +47,22 @@ def test_held_out_clips_stand_in_where_no_known_class_is_tested():
 
 
 def test_without_a_threshold_there_are_areas_and_no_shares():
-    made = refusal_metrics(table(np.inf, sentences=[1.0], shuffled=[2.0], random=[0.5], test=[1.0]))
+    made = refusal_metrics(table(np.inf, sentences=[1.0], content_free=[2.0], random=[0.5], test=[1.0]))
     assert made["refusal_threshold"] is None
-    assert (made["refusal_kept_test"], made["refusal_refused_shuffled"]) == (None, None)
-    assert (made["refusal_area_shuffled"], made["refusal_area_random"]) == (1.0, 0.0)
+    assert (made["refusal_kept_test"], made["refusal_refused_content_free"]) == (None, None)
+    assert (made["refusal_area_content_free"], made["refusal_area_random"]) == (1.0, 0.0)
 
 
 def test_sentences_that_are_no_action():
     """Places of two codebooks of 8 codes in turn; 50 clips."""
     rng = np.random.default_rng(1)
     sentences = list(rng.integers(0, 8, (50, 6)) + 8 * (np.arange(6) % 2))
-    made = no_actions(sentences, 8, 2, seed=0)
-    assert list(made) == [SENTENCES, SHUFFLED, RANDOM]
+    model = SimpleNamespace(tokens_a_step=2, settings=SimpleNamespace(codes=8))
+    made = no_actions(sentences, model, seed=0)
     np.testing.assert_array_equal(made[SENTENCES], sentences)
-    np.testing.assert_array_equal(np.sort(made[SHUFFLED], axis=0), np.sort(sentences, axis=0))
-    assert not (made[SHUFFLED][:, None] == made[SENTENCES]).all(axis=2).any()
-    assert (made[RANDOM] // 8 == np.arange(6) % 2).all()
-    assert len(np.unique(made[RANDOM])) == 16
-    assert no_actions(sentences[:1], 8, 2, seed=0) == {}
+    for kind in (CONTENT_FREE, RANDOM):
+        assert made[kind].shape == (50, 6)
+        assert (made[kind] // 8 == np.arange(6) % 2).all()
+        assert not (made[kind][:, None] == made[SENTENCES]).all(axis=2).any()
+        assert len(np.unique(made[kind])) == 16
+    assert no_actions([], model, seed=0) == {}

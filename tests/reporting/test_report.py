@@ -115,6 +115,7 @@ def test_parts_come_in_order():
         "Most frequent mistakes",
         "Classes",
         "Calibration",
+        "None of these",
         "Example clips",
         "Stage 1: skeletons to action sentences",
         "Recordings and their reconstructions",

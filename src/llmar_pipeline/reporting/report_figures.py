@@ -80,8 +80,8 @@ FIGURES: dict[str, ReportFigure] = {
         "calibration",
         "None of these",
         "What is known is kept by its distance to the nearest class. Unknown are clips of classes that were "
-        "not trained (unseen), and sentences that are no action: content-free, each code of another clip's, or "
-        "random. A dot is where the model's threshold lies; without held-out clips there is none.",
+        "not trained (unseen), and sentences that are no action: content-free, each code of another clip's, "
+        "or random. A dot is where the model's threshold lies; without held-out clips there is none.",
     ),
     "code_usage": ReportFigure(
         lambda seen: usage_figure(seen.usage, seen.codebook.books), "stage1", "Use of the codebook"
