@@ -1,4 +1,4 @@
-"""None of these: how often it is right."""
+"""Refusals: how often "none of these" is right."""
 
 import numpy as np
 import pandas as pd
