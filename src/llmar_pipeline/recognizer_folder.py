@@ -15,7 +15,7 @@ from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum, set_aside, whole_file
 from llmar_pipeline.language.trained_model import model_files, trained_classes
-from llmar_pipeline.records import read_sealed, write_sealed
+from llmar_pipeline.records import ADDED, read_sealed, write_sealed
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.vqvae.initial_weights import NEW, InitialWeights
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 MANIFEST = "recognizer.json"
 VQVAE_FOLDER = "vqvae"
 KNOWN_CLASSES = "known_classes.safetensors"
-ADDED = "added"
-"""Folder of what is added to a model later; nothing of it is among `RecognizerFacts.files`."""
 _OF_VQVAE = ("model.safetensors", "config.json")
 _AGAIN = "copy the whole folder again, or run `kedro run --pipelines=stage2`"
 
@@ -74,7 +72,7 @@ def complete_recognizer(
     """Make the folder of a trained language model that of a whole recogniser.
 
     The VQ-VAE is copied into it; `recognizer.json` is written last, so a folder that holds it is complete.
-    What was added to an earlier model in the same folder is set aside beside it.
+    What was added to an earlier model in the same folder is set aside beside it, if that had another stage 1.
 
     Args:
         folder: As `save_model` left it.
@@ -89,7 +87,9 @@ def complete_recognizer(
     Source: ours.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
-    if (folder / ADDED).is_dir():
+    weights, earlier = vqvae / _OF_VQVAE[0], folder / VQVAE_FOLDER / _OF_VQVAE[0]
+    same = earlier.is_file() and file_checksum(earlier) == file_checksum(weights)
+    if (folder / ADDED).is_dir() and not same:
         aside = folder.with_name(f"{folder.name}-{ADDED}")
         if aside.exists():
             set_aside(aside)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 from test_recognizer import NORMALIZATION, write_recognizer, write_vqvae
 from tiny_llm import CLASS_NAMES
 
@@ -20,6 +21,7 @@ from llmar_pipeline.ingestion.ingest import IngestionConfig, ingest
 from llmar_pipeline.recognition.known_classes import learn_known
 from llmar_pipeline.recognizer import Recognizer
 from llmar_pipeline.recognizer_folder import complete_recognizer
+from llmar_pipeline.records import check_recorded, record
 from llmar_pipeline.skeletons.normalization import normalize_store
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.vqvae.tokenize import load_vqvae, mean_features
@@ -161,12 +163,20 @@ def test_a_threshold_is_chosen_anew_and_kept_beside_the_model(model, trained, re
 
 
 def test_a_model_trained_anew_has_nothing_that_was_added_to_the_earlier_one(model, trained, recordings):
+    facts, aside = CorpusFacts.of(CORPORA["ntu60"]), model.parent / "recognizer-added" / "enrolled"
+    other = shutil.copytree(model / "vqvae", model.parent / "other")
+    weights = load_file(other / "model.safetensors")
+    first = next(iter(weights))
+    save_file(weights | {first: weights[first] + 1}, other / "model.safetensors")
     kedro("enrol", "--name", "walk", "--model", model, next(recordings.glob("*A059.skeleton")))
-    facts = CorpusFacts.of(CORPORA["ntu60"])
-    for _ in range(2):
-        complete_recognizer(model, model.parent / "recognizer" / "vqvae", NORMALIZATION, facts)
+    record(model)
+    complete_recognizer(model, trained[0] / "vqvae", NORMALIZATION, facts)
+    assert kedro("enrol", "--remove", "walk", "--model", model)[0] == 0  # the same stage 1: it has stayed
+    check_recorded(model, "what is added is no part of what was written")
+    kedro("enrol", "--name", "walk", "--model", model, next(recordings.glob("*A059.skeleton")))
+    complete_recognizer(model, other, NORMALIZATION, facts)
     assert not (model / "added").exists()
-    assert len(list((model.parent / "recognizer-added" / "enrolled").glob("*.json"))) == 1
+    assert len(list(aside.glob("*.json"))) == 1
 
 
 def test_test_clips_and_sentences_that_are_no_action_are_asked(trained):

@@ -10,7 +10,7 @@ import numpy as np
 from llmar_pipeline.errors import UserError, is_safe
 from llmar_pipeline.holders import hold
 from llmar_pipeline.recognition.beside import read_beside, write_beside
-from llmar_pipeline.recognizer_folder import ADDED
+from llmar_pipeline.records import ADDED
 
 LONGEST = 100
 """Characters of a name."""

@@ -12,7 +12,8 @@ from llmar_pipeline.recognition.enrolment import Enrolled, enrolled_classes
 from llmar_pipeline.recognition.known_classes import read_known
 from llmar_pipeline.recognition.prototypes import Prototypes
 from llmar_pipeline.recognition.refusal import Refusal, log_shares
-from llmar_pipeline.recognizer_folder import ADDED, check_recognizer
+from llmar_pipeline.recognizer_folder import check_recognizer
+from llmar_pipeline.records import ADDED
 
 _DISTANCES = "held_out_distances"
 
