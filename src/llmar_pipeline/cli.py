@@ -413,6 +413,57 @@ def _only_answers_on_stdout() -> None:
     quiet_other_bars()
 
 
+@cli.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--name", help="Of the class that the files show, such as 'wave with both arms'.")
+@click.option("--model", type=click.Path(path_type=Path), help="Folder `recognizer` (default: the newest).")
+@click.option("--list", "only_list", is_flag=True, help="Show the classes that are enrolled.")
+@click.option("--remove", metavar="NAME", help="Take an enrolled class away again.")
+def enrol(
+    files: tuple[Path, ...], name: str | None, model: Path | None, only_list: bool, remove: str | None
+) -> None:
+    """Add a class to a trained model by recordings of it, without training."""
+    from llmar_pipeline.commands import enrol as command
+    from llmar_pipeline.recognition import enrolment
+    from llmar_pipeline.recognizer_folder import newest_recognizer
+
+    with one_line_errors():
+        if [name is not None, only_list, remove is not None].count(True) != 1:
+            raise UserError(
+                "expected one of --name NAME FILE..., --list and --remove NAME, saw none or several of them"
+            )
+        if files and name is None:
+            raise UserError(f"expected files with --name alone, saw {files[0]}; leave them out")
+        folder = model or newest_recognizer(Path("data/06_models"))
+        if name is not None:
+            lines = [command.enrol(folder, name, files)]
+        elif remove is not None:
+            enrolment.remove(folder, remove)
+            lines = [f"{remove}: no longer enrolled beside {folder}"]
+        else:
+            lines = command.listed(folder)
+    click.echo("\n".join(lines))
+
+
+@cli.command()
+@click.argument("twins", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="Folder `recognizer` (default: the newest).")
+@click.option(
+    "--keep", default=0.95, show_default=True, type=click.FloatRange(0, 1), help="Share to be kept."
+)
+def threshold(twins: tuple[Path, ...], model: Path | None, keep: float) -> None:
+    """Choose from when on a recording is none of a model's classes, by held-out clips.
+
+    Of the model itself, or of TWINS: folders `recognizer` of the same settings, trained on fewer clips.
+    """
+    from llmar_pipeline.commands.threshold import choose_threshold
+    from llmar_pipeline.recognizer_folder import newest_recognizer
+
+    with one_line_errors():
+        line = choose_threshold(model or newest_recognizer(Path("data/06_models")), twins, keep)
+    click.echo(line)
+
+
 def _numbers(seeds: str) -> list[int]:
     try:
         return [int(seed) for seed in seeds.split(",")]

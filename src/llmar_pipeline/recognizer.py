@@ -30,6 +30,7 @@ from llmar_pipeline.language.model_folder import trained_classes, trained_votes
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
 from llmar_pipeline.recognition.intake import people_of, read_clip
+from llmar_pipeline.recognition.open_set import OpenSet, read_open_set
 from llmar_pipeline.recognition.stage1_answers import Encoded, Read, code_chances, encode, head_chances
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer, corpus_of
 from llmar_pipeline.skeletons.normalization import normalize, without_absent
@@ -37,7 +38,14 @@ from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training import processes
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import codebook_of, feature_rows, load_vqvae, reconstructed
+from llmar_pipeline.vqvae.tokenize import (
+    codebook_of,
+    encode_readings,
+    feature_rows,
+    load_vqvae,
+    mean_of_steps,
+    reconstructed,
+)
 from llmar_pipeline.vqvae.windows import Clips, stacked
 
 if TYPE_CHECKING:
@@ -62,6 +70,7 @@ class Answer:
         probabilities: Of each of them, over the whole class list.
         bound: By how much any of them may be wrong; names and their order are certain.
         codes: The action sentence of the whole recording, 0-based indices into the codebook.
+        none_of_these: It is farther from all classes than the model's threshold; they are still ranked.
     """
 
     clip: str
@@ -69,6 +78,7 @@ class Answer:
     probabilities: tuple[float, ...]
     bound: float
     codes: tuple[int, ...]
+    none_of_these: bool = False
 
     @property
     def sentence(self) -> str:
@@ -80,7 +90,8 @@ class Answer:
             f"{probability:7.1%}  {name}"
             for name, probability in zip(self.names, self.probabilities, strict=True)
         ]
-        return "\n".join([self.clip, *rows, f"sentence: {self.sentence}"])
+        nearest = [f"none of these (nearest: {self.names[0]})"] if self.none_of_these else []
+        return "\n".join([self.clip, *nearest, *rows, f"sentence: {self.sentence}"])
 
 
 class Recognizer:
@@ -93,6 +104,7 @@ class Recognizer:
         class_names: The class list of the training, where there is no model that knows it.
         votes: What speaks for each class in each code, likewise; see `ActionLanguageModel`.
         read: Who answers where nothing else is asked for.
+        open_set: What it knows of its classes, and those that were enrolled; None of a model that does not.
 
     Attributes:
         body: What it works on.
@@ -107,8 +119,10 @@ class Recognizer:
         class_names: SequenceOf[str] = (),
         votes: Tensor | None = None,
         read: Read = "llm",
+        open_set: OpenSet | None = None,
     ) -> None:
         self._facts, self._vqvae, self._model, self._read_by = facts, vqvae, model, read
+        self._open_set = open_set
         self.body: Body = vqvae.body
         self._corpus = corpus_of(facts, vqvae.body)
         self.class_names: tuple[str, ...] = tuple(class_names if model is None else model.class_names)
@@ -144,11 +158,10 @@ class Recognizer:
         """
         folder = Path(folder)
         facts = check_recognizer(folder)
+        open_set = read_open_set(folder)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
         if _known(read) != "llm":
-            made = cls(facts, vqvae, None, trained_classes(folder), trained_votes(folder), read)
-            made.check_read(read)
-            return made
+            return cls(facts, vqvae, None, trained_classes(folder), trained_votes(folder), read, open_set)
         from llmar_pipeline.language.packed_linear import pack_linear_layers
         from llmar_pipeline.language.trained_model import load_model
 
@@ -162,7 +175,7 @@ class Recognizer:
         )
         model = model.to(processes.device())
         pack_linear_layers(model.decoder)
-        return cls(facts, vqvae, model)
+        return cls(facts, vqvae, model, open_set=open_set)
 
     def predict(
         self,
@@ -348,15 +361,38 @@ class Recognizer:
             if not sequences:
                 return
 
+    def features(self, recordings: Iterable[Recording], batch_size: int = 32) -> np.ndarray:
+        """What stage 1 makes of recordings: one vector each, of which alike actions have near ones.
+
+        Args:
+            recordings: As `predict` takes them.
+            batch_size: Recordings encoded together.
+
+        Returns:
+            The mean of each one's features over steps and parts, `[N, du]` float64.
+
+        Raises:
+            UserError: As `predict`.
+
+        Source: ours.
+        """
+        waiting, made = iter(recordings), [np.zeros((0, self._vqvae.settings.code_dim))]
+        while read := [self.read(recording) for recording in islice(waiting, batch_size)]:
+            clips = self._clips(read)
+            readings = [clips.plain(clip) for clip in range(len(read))]
+            made.append(mean_of_steps(encode_readings(self._vqvae, clips, readings)[0]))
+        return np.concatenate(made)
+
     def _answers(
         self, sequences: list[Sequence], names: tuple[str, ...], top_k: int, read: Read
     ) -> Iterator[Answer]:
         encoded = encode(self._vqvae, self._clips(sequences), self._facts.test_readings)
         bounds = np.zeros(len(sequences))
         if read == "llm":
-            found, bounds = self._asked(encoded, names, top_k)
+            told, bounds = self._asked(encoded, names, top_k)
         else:
-            found = self._told(encoded, [self.class_names.index(name) for name in names], read)
+            told = self._told(encoded, [self.class_names.index(name) for name in names], read)
+        names, found, refused = self._judged(encoded, names, told)
         for number, sequence in enumerate(sequences):
             chances = found[number]
             if not np.isfinite(chances).all():
@@ -371,7 +407,21 @@ class Recognizer:
                 tuple(float(chances[index]) for index in best),
                 float(bounds[number]),
                 tuple(encoded.codes[number, 0].tolist()),
+                bool(refused[number]),
             )
+
+    def _judged(
+        self, encoded: Encoded, names: tuple[str, ...], chances: np.ndarray
+    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """Names and their probabilities with the enrolled ones, and what is none of them.
+
+        A list of the caller's own is taken as it is.
+        """
+        if self._open_set is None or names != self.class_names:
+            return names, chances, np.zeros(len(chances), bool)
+        plain = encoded.features.unflatten(0, encoded.codes.shape[:2])[:, 0]
+        names = (*names, *(known.name for known in self._open_set.enrolled))
+        return names, *self._open_set.judge(mean_of_steps(plain), chances)
 
     def _told(self, encoded: Encoded, labels: list[int], read: Read) -> np.ndarray:
         """What stage 1 alone answers: probabilities."""

@@ -1,5 +1,6 @@
 """The folder of a trained recogniser: one, and whole without the project around it."""
 
+import logging
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -12,15 +13,18 @@ from llmar_pipeline.corpora import CORPORA, Corpus
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.files import file_checksum, whole_file
+from llmar_pipeline.files import file_checksum, set_aside, whole_file
 from llmar_pipeline.language.model_folder import model_files, trained_classes
-from llmar_pipeline.records import read_sealed, write_sealed
+from llmar_pipeline.records import ADDED, read_sealed, write_sealed
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.vqvae.initial_weights import NEW, InitialWeights
 
+logger = logging.getLogger(__name__)
+
 MANIFEST = "recognizer.json"
 VQVAE_FOLDER = "vqvae"
+KNOWN_CLASSES = "known_classes.safetensors"
 _OF_VQVAE = ("model.safetensors", "config.json")
 _AGAIN = "copy the whole folder again, or run `kedro run --pipelines=stage2`"
 
@@ -52,6 +56,11 @@ class RecognizerFacts(BaseModel):
     test_readings: int = 1
     files: dict[str, str]
 
+    @property
+    def stage1(self) -> str:
+        """Checksum of the VQ-VAE's weights: what is added to the model later belongs to them."""
+        return self.files[f"{VQVAE_FOLDER}/{_OF_VQVAE[0]}"]
+
 
 def complete_recognizer(
     folder: Path,
@@ -63,6 +72,7 @@ def complete_recognizer(
     """Make the folder of a trained language model that of a whole recogniser.
 
     The VQ-VAE is copied into it; `recognizer.json` is written last, so a folder that holds it is complete.
+    What was added to an earlier model in the same folder is set aside beside it, if that had another stage 1.
 
     Args:
         folder: As `save_model` left it.
@@ -77,10 +87,19 @@ def complete_recognizer(
     Source: ours.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
+    weights, earlier = vqvae / _OF_VQVAE[0], folder / VQVAE_FOLDER / _OF_VQVAE[0]
+    same = earlier.is_file() and file_checksum(earlier) == file_checksum(weights)
+    if (folder / ADDED).is_dir() and not same:
+        aside = folder.with_name(f"{folder.name}-{ADDED}")
+        if aside.exists():
+            set_aside(aside)
+        (folder / ADDED).rename(aside)
+        logger.info("%s was added to an earlier model: set aside as %s", folder / ADDED, aside)
     for name in _OF_VQVAE:
         with (vqvae / name).open("rb") as source, whole_file(folder / VQVAE_FOLDER / name) as target:
             shutil.copyfileobj(source, target)
-    members = [*model_files(folder), *(folder / VQVAE_FOLDER / name for name in _OF_VQVAE)]
+    known = [folder / KNOWN_CLASSES] if (folder / KNOWN_CLASSES).is_file() else []
+    members = [*model_files(folder), *known, *(folder / VQVAE_FOLDER / name for name in _OF_VQVAE)]
     facts = RecognizerFacts(
         corpus=corpus.name,
         units=corpus.units,
@@ -91,6 +110,27 @@ def complete_recognizer(
     )
     write_sealed(folder / MANIFEST, facts.model_dump(mode="json"))
     return folder
+
+
+def newest_recognizer(models: Path) -> Path:
+    """The folder of the recogniser that was trained last.
+
+    Args:
+        models: Folder of models, `data/06_models`.
+
+    Raises:
+        UserError: There is none.
+
+    Source: ours.
+    """
+    found = models.glob(f"*/*/*/recognizer/{MANIFEST}")
+    newest = max(found, key=lambda file: file.stat().st_mtime_ns, default=None)
+    if newest is None:
+        raise UserError(
+            f"expected a trained model below {models}, saw none; train one by `kedro run`, or name its "
+            "folder: --model data/06_models/<dataset>/<protocol>/<run>/recognizer"
+        )
+    return newest.parent
 
 
 def check_recognizer(folder: Path, again: str = _AGAIN) -> RecognizerFacts:

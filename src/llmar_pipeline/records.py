@@ -9,6 +9,8 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum, json_checksum, write_json
 
 _CHECKSUM = "checksum"
+ADDED = "added"
+"""Folder, in one that is recorded, of what is added to it later: no part of what was written."""
 _NOT_READ = (".md", ".partial", ".tmp")  # suffixes, in folders that are recorded
 
 
@@ -65,8 +67,9 @@ def record(path: Path) -> None:
     known = _recorded(path) or {}
     files = {}
     for file in members:
-        if file.is_file() and file.suffix not in _NOT_READ:
-            name, stat = file.relative_to(folder).as_posix(), file.stat()
+        name = file.relative_to(folder).as_posix()
+        if file.is_file() and file.suffix not in _NOT_READ and not name.startswith(f"{ADDED}/"):
+            stat = file.stat()
             same = {"bytes": stat.st_size, "changed": stat.st_mtime_ns}.items() <= known.get(name, {}).items()
             files[name] = known[name] if same else written(file)
     write_sealed(_record_of(path), {"files": files})

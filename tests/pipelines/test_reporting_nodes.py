@@ -53,6 +53,7 @@ SENTENCES = pd.DataFrame(
 )
 SPLITS = pd.DataFrame({"split": ["train"] * 20 + ["val"] * 3 + ["test"] * 2 + ["unused"]})
 QUARANTINE = pd.DataFrame({"expected": ["25 joints", "25 joints", "a number", "a file"]})
+REFUSALS = pd.DataFrame({"name": ["t0"], "kind": ["test"], "distance": [1.0], "threshold": [np.inf]})
 HISTORY = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
 NORMALIZATION = {"fill_gaps": True, "center": True, "align_view": False, "scale_to_body": False}
 PARAMETERS = {
@@ -140,7 +141,7 @@ def test_an_added_figure_is_drawn_kept_and_shown(tmp_path, monkeypatch):
     inputs = {"params:run": RUN, "metrics": METRICS, "predictions": PREDICTIONS, "splits": SPLITS,
               "action_sentences": SENTENCES, "quarantine": QUARANTINE, "recognizer_model": tmp_path,
               "code_statistics": {}, "animation": b"GIF89a", "film_strip": b"PNG", "vqvae_history": HISTORY,
-              "lora_history": HISTORY, "parameters": PARAMETERS}  # fmt: skip
+              "lora_history": HISTORY, "parameters": PARAMETERS, "refusals": REFUSALS}  # fmt: skip
     figure = {"type": "plotly.JSONDataset", "filepath": str(tmp_path / "{name}.json")}
     catalog = DataCatalog.from_config({"{name}_figure": figure})
     for name, value in inputs.items():

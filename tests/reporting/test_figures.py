@@ -6,6 +6,7 @@ from llmar_pipeline.reporting.figures import (
     confusion_figure,
     history_figure,
     per_class_figure,
+    refusal_figure,
     reliability_figure,
     token_color,
 )
@@ -51,6 +52,17 @@ def test_reliability_figure_is_in_per_cent():
 
 def panels(figure) -> dict[str, object]:
     return {trace.name: trace for trace in figure.data}
+
+
+def test_refusal_figure_has_a_curve_for_each_kind_and_a_dot_at_the_threshold():
+    curve = pd.DataFrame({"kept_unknown": [0.0, 0.5, 1.0], "kept_known": [0.0, 0.9, 1.0]})
+    curve.attrs["area"] = 0.7
+    numbers = {"refusal_refused_unseen": 0.8, "refusal_kept_test": 0.9, "refusal_refused_random": None}
+    first, dot, second = refusal_figure({"unseen": curve, "random": curve}, numbers).data
+    assert (first.name, second.name) == ("unseen: area 0.700", "random: area 0.700")
+    np.testing.assert_allclose(np.array(first.x, float), [0, 50, 100])
+    np.testing.assert_allclose([dot.x[0], dot.y[0]], [20, 90])
+    assert len(refusal_figure({}, numbers).data) == 0
 
 
 def test_history_figure_has_a_panel_for_each_term_and_drops_what_is_not_finite():

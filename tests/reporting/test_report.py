@@ -30,8 +30,9 @@ def full() -> ReportContext:
     )
     history = pd.DataFrame({"step": [1, 2, 3], "loss": [1.0, 0.5, 0.3], "perplexity": [2.0, 3.0, 4.0]})
     codebook = CodebookFacts(4, 1, np.eye(4), np.array([2, 3, 0, 1]), "hyperbolic", 1.0)
+    refusals = pd.DataFrame({"kind": ["test", "unseen"], "distance": [1.0, 3.0], "threshold": 2.0})
     drawn_from = Results(
-        predictions, history, history[["step", "loss"]], codebook, usage=np.array([5, 3, 0, 1])
+        predictions, history, history[["step", "loss"]], codebook, np.array([5, 3, 0, 1]), refusals
     )
     sentences = [[0] * 5, [1] * 3 + [3]]
     statistics = sentence_statistics(sentences, 4, np.array([2, 3, 0, 1])) | {"reconstruction_error": 0.0312}
@@ -114,6 +115,7 @@ def test_parts_come_in_order():
         "Most frequent mistakes",
         "Classes",
         "Calibration",
+        "None of these",
         "Example clips",
         "Stage 1: skeletons to action sentences",
         "Recordings and their reconstructions",

@@ -16,7 +16,7 @@ from llmar_pipeline.files import whole_file
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.recognition.stage1_answers import Read
 from llmar_pipeline.recognizer import Answer, Recognizer
-from llmar_pipeline.recognizer_folder import MANIFEST
+from llmar_pipeline.recognizer_folder import newest_recognizer
 from llmar_pipeline.skeletons.sequence import Sequence
 
 MODELS = Path("data", "06_models")
@@ -42,26 +42,6 @@ class Asked(NamedTuple):
     persons: bool
 
 
-def newest_model(folder: Path = MODELS) -> Path:
-    """The trained model that was finished last.
-
-    Args:
-        folder: Of all models, `06_models`.
-
-    Raises:
-        UserError: There is none.
-
-    Source: ours.
-    """
-    found = folder.glob(f"*/*/*/recognizer/{MANIFEST}")
-    if (newest := max(found, key=lambda path: path.stat().st_mtime_ns, default=None)) is None:
-        raise UserError(
-            f"expected a trained model in {folder}/<dataset>/<protocol>/<run>/recognizer, saw none; train "
-            "one with `kedro run`, or name its folder with --model="
-        )
-    return newest.parent
-
-
 def load(model: str | None, asked: Asked) -> Recognizer:
     """The trained model that is asked, and a line on stderr where it was not named.
 
@@ -70,9 +50,9 @@ def load(model: str | None, asked: Asked) -> Recognizer:
         asked: What is wanted of it.
 
     Raises:
-        UserError: As of `newest_model`, `Recognizer.load` and `Recognizer.check_read`.
+        UserError: As of `newest_recognizer`, `Recognizer.load` and `Recognizer.check_read`.
     """
-    folder = newest_model() if model is None else Path(model)
+    folder = newest_recognizer(MODELS) if model is None else Path(model)
     if model is None:
         _say(f"model: {folder} (the newest; --model names another)")
     recognizer = Recognizer.load(folder, read=asked.read)

@@ -1,5 +1,6 @@
 """Plotly figures of one visual style, for the report and the catalog."""
 
+from collections.abc import Mapping
 from colorsys import hls_to_rgb
 from html import escape
 
@@ -171,6 +172,43 @@ def reliability_figure(intervals: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title_text="probability of the predicted class (%)", range=ends)
     figure.update_yaxes(title_text="right answers (%)", range=ends)
     return figure.update_layout(template=TEMPLATE, height=320, margin_t=32)
+
+
+def refusal_figure(curves: Mapping[str, pd.DataFrame], metrics: Mapping[str, float | None]) -> go.Figure:
+    """Draw how many known clips are kept over how many unknown ones are, in per cent, at every threshold.
+
+    Args:
+        curves: As `refusals.receiver_operating` gives them.
+        metrics: As `refusals.refusal_metrics` gives them; where the model has a threshold, a dot is on its
+            curves.
+
+    Source: ours.
+    """
+    figure = go.Figure()
+    for number, (kind, curve) in enumerate(curves.items()):
+        color = PALETTE[number]
+        figure.add_scatter(
+            x=100 * curve["kept_unknown"],
+            y=100 * curve["kept_known"],
+            name=f"{kind}: area {curve.attrs['area']:.3f}",
+            mode="lines",
+            line_color=color,
+            hovertemplate="%{x:.1f} % of the unknown and %{y:.1f} % of the known are kept<extra></extra>",
+        )
+        refused = metrics.get(f"refusal_refused_{kind}")
+        kept = metrics.get(f"refusal_kept_{'test' if kind == 'unseen' else 'sentences'}")
+        if refused is not None and kept is not None:
+            figure.add_scatter(
+                x=[100 * (1 - refused)],
+                y=[100 * kept],
+                mode="markers",
+                marker={"color": color, "size": 10},
+                showlegend=False,
+                hovertemplate="at the threshold: %{x:.1f} and %{y:.1f} %<extra></extra>",
+            )
+    figure.update_xaxes(title_text="unknown ones kept (%)", range=[-2, 102])
+    figure.update_yaxes(title_text="known ones kept (%)", range=[-2, 102])
+    return figure.update_layout(template=TEMPLATE, height=340, margin_t=32)
 
 
 def history_figure(history: pd.DataFrame) -> go.Figure:

@@ -11,12 +11,14 @@ import plotly.graph_objects as go
 
 from llmar_pipeline.evaluation.calibration import reliability
 from llmar_pipeline.evaluation.metrics import confusion, per_class
+from llmar_pipeline.evaluation.refusals import receiver_operating, refusal_metrics
 from llmar_pipeline.evaluation.sentences import code_usage
 from llmar_pipeline.reporting.code_figures import code_map_figure, usage_figure
 from llmar_pipeline.reporting.figures import (
     confusion_figure,
     history_figure,
     per_class_figure,
+    refusal_figure,
     reliability_figure,
 )
 
@@ -36,6 +38,7 @@ class Results(NamedTuple):
         stage2_history: The same of LoRA.
         codebook: Of the trained VQ-VAE.
         usage: Occurrences of each of its codes in the test clips.
+        refusals: As `unknown.find_unknown` gives them.
     """
 
     predictions: pd.DataFrame
@@ -43,6 +46,7 @@ class Results(NamedTuple):
     stage2_history: pd.DataFrame
     codebook: "CodebookFacts"
     usage: np.ndarray
+    refusals: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,14 @@ FIGURES: dict[str, ReportFigure] = {
     "per_class": ReportFigure(lambda seen: per_class_figure(per_class(seen.predictions)), "classes"),
     "reliability": ReportFigure(
         lambda seen: reliability_figure(reliability(seen.predictions)), "calibration"
+    ),
+    "refusal": ReportFigure(
+        lambda seen: refusal_figure(receiver_operating(seen.refusals), refusal_metrics(seen.refusals)),
+        "calibration",
+        "None of these",
+        "What is known is kept by its distance to the nearest class. Unknown are clips of classes that were "
+        "not trained (unseen), and sentences that are no action: content-free, each code of another clip's, "
+        "or random. A dot is where the model's threshold lies; without held-out clips there is none.",
     ),
     "code_usage": ReportFigure(
         lambda seen: usage_figure(seen.usage, seen.codebook.books), "stage1", "Use of the codebook"
@@ -103,6 +115,7 @@ def draw_figures(
     recognizer_model: Path,
     stage1_history: pd.DataFrame,
     stage2_history: pd.DataFrame,
+    refusals: pd.DataFrame,
 ) -> dict[str, go.Figure]:
     """Draw every figure of the report.
 
@@ -112,6 +125,7 @@ def draw_figures(
         recognizer_model: Folder of the recogniser, which holds the VQ-VAE that made the sentences.
         stage1_history: As `figures.history_figure` takes it.
         stage2_history: The same of LoRA.
+        refusals: As `unknown.find_unknown` gives them.
 
     Returns:
         By the names of `FIGURES`.
@@ -124,5 +138,5 @@ def draw_figures(
     codebook = codebook_facts(load_vqvae(recognizer_model / VQVAE_FOLDER))
     plain = action_sentences[action_sentences["reading"] == 0]
     usage = code_usage(plain.loc[plain["split"] == "test", "codes"].tolist(), codebook.codes)
-    seen = Results(predictions, stage1_history, stage2_history, codebook, usage)
+    seen = Results(predictions, stage1_history, stage2_history, codebook, usage, refusals)
     return {name: figure.draw(seen) for name, figure in FIGURES.items()}

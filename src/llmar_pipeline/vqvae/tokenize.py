@@ -223,6 +223,37 @@ def feature_rows(features: Tensor) -> np.ndarray:
     return features.flatten(1, 2).half().cpu().numpy()
 
 
+def mean_of_steps(features: Tensor) -> np.ndarray:
+    """What one vector says of each clip: the mean of its features over steps and parts.
+
+    Args:
+        features: `[B, W, P, du]`, as `VQVAE.encode` returns them.
+
+    Returns:
+        `[B, du]`, of the same number type.
+
+    Source: ours; what the class head reads, but for steps without anybody.
+    """
+    return features.mean(dim=(1, 2)).cpu().numpy()
+
+
+@torch.no_grad()
+def mean_features(model: VQVAE, store: SequenceStore, names: SequenceOf[str]) -> np.ndarray:
+    """What stage 1 makes of clips as they are: the mean of their features, `[clips, du]`, float64.
+
+    Args:
+        model: as `load_vqvae` returns it.
+        store: where the clips are.
+        names: which.
+
+    Source: ours.
+    """
+    settings = model.settings
+    windows = plain_windows(store, names, processes.device(), settings.frames, *settings.streams)
+    made = [mean_of_steps(model.encode(motion.double())) for motion, _ in windows]
+    return np.concatenate(made) if made else np.zeros((0, settings.code_dim))
+
+
 def codebook_of(folder: Path) -> torch.Tensor:
     """The log-mapped codes of a trained VQ-VAE as stage 2 gets them, `[codes, du]`.
 

@@ -14,6 +14,7 @@ from llmar_pipeline.evaluation.metrics import (
     paired_difference,
     seen_and_unseen,
 )
+from llmar_pipeline.evaluation.refusals import refusal_metrics
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.vqvae.config import VQVAEConfig
 
@@ -88,6 +89,19 @@ def read_texts(
     return text_read_out(sequences, splits, texts, asked, frames, evaluation.seed)
 
 
+def find_unknown(
+    recognizer_model: Path,
+    sequences: Path,
+    splits: pd.DataFrame,
+    action_sentences: pd.DataFrame,
+    evaluation: EvaluationConfig,
+) -> pd.DataFrame:
+    """How far test clips, and sentences that are no action, are from the known classes."""
+    from llmar_pipeline.evaluation.unknown import find_unknown as find
+
+    return find(recognizer_model, sequences, splits, action_sentences, evaluation.seed)
+
+
 def score(
     predictions: pd.DataFrame,
     predictions_val: pd.DataFrame,
@@ -97,6 +111,7 @@ def score(
     predictions_nearest_neighbour: pd.DataFrame,
     predictions_head: pd.DataFrame,
     predictions_text: pd.DataFrame,
+    refusals: pd.DataFrame,
     action_sentences: pd.DataFrame,
     class_lists: dict[str, Any],
     corpus: dict[str, Any],
@@ -137,6 +152,7 @@ def score(
         **read_out_metrics,
         "bag_of_codes_drawn": MOST_FITTED if len(train) > MOST_FITTED else None,
         "nearest_neighbour_drawn": MOST_FITTED if clips > MOST_FITTED else None,
+        **refusal_metrics(refusals),
         **accuracies(predictions_val, "val_"),
         "n_val": len(predictions_val),
         "class_list": "all" if generalized else "unseen" if class_lists["unseen"] else "trained",

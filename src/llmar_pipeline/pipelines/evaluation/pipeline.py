@@ -51,6 +51,12 @@ def create_pipeline() -> Pipeline:
                 name="read_texts",
             ),
             Node(
+                nodes.find_unknown,
+                inputs=["recognizer_model", "sequences", "splits", "action_sentences", "params:evaluation"],
+                outputs="refusals",
+                name="find_unknown",
+            ),
+            Node(
                 nodes.score,
                 inputs=[
                     "predictions",
@@ -61,6 +67,7 @@ def create_pipeline() -> Pipeline:
                     "predictions_nearest_neighbour",
                     "predictions_head",
                     "predictions_text",
+                    "refusals",
                     "action_sentences",
                     "class_lists",
                     "corpus",

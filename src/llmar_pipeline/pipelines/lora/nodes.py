@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.folds import NONE
 from llmar_pipeline.io.tracking import log_live
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
@@ -18,6 +19,8 @@ def train(
     action_sentences: pd.DataFrame,
     class_lists: dict[str, Any],
     vqvae_model: Path,
+    sequences: Path,
+    splits: pd.DataFrame,
     corpus: dict[str, Any],
     llm_cache: Path,
     lora_checkpoints: Path,
@@ -27,13 +30,17 @@ def train(
     normalization: NormalizationConfig,
     tokenization: TokenizationConfig,
     init_from: str | None,
+    fold: str,
 ) -> Callable[[Path], object]:
     """What fine-tunes by LoRA, continuing where a killed run stopped, and completes the recogniser.
 
-    With `init_from` it starts from the adapters of that trained model.
+    What validates, or tests in a fold, is held out from its training: it says when a recording is none of the
+    classes. With `init_from` it starts from the adapters of that trained model.
     """
+    from llmar_pipeline.evaluation.baselines import drawn_to_fit
     from llmar_pipeline.language.lora import train_lora
     from llmar_pipeline.language.trained_model import save_model
+    from llmar_pipeline.recognition.known_classes import learn_known
     from llmar_pipeline.recognizer_folder import check_initial, complete_recognizer
     from llmar_pipeline.training.launch import launch, train_and_save
     from llmar_pipeline.vqvae.tokenize import code_votes, codebook_of
@@ -60,6 +67,15 @@ def train(
             instruction="recognize_from_list" if class_lists["unseen"] else "recognize",
             initial=Path(init_from) if init_from else None,
             others=class_lists["unseen"] if lora.listed == "all" else (),
+        )
+        trained = splits[splits["split"] == "train"]
+        held = splits[splits["split"].isin(["val"] if fold == NONE else ["val", "test"])]
+        learn_known(
+            folder,
+            vqvae_model,
+            sequences,
+            drawn_to_fit(trained, tokenization.seed),
+            held[held["action"].isin(trained["action"])],
         )
         facts = CorpusFacts.model_validate(corpus)
         complete_recognizer(folder, vqvae_model, normalization, facts, tokenization.test_readings)

@@ -1,4 +1,4 @@
-"""LoRA fine-tuning: action_sentences of the train split -> recognizer_model, lora_history."""
+"""LoRA fine-tuning: action_sentences and sequences of the train split -> recognizer_model, lora_history."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -16,6 +16,8 @@ def create_pipeline() -> Pipeline:
                     "action_sentences",
                     "class_lists",
                     "vqvae_model",
+                    "sequences",
+                    "splits",
                     "corpus",
                     "llm_cache",
                     "lora_checkpoints",
@@ -25,6 +27,7 @@ def create_pipeline() -> Pipeline:
                     "params:normalization",
                     "params:tokenization",
                     "params:init_from",
+                    "params:fold",
                 ],
                 outputs="recognizer_model",
                 name="train_lora",

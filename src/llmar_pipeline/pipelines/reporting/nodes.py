@@ -21,9 +21,10 @@ def draw_figures(
     recognizer_model: Path,
     vqvae_history: pd.DataFrame,
     lora_history: pd.DataFrame,
+    refusals: pd.DataFrame,
 ) -> dict[str, go.Figure]:
     """Every figure of the report, by its name."""
-    return draw(predictions, action_sentences, recognizer_model, vqvae_history, lora_history)
+    return draw(predictions, action_sentences, recognizer_model, vqvae_history, lora_history, refusals)
 
 
 def write_report(

@@ -19,6 +19,7 @@ def create_pipeline() -> Pipeline:
                     "recognizer_model",
                     "vqvae_history",
                     "lora_history",
+                    "refusals",
                 ],
                 outputs=figures,
                 name="draw_figures",

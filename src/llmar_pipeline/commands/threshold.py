@@ -1,0 +1,49 @@
+"""`kedro threshold`: from which distance on a recording is none of a trained model's classes."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.recognition.known_classes import no_known_classes, read_known
+from llmar_pipeline.recognition.open_set import choose_refusal
+from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, check_recognizer
+
+
+def choose_threshold(folder: Path, twins: Sequence[Path], kept: float) -> str:
+    """Choose it from clips that were held out from trainings, and keep it beside the model.
+
+    Args:
+        folder: Of the recogniser.
+        twins: Folders of recognisers of the same settings, trained on fewer clips; none for the model's own.
+        kept: Share of these clips that is not to be refused.
+
+    Returns:
+        A line that says so.
+
+    Raises:
+        UserError: A folder is not whole, a twin has other settings, or no clip was held out.
+    """
+    settings = _settings(folder)
+    refusals = []
+    for twin in twins or [folder]:
+        if _settings(twin) != settings:
+            raise UserError(
+                f"expected a twin of {folder}, saw other settings of stage 1 in {twin}; train it with the "
+                "same experiment and size"
+            )
+        known = read_known(twin)
+        if known is None:
+            raise UserError(no_known_classes(twin))
+        refusals.append(known[1])
+    chosen = choose_refusal(folder, refusals, kept)
+    return (
+        f"none of these: from a squared distance of {chosen.threshold:.1f} on, which keeps "
+        f"{100 * kept:g} % of {len(chosen.distances)} held-out clips; {folder}"
+    )
+
+
+def _settings(folder: Path) -> object:
+    check_recognizer(folder)
+    known = json.loads((folder / VQVAE_FOLDER / "config.json").read_text(encoding="utf-8"))
+    return known["config"], known["body"]
