@@ -20,6 +20,7 @@ from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.vqvae.initial_weights import NEW, InitialWeights
 
 MANIFEST = "recognizer.json"
+CARD = "README.md"
 VQVAE_FOLDER = "vqvae"
 _OF_VQVAE = ("model.safetensors", "config.json")
 _AGAIN = "copy the whole folder again, or run `kedro run --pipelines=stage2`"
@@ -63,6 +64,7 @@ def complete_recognizer(
     """Make the folder of a trained language model that of a whole recogniser.
 
     The VQ-VAE is copied into it; `recognizer.json` is written last, so a folder that holds it is complete.
+    Its model card, `README.md`, is written once it has been evaluated.
 
     Args:
         folder: As `save_model` left it.
@@ -76,7 +78,8 @@ def complete_recognizer(
 
     Source: ours.
     """
-    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in (MANIFEST, CARD):  # peft's card, which knows of adapters alone, or that of an earlier model
+        (folder / name).unlink(missing_ok=True)
     for name in _OF_VQVAE:
         with (vqvae / name).open("rb") as source, whole_file(folder / VQVAE_FOLDER / name) as target:
             shutil.copyfileobj(source, target)

@@ -9,7 +9,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum, json_checksum, write_json
 
 _CHECKSUM = "checksum"
-_NOT_READ = (".md", ".partial", ".tmp")  # suffixes, in folders that are recorded
+_NOT_READ = (".md", ".partial", ".tmp", ".written")  # suffixes, in folders that are recorded
 
 
 def write_sealed(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:

@@ -15,15 +15,7 @@ from llmar_pipeline.evaluation.calibration import expected_calibration_error, re
 from llmar_pipeline.evaluation.metrics import most_confused, per_class
 from llmar_pipeline.reporting.figures import token_color
 from llmar_pipeline.reporting.report_figures import FIGURES, Section
-from llmar_pipeline.reporting.summary import (
-    LABELS,
-    READ_OUTS,
-    below_head,
-    class_notes,
-    headline,
-    interval,
-    llm_adds,
-)
+from llmar_pipeline.reporting.summary import percent, result_of
 from llmar_pipeline.reporting.tables import example_clips
 
 
@@ -102,7 +94,7 @@ def render_report(context: ReportContext) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "token_color": token_color}
+    environment.filters |= {"percent": percent, "token_color": token_color}
     c, predictions = context, context.predictions
     classes = None if predictions is None else per_class(predictions)
     intervals = None if predictions is None else reliability(predictions)
@@ -110,7 +102,7 @@ def render_report(context: ReportContext) -> str:
         c=c,
         figures={section: _figures(c.figures, section) for section in get_args(Section)},
         plotly_js=Markup(get_plotlyjs()) if c.figures else None,
-        result=None if c.metrics is None else _result(c.metrics),
+        result=None if c.metrics is None else result_of(c.metrics),
         unseen=(c.metrics or {}).get("unseen_classes"),
         calibration_error=None if intervals is None else expected_calibration_error(intervals),
         classes=None if classes is None else _records(classes),
@@ -123,37 +115,6 @@ def render_report(context: ReportContext) -> str:
         strips=_images(c.film_strips, "png"),
         parameters=list(_flatten(c.parameters or {})),
     )
-
-
-def _result(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The headline metric, its controls in the same metric, and the other numbers."""
-    first = headline(metrics)
-    controls = [
-        ("this run", metrics[first], ""),
-        ("scores not corrected for the prior", metrics.get(f"uncorrected_{first}"), ""),
-        ("free generation, exact match", metrics.get(f"generated_{first}"), ""),
-        *(
-            (f"{title}: {what}", metrics.get(f"{name}_{first}"), llm_adds(metrics, name))
-            for name, (title, what) in READ_OUTS.items()
-        ),
-        ("shuffled action sentences", metrics.get(f"shuffled_{first}"), ""),
-        ("most frequent training class", metrics.get(f"majority_{first}"), ""),
-        (f"chance, one of {metrics['n_classes']} classes", metrics["chance"], ""),
-    ]
-    return {
-        "value": metrics[first],
-        "label": {"accuracy": "top-1 accuracy"}.get(first, LABELS[first]),
-        "interval": interval(metrics).replace(" %", "\u202f%"),
-        "controls": [control for control in controls if control[1] is not None],
-        "others": [
-            *((LABELS[name], metrics[name]) for name in LABELS if name != first),
-            *((("top-5 accuracy", metrics["top5"]),) if metrics.get("top5") is not None else ()),
-        ],
-        "class_notes": class_notes(metrics),
-        "val": metrics.get(f"val_{first}"),
-        "paired": any(metrics.get(f"minus_{name}_low") is not None for name in READ_OUTS),
-        "below_head": below_head(metrics),
-    }
 
 
 def _statistics(values: Mapping[str, float | int], unit: str) -> list[tuple[str, str, str, str]]:
@@ -212,7 +173,3 @@ def _plot(figure: go.Figure) -> Markup:
 
 def _records(table: pd.DataFrame) -> list[dict[str, object]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}\u202f%"

@@ -1,4 +1,4 @@
-"""Reporting: what the stages made -> figures, report, summary."""
+"""Reporting: what the stages made -> figures, report, model card, summary."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -41,6 +41,21 @@ def create_pipeline() -> Pipeline:
                 },
                 outputs="report",
                 name="write_report",
+            ),
+            Node(
+                nodes.write_model_card,
+                inputs=[
+                    "params:run",
+                    "metrics",
+                    "splits",
+                    "quarantine",
+                    "recognizer_model",
+                    "llm_cache",
+                    "params:llm",
+                    "params:lora",
+                ],
+                outputs="model_card",
+                name="write_model_card",
             ),
             Node(
                 nodes.write_summary,
