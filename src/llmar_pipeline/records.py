@@ -61,11 +61,13 @@ def damage(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def record(path: Path) -> None:
     """Keep beside a file, or beside a folder for all its files, what `check_recorded` holds it against."""
-    folder, members = (path, sorted(path.rglob("*"))) if path.is_dir() else (path.parent, [path])
+    folder, members = path.parent, [path]
+    if path.is_dir():
+        folder, members = path, [file for file in sorted(path.rglob("*")) if file.suffix not in _NOT_READ]
     known = _recorded(path) or {}
     files = {}
     for file in members:
-        if file.is_file() and file.suffix not in _NOT_READ:
+        if file.is_file():
             name, stat = file.relative_to(folder).as_posix(), file.stat()
             same = {"bytes": stat.st_size, "changed": stat.st_mtime_ns}.items() <= known.get(name, {}).items()
             files[name] = known[name] if same else written(file)

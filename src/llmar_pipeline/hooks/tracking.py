@@ -13,7 +13,7 @@ from llmar_pipeline.hooks.reuse import idle
 from llmar_pipeline.interruption import interruption
 from llmar_pipeline.io import tracking
 from llmar_pipeline.io.origin import git_revision
-from llmar_pipeline.io.run_names import leaves
+from llmar_pipeline.io.run_names import leaves, seeds
 from llmar_pipeline.language.llm_name import llm_name
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,7 @@ class TrackingHook:
             return
         names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "shots", "run")
         tags = {key: str(g[key]) for key in names}
-        stages = ("vqvae_training", "lora_training")
-        seed = "/".join(dict.fromkeys(str(self._parameters[stage]["seed"]) for stage in stages))
+        seed = seeds(self._parameters)
         pipelines = ",".join(run_params["pipeline_names"] or ["full"])
         tags |= {
             "pipeline": pipelines,
