@@ -123,6 +123,14 @@ def test_it_tells_data_language_model_and_licence(card):
     assert "git revision `d822a5e`, 2027-01-02 03:04" in text
 
 
+def test_it_does_not_tell_where_a_language_model_lies_on_this_machine(card, tmp_path):
+    place = tmp_path / "some-model"
+    place.mkdir()
+    text = card(llm=str(place))
+    assert "- some-model; weights of" in text
+    assert str(tmp_path) not in text
+
+
 def test_it_warns_of_made_up_recordings_of_few_clips_and_of_what_was_started_from(card):
     assert "Made-up" not in card()
     run = RUN.model_copy(update={"synthetic": True, "shots": 5, "init_from": "models/other"})

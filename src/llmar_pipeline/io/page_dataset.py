@@ -20,7 +20,7 @@ class PageDataset(AbstractDataset[str, Path]):
 
     def __init__(self, filepath: str, copy: str | None = None, metadata: dict[str, Any] | None = None):
         self._filepath = Path(filepath)
-        self._copy = None if copy is None else Path(copy)
+        self._second = None if copy is None else Path(copy)
         self.metadata = metadata
 
     def load(self) -> Path:
@@ -40,10 +40,10 @@ class PageDataset(AbstractDataset[str, Path]):
     @property
     def beside(self) -> list[Path]:
         """The copy, which has a record of its own."""
-        return [] if self._copy is None else [self._copy]
+        return [] if self._second is None else [self._second]
 
     def _exists(self) -> bool:
         return self._filepath.exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "copy": str(self._copy)}
+        return {"filepath": str(self._filepath), "copy": str(self._second)}

@@ -80,7 +80,7 @@ def model_card(
         citation=corpus.citation,
         splits=splits,
         quarantined=quarantined,
-        llm=llm_name(llm.model),
+        llm=Path(llm.model).name if Path(llm.model).is_dir() else llm_name(llm.model),  # a card travels
         llm_sha256=language.get("llm_sha256"),
         lora=lora,
         number_type=trained_precision(recognizer),

@@ -116,7 +116,8 @@ def render_report(context: ReportContext, limit: int = LIMIT) -> str:
         if len(page.encode()) <= limit:
             break
         if getattr(context, part):
-            context = replace(context, **{part: {} if part == "figures" else None})
+            nothing: dict[str, Any] = {part: {} if part == "figures" else None}
+            context = replace(context, **nothing)
             left_out.append(f"{what} ({where})")
             page = _render(context, left_out)
     return page
