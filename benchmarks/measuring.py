@@ -21,7 +21,7 @@ prepare_process()  # before torch is imported
 
 import torch  # noqa: E402
 
-from llmar_pipeline.io.tracking import git_revision  # noqa: E402
+from llmar_pipeline.io.origin import git_revision  # noqa: E402
 from llmar_pipeline.training.config import TrainingConfig  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

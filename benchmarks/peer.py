@@ -37,9 +37,9 @@ from llmar_pipeline.evaluation.metrics import build_predictions, metrics
 from llmar_pipeline.evaluation.readings import mean_by_clip
 from llmar_pipeline.files import write_json
 from llmar_pipeline.io.config_loader import StackedConfigLoader
+from llmar_pipeline.io.origin import git_revision
 from llmar_pipeline.io.params_text import read_params
 from llmar_pipeline.io.run_names import short_hash
-from llmar_pipeline.io.tracking import git_revision
 from llmar_pipeline.machine import kept_memory
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig

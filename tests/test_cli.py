@@ -12,10 +12,15 @@ import pytest
 from click.testing import CliRunner
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DataCatalog
+from kedro.runner import AbstractRunner
 
 from llmar_pipeline import cli, error_lines
 from llmar_pipeline.io import tracking
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+
+
+class ElsewhereRunner(AbstractRunner):
+    """A runner of nobody's, such as those that send nodes to a cluster."""
 
 
 @pytest.fixture
@@ -115,6 +120,9 @@ def test_params_given_twice_all_count(run):
         ("--namespaces=nosuch", "namespaces: ['nosuch']"),
         ("--runner=Nosuch", "--runner=Nosuch: expected SequentialRunner"),
         ("--runner=no.such.Runner", "--runner=no.such.Runner: expected SequentialRunner"),
+        ("--runner=ParallelRunner", "in this process, where hooks see them, saw another kind; leave out"),
+        ("--runner=test_cli.ElsewhereRunner", "--runner=test_cli.ElsewhereRunner: expected SequentialRunner"),
+        ("--runner=os.getcwd", "saw another kind"),
         ("--runner-params=no_such=1", "unexpected keyword argument 'no_such'"),
         ("--pipelines=nosuch", "unknown pipeline 'nosuch': choose one of"),
     ],

@@ -21,7 +21,7 @@ def opened(monkeypatch):
     runs = []
 
     def start(uri, experiment, title, tags, kept):
-        runs.append(tags)
+        runs.append({"name": title, **tags})
         return SimpleNamespace(log_params=lambda params: None)
 
     monkeypatch.setattr(tracking.TrackedRun, "start", start)
@@ -29,22 +29,43 @@ def opened(monkeypatch):
     return runs
 
 
-def track(data_dir="one", model="someone/model"):
-    names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "shots", "run")
+def track(data_dir="one", model="someone/model", pipelines=None, seeds=(0, 0), inputs=(), catalog=None):
+    names = ("dataset", "corpus", "protocol", "experiment", "size", "unseen", "fold", "shots", "run")
+    stages = {"vqvae_training": {"seed": seeds[0]}, "lora_training": {"seed": seeds[1]}}
     configuration = {
         "mlflow": {"tracking_uri": "sqlite://"},
-        "globals": {**dict.fromkeys(names, "one"), "data_dir": str(data_dir)},
-        "parameters": {"llm": {"model": model}},
+        "globals": {**dict.fromkeys(names, "one"), "data_dir": str(data_dir), "synthetic": False},
+        "parameters": {"llm": {"model": model}, **stages},
     }
-    hook, pipeline = TrackingHook(), SimpleNamespace(all_outputs=lambda: set())
+    hook, pipeline = TrackingHook(), SimpleNamespace(all_outputs=lambda: set(), inputs=lambda: set(inputs))
     hook.after_context_created(SimpleNamespace(config_loader=configuration))
-    hook.before_pipeline_run({"pipeline_names": None}, pipeline, None)
+    hook.before_pipeline_run({"pipeline_names": pipelines}, pipeline, catalog)
 
 
 @pytest.mark.parametrize(("model", "name"), [("smollm2", BUNDLED), ("someone/model", "someone/model")])
 def test_mlflow_calls_the_language_model_what_it_is(opened, model, name):
     track(model=model)
     assert [tags["language_model"] for tags in opened] == [name]
+
+
+def test_a_run_is_named_so_that_a_person_finds_it(opened):
+    track()
+    track(pipelines=["stage1"], seeds=(3, 3))
+    track(seeds=(0, 1))
+    assert [tags["name"] for tags in opened] == [
+        "one one one seed 0",
+        "one one one seed 3 stage1",
+        "one one one seed 0/1",
+    ]
+    assert [tags["seed"] for tags in opened] == ["0", "3", "0/1"]
+
+
+def test_the_splits_that_a_run_only_reads_are_its_inputs_too(opened, monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(tracking, "tell", lambda name, dataset, file: told.append((name, file)))
+    dataset = SimpleNamespace(_filepath=tmp_path / "splits.parquet")
+    track(inputs=["splits", "sequences"], catalog={"splits": dataset})
+    assert told == [("splits", tmp_path / "splits.parquet")]
 
 
 def test_a_run_with_nothing_to_do_is_tracked_as_part_of_another_or_where_something_waits(

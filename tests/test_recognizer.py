@@ -238,7 +238,7 @@ FILES = [
 def test_the_folder_names_its_files(folder):
     assert sorted(json.loads((folder / "recognizer.json").read_text())["files"]) == FILES
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found - {"README.md"} == {*FILES, "recognizer.json"}
+    assert found == {*FILES, "recognizer.json"}  # peft's README.md knows of adapters alone
 
 
 @pytest.mark.parametrize("name", [*FILES, "recognizer.json"])

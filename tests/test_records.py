@@ -5,7 +5,15 @@ import pytest
 from damage import DAMAGES, cut, flip
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.records import announce, check_recorded, forget, read_sealed, record, write_sealed
+from llmar_pipeline.records import (
+    announce,
+    check_recorded,
+    checksums,
+    forget,
+    read_sealed,
+    record,
+    write_sealed,
+)
 
 
 @pytest.fixture(params=["file", "folder"])
@@ -69,6 +77,13 @@ def test_what_is_added_beside_a_model_is_not_part_of_it(tmp_path):
     (tmp_path / "model" / "thresholds.json").write_text("{}")
     (tmp_path / "model" / "README.md").write_text("a better one")
     check_recorded(tmp_path / "model", "")
+
+
+def test_a_file_is_recorded_whatever_its_name_ends_in(tmp_path):
+    (tmp_path / "model_card.md").write_text("a card")
+    record(tmp_path / "model_card.md")
+    check_recorded(tmp_path / "model_card.md", "")
+    assert list(checksums(tmp_path / "model_card.md")) == ["model_card.md"]
 
 
 def test_what_is_forgotten_is_not_missed(tmp_path):

@@ -16,6 +16,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _config_file_callback
 from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
+from kedro.runner import SequentialRunner, ThreadRunner
 from kedro.utils import load_obj
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -86,12 +87,18 @@ def _check_names(pipelines: Sequence[str], options: Mapping[str, Any]) -> None:
         ) from error
     runner, settings = options.get("runner") or "SequentialRunner", options.get("runner_params") or {}
     try:
-        inspect.signature(load_obj(runner, "kedro.runner")).bind(**settings)
+        kind = load_obj(runner, "kedro.runner")
+        inspect.signature(kind).bind(**settings)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(
             f"--runner={runner}: expected SequentialRunner, ThreadRunner or one that Python can import, and "
             f"settings that it has, saw {error}"
         ) from error
+    if not (isinstance(kind, type) and issubclass(kind, SequentialRunner | ThreadRunner)):
+        raise UserError(  # in other processes nodes would be neither tracked nor their outputs recorded
+            f"--runner={runner}: expected SequentialRunner, ThreadRunner or one made from them, whose nodes "
+            "run in this process, where hooks see them, saw another kind; leave out --runner"
+        )
 
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from llmar_pipeline.vqvae.initial_weights import NEW, InitialWeights
 logger = logging.getLogger(__name__)
 
 MANIFEST = "recognizer.json"
+CARD = "README.md"
 VQVAE_FOLDER = "vqvae"
 KNOWN_CLASSES = "known_classes.safetensors"
 _OF_VQVAE = ("model.safetensors", "config.json")
@@ -73,6 +74,7 @@ def complete_recognizer(
 
     The VQ-VAE is copied into it; `recognizer.json` is written last, so a folder that holds it is complete.
     What was added to an earlier model in the same folder is set aside beside it, if that had another stage 1.
+    Its model card, `README.md`, is written once it has been evaluated.
 
     Args:
         folder: As `save_model` left it.
@@ -86,7 +88,8 @@ def complete_recognizer(
 
     Source: ours.
     """
-    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in (MANIFEST, CARD):  # peft's card, which knows of adapters alone, or that of an earlier model
+        (folder / name).unlink(missing_ok=True)
     weights, earlier = vqvae / _OF_VQVAE[0], folder / VQVAE_FOLDER / _OF_VQVAE[0]
     same = earlier.is_file() and file_checksum(earlier) == file_checksum(weights)
     if (folder / ADDED).is_dir() and not same:

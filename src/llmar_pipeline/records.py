@@ -11,7 +11,7 @@ from llmar_pipeline.files import file_checksum, json_checksum, write_json
 _CHECKSUM = "checksum"
 ADDED = "added"
 """Folder, in one that is recorded, of what is added to it later: no part of what was written."""
-_NOT_READ = (".md", ".partial", ".tmp")  # suffixes, in folders that are recorded
+_NOT_READ = (".md", ".partial", ".tmp", ".written")  # suffixes, in folders that are recorded
 
 
 def write_sealed(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
@@ -63,12 +63,14 @@ def damage(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def record(path: Path) -> None:
     """Keep beside a file, or beside a folder for all its files, what `check_recorded` holds it against."""
-    folder, members = (path, sorted(path.rglob("*"))) if path.is_dir() else (path.parent, [path])
+    folder, members = path.parent, [path]
+    if path.is_dir():
+        folder, members = path, [file for file in sorted(path.rglob("*")) if file.suffix not in _NOT_READ]
     known = _recorded(path) or {}
     files = {}
     for file in members:
         name = file.relative_to(folder).as_posix()
-        if file.is_file() and file.suffix not in _NOT_READ and not name.startswith(f"{ADDED}/"):
+        if file.is_file() and not name.startswith(f"{ADDED}/"):
             stat = file.stat()
             same = {"bytes": stat.st_size, "changed": stat.st_mtime_ns}.items() <= known.get(name, {}).items()
             files[name] = known[name] if same else written(file)

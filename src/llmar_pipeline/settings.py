@@ -2,7 +2,7 @@
 
 from llmar_pipeline.hooks import FolderHook, PreflightHook, RecordHook, TrackingHook
 from llmar_pipeline.io.config_loader import StackedConfigLoader
-from llmar_pipeline.io.tracking import git_revision, now
+from llmar_pipeline.io.origin import git_revision, now
 
 HOOKS = (PreflightHook(), FolderHook(), RecordHook(), TrackingHook())
 CONFIG_LOADER_CLASS = StackedConfigLoader

@@ -9,11 +9,13 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 from mlflow.tracking import MlflowClient
 from nbclient import NotebookClient
 
 from llmar_pipeline.pipeline_registry import stages
 from llmar_pipeline.recognizer import Recognizer
+from llmar_pipeline.recognizer_folder import check_recognizer
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 SHOWN = {"execute_result", "display_data", "stream"}
@@ -182,7 +184,14 @@ def test_mlflow_keeps_the_run(workplace, full_run):
     tags = run.data.tags
     chosen = {key: tags[key] for key in ("dataset", "protocol", "experiment", "size")}
     assert chosen == {"dataset": "demo", "protocol": "xsub", "experiment": "llm_ar", "size": "tiny"}
-    assert "git_revision" in tags
+    assert run.info.run_name == "demo xsub llm_ar-tiny seed 0"
+    assert tags["mlflow.source.name"] == "kedro run"
+    assert {"git_revision", "command", "mlflow.user", "mlflow.source.type"} <= tags.keys()
+    seen = {(each.tags[0].value, each.dataset.name) for each in run.inputs.dataset_inputs}
+    splits = {(split, f"demo xsub {split}") for split in ("train", "val", "test")}
+    assert seen == {*splits, ("output", "vqvae"), ("output", "recognizer")}
+    assert not list((workplace.folder / "mlruns").rglob("*.safetensors"))  # models are not copied
+    assert not any(name.startswith("table") for name in run.data.metrics)  # made-up recordings are in none
     assert tags["language_model"] == run.data.params["llm.model"]
     metrics = json.loads(workplace.file("08_reporting", "metrics.json").read_text())
     assert run.data.metrics["accuracy"] == pytest.approx(metrics["accuracy"])
@@ -190,7 +199,19 @@ def test_mlflow_keeps_the_run(workplace, full_run):
     for curve in ("vqvae/loss", "lora/loss", *validation):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, curve)]
         assert steps == list(range(1, 13)), curve  # a checkpoint, and with it a record, each step
-    assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    kept = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"report.html", "model_card.md"} <= kept
+
+
+def test_the_trained_model_has_its_card_which_is_no_part_of_it(workplace, full_run):
+    folder = workplace.file("06_models", "recognizer")
+    card = ModelCard.load(folder / "README.md")
+    metrics = json.loads(workplace.file("08_reporting", "metrics.json").read_text())
+    [result] = card.data.eval_results
+    assert result.metric_value == pytest.approx(100 * metrics["accuracy"], abs=0.051)
+    assert card.content == workplace.file("08_reporting", "model_card.md").read_text()
+    assert '<a href="model_card.md">' in workplace.file("08_reporting", "report.html").read_text()
+    assert "README.md" not in check_recognizer(folder).files
 
 
 @pytest.fixture(scope="module")

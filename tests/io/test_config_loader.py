@@ -6,7 +6,7 @@ import pytest
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io import config_loader
 from llmar_pipeline.io.config_loader import StackedConfigLoader
-from llmar_pipeline.io.tracking import git_revision, now
+from llmar_pipeline.io.origin import git_revision, now
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 
 
@@ -301,8 +301,11 @@ def test_a_catalog_entry_without_a_type_is_named(conf, entry):
     [
         ("metadata: ml", "expected a mapping at metadata, saw 'ml'"),
         ("metadata: [ml]", "expected a mapping at metadata"),
-        ("metadata: {mlflow: yes}", "expected metrics or artifact at metadata.mlflow, saw True"),
-        ("metadata: {mlflow: {a: b}}", "expected metrics or artifact at metadata.mlflow"),
+        (
+            "metadata: {mlflow: yes}",
+            "expected metrics, artifact, reference or splits at metadata.mlflow, saw True",
+        ),
+        ("metadata: {mlflow: {a: b}}", "expected metrics, artifact, reference or splits at metadata.mlflow"),
         ("filepath: 3", "expected a path at filepath, saw 3"),
         ("filepath: [x]", "expected a path at filepath"),
         ("filepath: ", "expected a path at filepath, saw None"),

@@ -16,6 +16,7 @@ from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.io.image_dataset import ImageDataset
 from llmar_pipeline.io.page_dataset import PageDataset
 from llmar_pipeline.io.sentences_dataset import ActionSentencesDataset
+from llmar_pipeline.records import checksums, record
 
 
 def test_a_folder_exists_once_its_manifest_does(tmp_path):
@@ -163,3 +164,30 @@ def test_a_folder_that_is_made_has_no_link_to_write_through(tmp_path: Path) -> N
     (folder / "weights").symlink_to(precious)
     FolderDataset(str(folder)).save(lambda _: None)  # recordings of the user's: theirs to link
     assert (folder / "weights").is_symlink()
+
+
+def test_a_page_and_its_copy_are_the_same_and_the_copy_is_no_part_of_its_folder(tmp_path):
+    model, page = tmp_path / "recognizer", tmp_path / "run" / "model_card.md"
+    model.mkdir()
+    (model / "weights").write_text("weights")
+    record(model)
+    before = checksums(model)
+    dataset = PageDataset(str(page), copy=str(model / "README.md"))
+    dataset.save("a card")
+    assert (dataset.load(), page.read_text(), (model / "README.md").read_text()) == (page, "a card", "a card")
+    assert checksums(model) == before
+    record(model)  # as when the model is trained anew
+    assert checksums(model) == before
+    dataset.save("another card")
+    assert checksums(model) == before
+    assert dataset.beside == [model / "README.md"]
+    assert checksums(model / "README.md")
+    (model / "README.md").unlink()
+    assert checksums(model / "README.md") is None  # so that the node that wrote it runs again
+
+
+def test_a_page_without_a_copy_has_nothing_beside(tmp_path):
+    dataset = PageDataset(str(tmp_path / "report.html"))
+    dataset.save("<p>")
+    assert dataset.beside == []
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -13,14 +13,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import psutil
 import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracking import MlflowClient
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from llmar_pipeline.io import mlflow_store, tracking
 from llmar_pipeline.io.tracking import TrackedRun
+from llmar_pipeline.records import record
 
 
 @pytest.fixture(scope="module")
@@ -308,3 +311,86 @@ def test_of_a_large_table_mlflow_gets_the_place_and_the_checksum(project, monkey
     assert named == [(table.name, digest[:32], "local", json.dumps({"uri": table.as_uri()}))]
     [(profile,)] = ask(project, "select dataset_profile from datasets")
     assert json.loads(profile) == {"bytes": 7, "sha256": digest}
+
+
+def told(project, kind, name, file, data=None, columns=()):
+    """What MLflow has of a dataset that a run was told of."""
+    run = start(project)
+    run.columns = columns
+    tracking.set_current(run)
+    try:
+        tracking.tell(name, SimpleNamespace(metadata={"mlflow": kind}, load=lambda: data), file, data)
+    finally:
+        tracking.end_current("FINISHED")
+    return MlflowClient(f"sqlite:///{project}/mlflow.db").get_run(run.run_id)
+
+
+def test_of_a_model_mlflow_gets_the_place_and_the_checksum_and_no_copy(project):
+    model = project / "recognizer"
+    model.mkdir()
+    (model / "weights").write_bytes(bytes(1000))
+    record(model)
+    first = told(project, "reference", "vqvae_model", model)
+    (model / "README.md").write_text("a card, which is no part of the model")
+    again = told(project, "reference", "vqvae_model", model)
+    (model / "weights").write_bytes(bytes(999) + b"1")
+    record(model)
+    other = told(project, "reference", "vqvae_model", model)
+    inputs = [run.inputs.dataset_inputs for run in (first, again, other)]
+    assert [[(i.dataset.name, i.tags[0].value) for i in each] for each in inputs] == [
+        [("recognizer", "output")]
+    ] * 3
+    digests = [each[0].dataset.digest for each in inputs]
+    assert digests[0] == digests[1] != digests[2]
+    assert json.loads(inputs[0][0].dataset.profile)["bytes"] == 1000
+    assert json.loads(inputs[0][0].dataset.source) == {"uri": model.as_uri()}
+    assert not list((project / "mlruns").rglob("weights"))
+
+
+def test_splits_are_inputs_of_the_run_by_what_is_in_them(project):
+    file = project / "demo" / "xsub" / "recordings" / "splits.parquet"
+    table = pd.DataFrame(
+        [("c", "train", "wave"), ("a", "train", "sit"), ("t", "test", "sit"), ("u", "unused", "sit")],
+        columns=["name", "split", "action"],
+    )
+
+    def inputs(splits):
+        found = told(project, "splits", "splits", file, splits).inputs.dataset_inputs
+        return {
+            i.tags[0].value: (i.dataset.name, i.dataset.digest, json.loads(i.dataset.profile)) for i in found
+        }
+
+    known = inputs(table)
+    assert set(known) == {"train", "test"}  # no clip validates
+    name, digest, profile = known["train"]
+    assert (name, profile["clips"], profile["classes"]) == ("demo xsub train", 2, 2)
+    assert profile["sha256"].startswith(digest)
+    assert inputs(table[::-1]) == known
+    moved = inputs(table.assign(split=["train", "test", "test", "unused"]))
+    relabelled = inputs(table.assign(action=["wave", "wave", "sit", "sit"]))
+    assert len({each["train"][1] for each in (known, moved, relabelled)}) == 3
+    assert relabelled["test"] == known["test"] != moved["test"]
+
+
+def test_the_headline_metric_has_the_names_of_the_papers_columns(project):
+    metrics = {"headline": "mean_class_accuracy", "accuracy": 0.5, "mean_class_accuracy": 0.25, "n_test": 4}
+    file = project / "metrics.json"
+    file.write_text("{}")
+    run = told(project, "metrics", "metrics", file, metrics, ("table2/smarthome_xsub",))
+    of_codes = told(
+        project, "metrics", "code_statistics", file, {"perplexity": 2.0}, ("table2/smarthome_xsub",)
+    )
+    assert run.data.metrics == {
+        **{"accuracy": 0.5, "mean_class_accuracy": 0.25, "n_test": 4.0},
+        "table2/smarthome_xsub": 25.0,
+    }
+    assert of_codes.data.metrics == {"perplexity": 2.0}
+
+
+def test_a_run_has_mlflows_own_tags_and_those_that_it_is_given(project, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["kedro", "run"])
+    run = MlflowClient(f"sqlite:///{project}/mlflow.db").get_run(start(project).run_id)
+    assert run.data.tags["mlflow.source.name"] == "kedro run"
+    assert run.data.tags["mlflow.source.type"] == "LOCAL"
+    assert run.data.tags["mlflow.user"] == run.info.user_id
+    assert run.info.run_name == "a run"

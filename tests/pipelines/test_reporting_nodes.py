@@ -10,6 +10,7 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.llm_name import BUNDLED
@@ -18,6 +19,8 @@ from llmar_pipeline.pipelines.reporting.pipeline import create_pipeline
 from llmar_pipeline.reporting.config import RunInfo
 from llmar_pipeline.reporting.report_figures import FIGURES, ReportFigure
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
+from llmar_pipeline.skeletons.sequence import Sequence
+from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.vqvae import tokenize
 
 RUN = RunInfo(
@@ -61,11 +64,23 @@ PARAMETERS = {
     "vqvae": {"codes": 512},
     "llm": LLMConfig(model="smollm2", precision="auto"),
     "lora": AdapterConfig(),
+    "vqvae_training": {"seed": 3},
+    "lora_training": {"seed": 3},
 }
 
 
 @pytest.fixture
-def report(tmp_path):
+def sequences(tmp_path):
+    """A store of the test clips."""
+    folder = tmp_path / "sequences"
+    with StoreWriter(folder, 2, CORPORA["ntu60"].topology) as writer, writer.shard({}) as shard:
+        for name in PREDICTIONS["name"]:
+            shard.append(Sequence(name, np.ones((2, 4, 25, 3), np.float32)))
+    return folder
+
+
+@pytest.fixture
+def report(tmp_path, sequences):
     (tmp_path / "language_model.json").write_text(json.dumps({"llm": {"precision": "bfloat16"}}))
 
     def write(quarantine=QUARANTINE, normalization=NORMALIZATION, **lora):
@@ -76,7 +91,9 @@ def report(tmp_path):
             action_sentences=SENTENCES,
             splits=SPLITS,
             quarantine=quarantine,
+            sequences=sequences,
             recognizer_model=tmp_path,
+            model_card=tmp_path / "model_card.md",
             code_statistics={"used_codes": 7, "codes": 512, "reconstruction_error": 0.25},
             animation=b"GIF89a",
             film_strip=b"\x89PNG",
@@ -105,6 +122,9 @@ def test_the_report_names_its_run_and_what_it_was_trained_in(report):
         assert f"{label} {value}" in text
     assert "git revision d822a5e-dirty date 2027-01-02 03:04" in text
     assert "vqvae.codes 512" in text
+    assert "seed 3" in text
+    assert "trained model model card" in text
+    assert "kedro 1." in text.replace("&nbsp;", " ")
     assert "normalization.center True" in text
     assert "A test clip beside its reconstruction" in text
     assert "Test clips above their reconstruction, with their action sentence" in text
@@ -129,7 +149,7 @@ def test_sentences_are_those_of_the_test_clips_and_lengths_have_their_unit(repor
     assert "mean joint error 0.25 body units" in report(normalization=scaled)
 
 
-def test_an_added_figure_is_drawn_kept_and_shown(tmp_path, monkeypatch):
+def test_an_added_figure_is_drawn_kept_and_shown(tmp_path, sequences, monkeypatch):
     """One entry of `FIGURES` is all that it takes."""
     added = ReportFigure(lambda seen: go.Figure(layout_title_text=f"{len(seen.predictions)} clips"),
                          "stage2", "An added figure", "Nothing is drawn in it.")  # fmt: skip
@@ -140,6 +160,7 @@ def test_an_added_figure_is_drawn_kept_and_shown(tmp_path, monkeypatch):
     (tmp_path / "language_model.json").write_text(json.dumps({"llm": {"precision": "float32"}}))
     inputs = {"params:run": RUN, "metrics": METRICS, "predictions": PREDICTIONS, "splits": SPLITS,
               "action_sentences": SENTENCES, "quarantine": QUARANTINE, "recognizer_model": tmp_path,
+              "sequences": sequences, "model_card": tmp_path / "model_card.md",
               "code_statistics": {}, "animation": b"GIF89a", "film_strip": b"PNG", "vqvae_history": HISTORY,
               "lora_history": HISTORY, "parameters": PARAMETERS, "refusals": REFUSALS}  # fmt: skip
     figure = {"type": "plotly.JSONDataset", "filepath": str(tmp_path / "{name}.json")}
@@ -147,7 +168,8 @@ def test_an_added_figure_is_drawn_kept_and_shown(tmp_path, monkeypatch):
     for name, value in inputs.items():
         catalog[name] = MemoryDataset(value)
     catalog["report"] = MemoryDataset()
-    SequentialRunner().run(create_pipeline().to_outputs("report"), catalog)
+    nodes = create_pipeline().only_nodes("reporting.draw_figures", "reporting.write_report")
+    SequentialRunner().run(nodes, catalog)
     report = catalog.load("report")
     assert '<h3>An added figure</h3>\n<p class="note">Nothing is drawn in it.</p>' in report
     assert "2 clips" in report
@@ -171,6 +193,8 @@ def test_the_summary_is_written_after_the_report_that_it_names():
     nodes = {node.name: node for node in create_pipeline().nodes}
     needed = create_pipeline().node_dependencies[nodes["reporting.write_summary"]]
     assert needed == {nodes["reporting.write_report"]}
+    linked = create_pipeline().node_dependencies[nodes["reporting.write_report"]]
+    assert nodes["reporting.write_model_card"] in linked
 
 
 def test_the_same_report_comes_out_whenever_it_is_written(report):

@@ -10,7 +10,8 @@ from plotly.offline import get_plotlyjs
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.metrics import build_predictions, metrics
 from llmar_pipeline.evaluation.sentences import sentence_statistics
-from llmar_pipeline.reporting.report import ReportContext, render_report
+from llmar_pipeline.reporting.gallery import Gallery, GalleryClip
+from llmar_pipeline.reporting.report import LIMIT, ReportContext, render_report
 from llmar_pipeline.reporting.report_figures import FIGURES, Results
 from llmar_pipeline.reporting.summary import below_head
 from llmar_pipeline.vqvae.tokenize import CodebookFacts
@@ -61,6 +62,12 @@ def full() -> ReportContext:
         quarantined=pd.DataFrame({"reason": ["no body", "truncated"], "clips": [7, 2]}),
         split_counts={"train": 1000, "test": 225},
         parameters={"vqvae": {"codebook": {"size": 512}}, "empty": {}},
+        seed="3",
+        versions={"Python": "3.11.7", "torch": "2.13.0"},
+        gallery=Gallery(
+            2, [(1, 0, 0)], [GalleryClip("c2", EVIL, "sit", 0.7, False, [[1, 2, 3, 4]], ["M3 4L1 2"])]
+        ),
+        model_card="model_card.md",
     )
 
 
@@ -103,7 +110,7 @@ def test_everything_is_inside_the_page():
     assert html.count(get_plotlyjs()) == 1
     page = parse(html)
     assert page.addresses
-    assert all(address.startswith("data:") for address in page.addresses)
+    assert {address for address in page.addresses if not address.startswith("data:")} == {"model_card.md"}
     assert not re.search(r"@import|url\(", without_plotly(html))
 
 
@@ -116,6 +123,7 @@ def test_parts_come_in_order():
         "Classes",
         "Calibration",
         "None of these",
+        "Gallery",
         "Example clips",
         "Stage 1: skeletons to action sentences",
         "Recordings and their reconstructions",
@@ -124,8 +132,10 @@ def test_parts_come_in_order():
         "Training of the VQ-VAE",
         "Stage 2: action sentences to names",
         "Training of LoRA",
-        "Ingestion",
+        "What was run",
+        "Recordings",
         "Quarantined clips",
+        "Versions",
         "Parameters",
     ]
 
@@ -238,18 +248,63 @@ def test_parts_without_data_are_left_out():
     html = render_report(BARE)
     assert parse(html).headings == ["LLM-AR on ntu60, xsub"]
     assert "<script" not in html
+    assert "model card" not in html
     assert "Made-up" not in html
     assert "accuracy" not in html
 
 
 def test_parts_stand_alone():
     headings = parse(render_report(replace(BARE, code_statistics={"used_codes": 3}, clips_read=3))).headings
-    assert headings == ["LLM-AR on ntu60, xsub", "Stage 1: skeletons to action sentences", "Ingestion"]
+    assert headings == [
+        "LLM-AR on ntu60, xsub",
+        "Stage 1: skeletons to action sentences",
+        "What was run",
+        "Recordings",
+    ]
     context = full()
     html = render_report(replace(context, sentences=None, metrics=metrics(context.predictions)))
     assert "action sentence</th>" not in html
     for control in ("huffled", "ag of codes", "ree generation"):
         assert control not in html
+
+
+def test_what_was_run_is_one_fold_out_beside_what_names_the_run():
+    html = without_plotly(render_report(full()))
+    fold = html[html.index("<h2>What was run</h2>") :]
+    assert fold.count("<details>") == fold.count("</details>") == 1
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", fold)).replace("&nbsp;", " ")
+    for part in ("1,243 recordings", "train 1,000", "no body 7", "Python 3.11.7, torch 2.13.0", "size 512"):
+        assert part in text
+    assert "<dt>seed</dt><dd>3</dd>" in html
+    assert '<a href="model_card.md">model card</a>' in html
+
+
+def test_a_report_that_is_too_large_leaves_parts_out_in_order_and_says_so():
+    context = replace(full(), film_strips={"clip c2": b"strip" * 2000}, animations={"moving": b"gif" * 2000})
+    whole = render_report(context)
+    assert "Not all is shown" not in whole
+
+    def size(page):
+        return len(page.encode())
+
+    without_strips = render_report(context, limit=size(whole) - 1)
+    assert "left out, and made from" in without_strips
+    assert "film strips (film_strip.png)" in without_strips
+    kinds = [address.split(";")[0] for address in parse(without_strips).addresses]
+    assert "data:image/gif" in kinds
+    assert "data:image/png" not in kinds
+    bare = render_report(context, limit=100_000)
+    assert size(bare) <= 100_000 < size(without_strips)
+    for part in ("film strips (", "the animation (", "the gallery (", "figures ("):
+        assert part in bare
+    assert "Plotly.newPlot" not in bare
+    assert "Example clips" in bare  # tables stay
+    assert parse(bare)
+
+
+def test_the_limit_is_eight_megabytes():
+    assert LIMIT == 8_000_000
+    assert len(render_report(full()).encode()) < LIMIT
 
 
 def test_the_headline_is_the_metric_of_the_corpus():

@@ -14,7 +14,7 @@ PLAIN = {  # names in the catalog that are no words of ours
     *("raw_recordings", "recordings", "vqvae_model", "vqvae_checkpoints"),
     *("lora_checkpoints", "llm_cache", "recognizer_model"),
     *("evaluation_scores", "predictions", "predictions_{of}", "metrics"),
-    *("film_strip", "animation", "{name}_figure", "report", "summary"),
+    *("film_strip", "animation", "{name}_figure", "report", "model_card", "summary"),
 }
 
 

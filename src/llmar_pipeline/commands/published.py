@@ -1,7 +1,7 @@
 """Accuracies that others have published, to be printed beside ours."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Published(NamedTuple):
@@ -93,6 +93,42 @@ ABLATIONS = {
 
 Source: Tables 4 to 7 of the paper.
 """
+
+_TABLES = {"ntu60": "table1", "ntu120": "table1", "smarthome": "table2", "uav": "table3"}
+_ABLATION_TABLES = {
+    **dict.fromkeys(("no_biases", "no_zipf", "no_context", "no_mmd"), ("table4",)),
+    **{"no_discretization": ("table5",), "euclidean": ("table6",), "full_tuning": ("table7",)},
+    "llm_ar": ("table4", "table5", "table6", "table7"),
+}
+
+
+def columns(selection: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which columns of the paper's tables a run stands in: names of metrics, the same for every run.
+
+    Tables 1 to 3 take every experiment, the others those that are their rows. Made-up recordings, folds and
+    few clips stand in none.
+
+    Args:
+        selection: The run's globals.
+
+    Returns:
+        `table1/<corpus>_<protocol>` to `table3/...`; `table4/accuracy` to `table8/accuracy`.
+
+    Source: Tables 1 to 8 of the paper.
+    """
+    corpus, protocol, experiment = (selection[key] for key in ("corpus", "protocol", "experiment"))
+    unseen = str(selection["unseen"])
+    if selection["synthetic"] or str(selection["fold"]) != "none" or str(selection["shots"]) != "all":
+        return ()
+    if unseen != "none":
+        of_table8 = corpus == "ntu120" and unseen == "3" and experiment in ("llm_ar", "full_tuning")
+        return ("table8/accuracy",) if of_table8 else ()
+    paper, found = PROTOCOLS[0].accuracy, []
+    if protocol in paper.get(corpus, {}):
+        found.append(f"{_TABLES[corpus]}/{corpus}_{protocol}")
+    if (corpus, protocol) == ("ntu120", "xset"):
+        found += [f"{table}/accuracy" for table in _ABLATION_TABLES.get(experiment, ())]
+    return tuple(found)
 
 
 def rows(

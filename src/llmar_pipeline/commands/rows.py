@@ -16,9 +16,9 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import write_json
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.io.known_places import digest
+from llmar_pipeline.io.origin import git_revision
 from llmar_pipeline.io.params_text import write_params
 from llmar_pipeline.io.run_names import NEUTRAL_PARAMETERS, leaves, short_hash
-from llmar_pipeline.io.tracking import git_revision
 from llmar_pipeline.records import check_recorded, read_recorded
 
 IDENTITY = ("environment", "protocol", "experiment", "size", "seed")

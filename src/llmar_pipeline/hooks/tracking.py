@@ -8,10 +8,12 @@ import click
 from kedro.framework.hooks import hook_impl
 
 from llmar_pipeline.checks.datasets import place_of
+from llmar_pipeline.commands import published
 from llmar_pipeline.hooks.reuse import idle
 from llmar_pipeline.interruption import interruption
 from llmar_pipeline.io import tracking
-from llmar_pipeline.io.run_names import leaves
+from llmar_pipeline.io.origin import git_revision
+from llmar_pipeline.io.run_names import leaves, seeds
 from llmar_pipeline.language.llm_name import llm_name
 
 logger = logging.getLogger(__name__)
@@ -46,30 +48,35 @@ class TrackingHook:
             return
         names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "shots", "run")
         tags = {key: str(g[key]) for key in names}
+        seed = seeds(self._parameters)
         pipelines = ",".join(run_params["pipeline_names"] or ["full"])
         tags |= {
             "pipeline": pipelines,
-            "git_revision": tracking.git_revision(),
+            "seed": seed,
+            "git_revision": git_revision(),
             "language_model": llm_name(self._parameters["llm"]["model"]),
         }
         if parent := os.environ.get("LLMAR_PARENT_RUN"):  # set by `kedro ablations`
             tags["mlflow.parentRunId"] = parent
         uri = tracking.store_uri(self._config)
-        name = f"{g['protocol']} {g['run']} {pipelines}"
+        name = f"{g['dataset']} {g['protocol']} {g['run']} seed {seed}"
+        name += "" if pipelines == "full" else f" {pipelines}"
         run = tracking.TrackedRun.start(uri, g["dataset"], name, tags, kept)
+        run.columns = published.columns(g)
         run.log_params(leaves(self._parameters))
         tracking.set_current(run)
-        for output in pipeline.all_outputs() if idle() else ():
-            tracking.tell(output, catalog.get(output), place_of(catalog.get(output)))
+        read = {name for name in pipeline.inputs() if name == "splits"}
+        for known in sorted(read | (pipeline.all_outputs() if idle() else set())):
+            tracking.tell(known, catalog.get(known), place_of(catalog.get(known)))
 
     @hook_impl
     def before_node_run(self, node: Any) -> None:
         """Say which stage is at work."""
         logger.info("%s", node.name)
 
-    @hook_impl
+    @hook_impl(trylast=True)
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
-        """Log what the catalog marks with `metadata: {mlflow: metrics}` or `{mlflow: artifact}`."""
+        """Log what the catalog marks with `metadata: {mlflow: ...}`, once its checksums are there."""
         dataset = self._catalog.get(dataset_name)
         tracking.tell(dataset_name, dataset, place_of(dataset, saved=True), data)
 

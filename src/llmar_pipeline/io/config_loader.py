@@ -31,6 +31,8 @@ SELECTORS = (
 LOCAL = "local"
 """The folder of what holds on this machine or for this user alone; git knows nothing of it."""
 NOT_ENVIRONMENTS = {"base", LOCAL, "sizes", "experiments", "tune"}
+KEPT = ("metrics", "artifact", "reference", "splits")
+"""What an entry of the catalog may have MLflow keep of it, see `tracking.tell`."""
 
 
 class StackedConfigLoader(OmegaConfigLoader):
@@ -250,10 +252,10 @@ def _check_entries(catalog: Mapping[str, Any]) -> None:
                 "conf/*/catalog"
             )
         kept = (entry.get("metadata") or {}).get("mlflow")
-        if kept not in (None, "metrics", "artifact"):
+        if kept not in (None, *KEPT):
             raise UserError(
-                f"catalog entry {name!r}: expected metrics or artifact at metadata.mlflow, saw {kept!r:.80}; "
-                "correct it in conf/*/catalog"
+                f"catalog entry {name!r}: expected {', '.join(KEPT[:-1])} or {KEPT[-1]} at metadata.mlflow, "
+                f"saw {kept!r:.80}; correct it in conf/*/catalog"
             )
 
 

@@ -152,11 +152,10 @@ def send(client: "MlflowClient", run_id: str, entry: Mapping[str, Any]) -> None:
             client.log_artifacts(run_id, name, artifact_path=Path(name).name)
         case {"artifact": name} if Path(name).exists():
             client.log_artifact(run_id, name)
-        case {"reference": name, "sha256": checksum, "bytes": size}:
-            source = json.dumps({"uri": Path(name).as_uri()})
-            profile = json.dumps({"bytes": size, "sha256": checksum})
-            dataset = Dataset(Path(name).name, checksum[:_DIGEST], "local", source, profile=profile)
-            client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "output")])])
+        case {"reference": path, "name": name, "context": context, "profile": profile}:
+            source, digest = json.dumps({"uri": Path(path).as_uri()}), profile["sha256"][:_DIGEST]
+            dataset = Dataset(name, digest, "local", source, profile=json.dumps(profile))
+            client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
         case {"end": status, "time": time}:
             client.set_terminated(run_id, status, time)
 

@@ -41,6 +41,16 @@ def departures(usual: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     return {k: v for k, v in leaves(values).items() if k not in known or known[k] != v}
 
 
+def seeds(parameters: Mapping[str, Any]) -> str:
+    """The seed of both trainings, or "1/2" where they differ.
+
+    Args:
+        parameters: Of a run.
+    """
+    both = (str(parameters[stage]["seed"]) for stage in ("vqvae_training", "lora_training"))
+    return "/".join(dict.fromkeys(both))
+
+
 def short_hash(overrides: Mapping[str, Any]) -> str:
     """A suffix for a folder of results that depend on these values; empty where they depend on none.
 

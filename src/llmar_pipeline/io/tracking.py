@@ -1,23 +1,24 @@
 """The MLflow run of the current `kedro run`."""
 
-import functools
 import logging
 import os
-import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from llmar_pipeline.files import file_checksum
+from llmar_pipeline.files import file_checksum, json_checksum
 from llmar_pipeline.holders import Holder
 from llmar_pipeline.io import untracked
 from llmar_pipeline.io.mlflow_store import close_abandoned, holder_tags, open_run, open_store, send
+from llmar_pipeline.io.origin import standard_tags
 from llmar_pipeline.language.config import trained_precision
+from llmar_pipeline.records import checksums
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.tracking import MlflowClient
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,10 @@ class TrackedRun:
     Attributes:
         uri: Where it is tracked.
         run_id: Its id there; None as long as it could not be opened.
+        columns: Further names of its headline metric, in per cent: the columns of published tables.
     """
+
+    columns: Sequence[str] = ()
 
     def __init__(self, uri: str, opening: Mapping[str, Any], journal: Path):
         self.uri = uri
@@ -60,7 +64,7 @@ class TrackedRun:
             tags: What else it is known by.
             kept: Folder of what could not be tracked, one file a run.
         """
-        tags = {**tags, **holder_tags(Holder.here())}
+        tags = {**standard_tags(), **tags, **holder_tags(Holder.here())}
         opening = {"experiment": experiment, "name": name, "tags": tags, "time": _milliseconds()}
         run = cls(uri, opening, kept / f"{datetime.now():%Y%m%d-%H%M%S}-{uuid4().hex[:8]}.jsonl")
 
@@ -89,10 +93,18 @@ class TrackedRun:
         """Keep a copy of a file or a folder with the run."""
         self._tell({"artifact": str(path.resolve())})
 
-    def log_reference(self, path: Path) -> None:
-        """Name a file that stays where it is, with its checksum, in place of a copy."""
-        checksum, size = file_checksum(path), path.stat().st_size
-        self._tell({"reference": str(path.resolve()), "sha256": checksum, "bytes": size})
+    def log_reference(self, path: Path, name: str, checksum: str, context: str, **profile: int) -> None:
+        """Name what stays where it is, with its checksum, in place of a copy: a dataset of MLflow's.
+
+        Args:
+            path: A file or folder.
+            name: What it is called.
+            checksum: SHA-256 of what it holds.
+            context: What the run does with it: train, val, test, output.
+            **profile: Numbers that describe it.
+        """
+        where = {"reference": str(path.resolve()), "name": name, "context": context}
+        self._tell({**where, "profile": {**profile, "sha256": checksum}})
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
@@ -178,8 +190,9 @@ def tell(name: str, dataset: Any, file: Path | None, data: Any = None) -> None:
 
     Args:
         name: In the catalog.
-        dataset: Its entry, which says by `metadata: {mlflow: metrics}` or `{mlflow: artifact}` what is kept:
-            numbers, and a copy of the file; of a table larger than `LARGE_TABLE` its place alone.
+        dataset: Its entry, which says by `metadata: {mlflow: ...}` what is kept. `metrics`: numbers, and a
+            copy of the file; `artifact`: a copy, but of a table larger than `LARGE_TABLE` its place alone;
+            `reference`: its place alone; `splits`: which clips train, validate and test.
         file: Where it lies on this machine, if it does.
         data: What it holds; loaded where that is needed.
 
@@ -190,12 +203,39 @@ def tell(name: str, dataset: Any, file: Path | None, data: Any = None) -> None:
         return
     if kind == "metrics":
         data = dataset.load() if data is None else data
-        run.log_metrics({k: v for k, v in data.items() if isinstance(v, int | float)})
+        numbers = {k: v for k, v in data.items() if isinstance(v, int | float)}
+        if "headline" in data:
+            numbers |= dict.fromkeys(run.columns, 100 * data[data["headline"]])
+        run.log_metrics(numbers)
     if file is not None:
-        large = file.suffix == ".parquet" and file.stat().st_size > LARGE_TABLE
-        run.log_reference(file) if large else run.log_artifact(file)
+        if kind == "splits":
+            _tell_splits(run, file, dataset.load() if data is None else data)
+        elif kind == "reference" or (file.suffix == ".parquet" and file.stat().st_size > LARGE_TABLE):
+            _tell_place(run, file)
+        else:
+            run.log_artifact(file)
         if name == "recognizer_model":
             run.tag("number_type", trained_precision(file))
+
+
+def _tell_place(run: TrackedRun, path: Path) -> None:
+    """Where a file or folder lies, how large it is, and the checksum of what it holds."""
+    if path.is_dir():
+        known = checksums(path) or {}
+        size, checksum = sum((path / name).stat().st_size for name in known), json_checksum(known)
+    else:
+        size, checksum = path.stat().st_size, file_checksum(path)
+    run.log_reference(path, path.name, checksum, "output", bytes=size)
+
+
+def _tell_splits(run: TrackedRun, file: Path, splits: "pd.DataFrame") -> None:
+    """Which clips train, validate and test, as inputs of the run, with checksums of names and classes."""
+    for split in ("train", "val", "test"):
+        clips = splits[splits["split"] == split].sort_values("name")
+        if len(clips):
+            checksum = json_checksum(clips[["name", "action"]].to_numpy().tolist())
+            counts = {"clips": len(clips), "classes": int(clips["action"].nunique())}
+            run.log_reference(file, " ".join([*file.parts[-4:-2], split]), checksum, split, **counts)
 
 
 class LiveCurves:
@@ -226,22 +266,3 @@ def tag_live(name: str, value: str) -> None:
 
 def _milliseconds() -> int:
     return int(time.time() * 1000)
-
-
-@functools.cache
-def now() -> str:
-    """The date and time at which this process first asked: one for all of a run."""
-    return datetime.now().strftime("%Y-%m-%d %H:%M")
-
-
-@functools.cache
-def git_revision() -> str:
-    """The commit of the code that runs, marked where files differ from it; empty outside a checkout."""
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-        done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", cwd=Path(__file__).parent, check=False
-        )
-    except OSError:
-        return ""
-    return done.stdout.strip()

@@ -1,6 +1,13 @@
-"""Which run a report is about."""
+"""Which run a report is about, and with which programs."""
+
+from importlib.metadata import PackageNotFoundError, version
+from platform import python_version
 
 from pydantic import BaseModel, ConfigDict
+
+import llmar_pipeline
+
+_DECIDE = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pandas", "kedro", "mlflow")
 
 
 class RunInfo(BaseModel):
@@ -43,3 +50,17 @@ class RunInfo(BaseModel):
         """The experiment, whether the size changes more than its cost, and what the training started from."""
         adapted = f", adapted to size {self.size}" if self.adapted else ""
         return f"{self.experiment}{adapted}{f', started from {self.init_from}' if self.init_from else ''}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of those that a result may depend on.
+
+    Source: ours.
+    """
+    found = {"Python": python_version(), "llmar_pipeline": llmar_pipeline.__version__}
+    for name in _DECIDE:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 INK, MUTED, GRID = "#1f2933", "#66727f", "#e4e8ec"
 BLUE, VERMILLION = "#0072b2", "#d55e00"
+DARK_VERMILLION = "#b84a00"  # where text has the colour: it needs more contrast than lines
 # Okabe and Ito's palette, which stays distinct under colour blindness, without its yellow.
 PALETTE = [BLUE, VERMILLION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK]
 
@@ -25,7 +26,7 @@ BESIDE_THE_LOSSES = {
 }
 GREEN = "#009e73"
 _SHARES = {"validation_accuracy", "codes_in_use"}  # drawn in per cent
-_VALIDATION = f', <span style="color:{VERMILLION}">validation</span>'
+_VALIDATION = f', <span style="color:{DARK_VERMILLION}">validation</span>'
 
 TEMPLATE = go.layout.Template(
     layout={
@@ -254,7 +255,7 @@ def history_figure(history: pd.DataFrame) -> go.Figure:
     for name, (row, column) in places.items():
         for drawn in lines.get(name, [name]):
             line = table[["step", drawn]].dropna().sort_values("step")
-            colour = VERMILLION if drawn.startswith("validation_") else BLUE if name in losses else GREEN
+            colour = DARK_VERMILLION if drawn.startswith("validation_") else BLUE if name in losses else GREEN
             figure.add_scatter(
                 x=line["step"],
                 y=(100 if drawn in _SHARES else 1) * line[drawn],

@@ -1,8 +1,9 @@
 """The report of one run: a single HTML file that opens without a network."""
 
+import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import pandas as pd
@@ -14,17 +15,19 @@ from plotly.offline import get_plotlyjs
 from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
 from llmar_pipeline.evaluation.metrics import most_confused, per_class
 from llmar_pipeline.reporting.figures import token_color
+from llmar_pipeline.reporting.gallery import SIDE, Gallery
 from llmar_pipeline.reporting.report_figures import FIGURES, Section
-from llmar_pipeline.reporting.summary import (
-    LABELS,
-    READ_OUTS,
-    below_head,
-    class_notes,
-    headline,
-    interval,
-    llm_adds,
-)
+from llmar_pipeline.reporting.summary import percent, result_of
 from llmar_pipeline.reporting.tables import example_clips
+
+LIMIT = 8_000_000  # bytes of a report
+_PARTS = {
+    "film_strips": ("film strips", "film_strip.png"),
+    "animations": ("the animation", "animation.gif"),
+    "gallery": ("the gallery", "the sequences of 03_primary"),
+    "figures": ("figures", "the .json files, which Plotly reads"),
+}
+"""What a report is made smaller by, in this order: the part, what it is called, what it was made from."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,11 @@ class ReportContext:
         clips_read: Number of recordings that could be read; those left out are not among them.
         quarantined: Those left out: table of `reason` and `clips` (a count).
         split_counts: Split name to number of clips.
-        parameters: Nested parameters of the run.
+        parameters: Nested parameters of the run, as they were resolved.
+        seed: Of the trainings.
+        versions: Name of a program to its version, as `config.versions` gives them.
+        gallery: Test clips that move.
+        model_card: File of the model's card, beside the report.
 
     Source: ours.
     """
@@ -84,16 +91,39 @@ class ReportContext:
     quarantined: pd.DataFrame | None = None
     split_counts: Mapping[str, int] | None = None
     parameters: Mapping[str, object] | None = None
+    seed: str | None = None
+    versions: Mapping[str, str] | None = None
+    gallery: Gallery | None = None
+    model_card: str | None = None
 
 
-def render_report(context: ReportContext) -> str:
+def render_report(context: ReportContext, limit: int = LIMIT) -> str:
     """Write a run's report as one HTML page; scripts and images are inside it.
+
+    Args:
+        context: What it shows.
+        limit: Its bytes at most. Of a larger one parts are left out, and the page says which, and where what
+            they were made from lies: film strips, the animation, the gallery, figures, until it is small
+            enough. Tables stay.
 
     Raises:
         UserError: The predictions table is empty or damaged.
 
     Source: ours.
     """
+    page, left_out = _render(context, []), []
+    for part, (what, where) in _PARTS.items():
+        if len(page.encode()) <= limit:
+            break
+        if getattr(context, part):
+            nothing: dict[str, Any] = {part: {} if part == "figures" else None}
+            context = replace(context, **nothing)
+            left_out.append(f"{what} ({where})")
+            page = _render(context, left_out)
+    return page
+
+
+def _render(context: ReportContext, left_out: list[str]) -> str:
     # Every value that reaches the page is escaped, except Plotly's own markup.
     environment = Environment(
         loader=PackageLoader("llmar_pipeline", "reporting"),
@@ -102,7 +132,7 @@ def render_report(context: ReportContext) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "token_color": token_color}
+    environment.filters |= {"percent": percent, "token_color": token_color}
     c, predictions = context, context.predictions
     classes = None if predictions is None else per_class(predictions)
     intervals = None if predictions is None else reliability(predictions)
@@ -110,7 +140,7 @@ def render_report(context: ReportContext) -> str:
         c=c,
         figures={section: _figures(c.figures, section) for section in get_args(Section)},
         plotly_js=Markup(get_plotlyjs()) if c.figures else None,
-        result=None if c.metrics is None else _result(c.metrics),
+        result=None if c.metrics is None else result_of(c.metrics),
         unseen=(c.metrics or {}).get("unseen_classes"),
         among_all=(c.metrics or {}).get("class_list") == "all",
         calibration_error=None if intervals is None else expected_calibration_error(intervals),
@@ -123,38 +153,16 @@ def render_report(context: ReportContext) -> str:
         animations=_images(c.animations, "gif"),
         strips=_images(c.film_strips, "png"),
         parameters=list(_flatten(c.parameters or {})),
+        left_out=left_out,
+        side=SIDE,
+        gallery_data=None if c.gallery is None else Markup(_gallery_data(c.gallery)),
     )
 
 
-def _result(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The headline metric, its controls in the same metric, and the other numbers."""
-    first = headline(metrics)
-    controls = [
-        ("this run", metrics[first], ""),
-        ("scores not corrected for the prior", metrics.get(f"uncorrected_{first}"), ""),
-        ("free generation, exact match", metrics.get(f"generated_{first}"), ""),
-        *(
-            (f"{title}: {what}", metrics.get(f"{name}_{first}"), llm_adds(metrics, name))
-            for name, (title, what) in READ_OUTS.items()
-        ),
-        ("shuffled action sentences", metrics.get(f"shuffled_{first}"), ""),
-        ("most frequent training class", metrics.get(f"majority_{first}"), ""),
-        (f"chance, one of {metrics['n_classes']} classes", metrics["chance"], ""),
-    ]
-    return {
-        "value": metrics[first],
-        "label": {"accuracy": "top-1 accuracy"}.get(first, LABELS[first]),
-        "interval": interval(metrics).replace(" %", "\u202f%"),
-        "controls": [control for control in controls if control[1] is not None],
-        "others": [
-            *((LABELS[name], metrics[name]) for name in LABELS if name != first),
-            *((("top-5 accuracy", metrics["top5"]),) if metrics.get("top5") is not None else ()),
-        ],
-        "class_notes": class_notes(metrics),
-        "val": metrics.get(f"val_{first}"),
-        "paired": any(metrics.get(f"minus_{name}_low") is not None for name in READ_OUTS),
-        "below_head": below_head(metrics),
-    }
+def _gallery_data(shown: Gallery) -> str:
+    """What the page's script draws: numbers alone, so nothing in it can end the script."""
+    frames = [clip.frames for clip in shown.clips]
+    return json.dumps({"joints": shown.joints, "bones": shown.bones, "clips": frames}, separators=(",", ":"))
 
 
 def _statistics(values: Mapping[str, float | int], unit: str) -> list[tuple[str, str, str, str]]:
@@ -200,7 +208,13 @@ def _flatten(parameters: Mapping[str, object], prefix: str = "") -> Iterable[tup
 def _figures(drawn: Mapping[str, go.Figure], section: str) -> list[dict[str, object]]:
     """What stands in a section of the report, in its order."""
     return [
-        {"title": figure.title, "note": figure.note, "wide": figure.wide, "plot": _plot(drawn[name])}
+        {
+            "title": figure.title,
+            "label": figure.title or name.replace("_", " "),
+            "note": figure.note,
+            "wide": figure.wide,
+            "plot": _plot(drawn[name]),
+        }
         for name, figure in FIGURES.items()
         if figure.section == section and name in drawn
     ]
@@ -213,7 +227,3 @@ def _plot(figure: go.Figure) -> Markup:
 
 def _records(table: pd.DataFrame) -> list[dict[str, object]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}\u202f%"

@@ -175,3 +175,50 @@ def llm_adds(metrics: Mapping[str, Any], name: str) -> str:
     less, low, high = (100 * metrics[f"minus_{name}{end}"] for end in ("", "_low", "_high"))
     of = "" if headline(metrics) == "accuracy" else f"in accuracy {less:+.1f}, "
     return f"{text} ({of}{low:+.1f} to {high:+.1f})"
+
+
+def result_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The headline metric, its controls in the same metric, and the other numbers, for report and model card.
+
+    Args:
+        metrics: Content of metrics.json; what is missing, None or empty is left out.
+
+    Returns:
+        `value`, `label` and `interval` of the headline metric; `controls`, (name, value, what the language
+        model adds to it); `others`, (name, value); `val` on validation clips, or None; `class_notes`;
+        `paired`, whether a control has an interval; `below_head`.
+
+    Source: ours.
+    """
+    first = headline(metrics)
+    controls = [
+        ("this run", metrics[first], ""),
+        ("scores not corrected for the prior", metrics.get(f"uncorrected_{first}"), ""),
+        ("free generation, exact match", metrics.get(f"generated_{first}"), ""),
+        *(
+            (f"{title}: {what}", metrics.get(f"{name}_{first}"), llm_adds(metrics, name))
+            for name, (title, what) in READ_OUTS.items()
+        ),
+        ("shuffled action sentences", metrics.get(f"shuffled_{first}"), ""),
+        ("most frequent training class", metrics.get(f"majority_{first}"), ""),
+        (f"chance, one of {metrics['n_classes']} classes", metrics["chance"], ""),
+    ]
+    return {
+        "value": metrics[first],
+        "label": {"accuracy": "top-1 accuracy"}.get(first, LABELS[first]),
+        "interval": interval(metrics).replace(" %", "\u202f%"),
+        "controls": [control for control in controls if control[1] is not None],
+        "others": [
+            *((LABELS[name], metrics[name]) for name in LABELS if name != first),
+            *((("top-5 accuracy", metrics["top5"]),) if metrics.get("top5") is not None else ()),
+        ],
+        "class_notes": class_notes(metrics),
+        "val": metrics.get(f"val_{first}"),
+        "paired": any(metrics.get(f"minus_{name}_low") is not None for name in READ_OUTS),
+        "below_head": below_head(metrics),
+    }
+
+
+def percent(fraction: float) -> str:
+    """A fraction of 1 in per cent. Source: ours."""
+    return f"{100 * fraction:.1f}\u202f%"

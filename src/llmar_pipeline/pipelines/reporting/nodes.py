@@ -7,12 +7,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from llmar_pipeline.evaluation.config import EvaluationConfig
-from llmar_pipeline.language.config import trained_precision
+from llmar_pipeline.io.run_names import seeds
+from llmar_pipeline.language.config import AdapterConfig, LLMConfig, trained_precision
 from llmar_pipeline.language.llm_name import llm_name
-from llmar_pipeline.reporting.config import RunInfo
+from llmar_pipeline.reporting.config import RunInfo, versions
+from llmar_pipeline.reporting.gallery import gallery
+from llmar_pipeline.reporting.model_card import model_card as card_of
 from llmar_pipeline.reporting.report import ReportContext, render_report
 from llmar_pipeline.reporting.report_figures import draw_figures as draw
 from llmar_pipeline.reporting.summary import run_summary
+from llmar_pipeline.reporting.tables import evenly_chosen
 
 
 def draw_figures(
@@ -34,7 +38,9 @@ def write_report(
     action_sentences: pd.DataFrame,
     splits: pd.DataFrame,
     quarantine: pd.DataFrame,
+    sequences: Path,
     recognizer_model: Path,
+    model_card: Path,
     code_statistics: dict[str, float | int],
     animation: bytes,
     film_strip: bytes,
@@ -68,10 +74,28 @@ def write_report(
             film_strips={"Test clips above their reconstruction, with their action sentence": film_strip},
             clips_read=len(splits),
             quarantined=_reasons(quarantine),
-            split_counts={str(k): int(v) for k, v in splits["split"].value_counts().items()},
+            split_counts=_counts(splits),
             parameters=values,
+            seed=seeds(values),
+            versions=versions(),
+            gallery=gallery(evenly_chosen(predictions), sequences),
+            model_card=model_card.name,
         )
     )
+
+
+def write_model_card(
+    run: RunInfo,
+    metrics: dict[str, Any],
+    splits: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    recognizer_model: Path,
+    llm_cache: Path,
+    llm: LLMConfig,
+    lora: AdapterConfig,
+) -> str:
+    """What the trained model is, for whoever finds its folder."""
+    return card_of(run, metrics, recognizer_model, _counts(splits), len(quarantine), llm, lora, llm_cache)
 
 
 def write_summary(
@@ -89,3 +113,7 @@ def write_summary(
 def _reasons(quarantine: pd.DataFrame) -> pd.DataFrame:
     reasons = "expected " + quarantine["expected"].astype(str)
     return reasons.value_counts().rename_axis("reason").reset_index(name="clips")
+
+
+def _counts(splits: pd.DataFrame) -> dict[str, int]:
+    return {str(split): int(clips) for split, clips in splits["split"].value_counts().items()}

@@ -1,4 +1,4 @@
-"""Reporting: what the stages made -> figures, report, summary."""
+"""Reporting: what the stages made -> figures, report, model card, summary."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -33,7 +33,9 @@ def create_pipeline() -> Pipeline:
                     "action_sentences": "action_sentences",
                     "splits": "splits",
                     "quarantine": "quarantine",
+                    "sequences": "sequences",
                     "recognizer_model": "recognizer_model",
+                    "model_card": "model_card",
                     "code_statistics": "code_statistics",
                     "animation": "animation",
                     "film_strip": "film_strip",
@@ -42,6 +44,21 @@ def create_pipeline() -> Pipeline:
                 },
                 outputs="report",
                 name="write_report",
+            ),
+            Node(
+                nodes.write_model_card,
+                inputs=[
+                    "params:run",
+                    "metrics",
+                    "splits",
+                    "quarantine",
+                    "recognizer_model",
+                    "llm_cache",
+                    "params:llm",
+                    "params:lora",
+                ],
+                outputs="model_card",
+                name="write_model_card",
             ),
             Node(
                 nodes.write_summary,
