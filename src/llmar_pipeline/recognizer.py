@@ -109,7 +109,8 @@ class Recognizer:
         """Read what the pipeline `lora` wrote.
 
         Args:
-            folder: Of the trained model, `06_models/<dataset>/<protocol>/<run>/recognizer`.
+            folder: Of the trained model, `06_models/<dataset>/<protocol>/<run>/recognizer`; or one file, as
+                `kedro pack` writes it.
             llm: Where the language model lies by now (a folder or a hub id), if not where it lay in training.
             cache: Folder of converted language models; the user's cache by default.
 
@@ -118,11 +119,17 @@ class Recognizer:
                 is another one.
         """
         folder = Path(folder)
+        cache = llm_cache(tempfile.gettempdir()) if cache is None else Path(cache)
+        if folder.is_file():
+            from llmar_pipeline.recognition.packed import unpacked
+
+            folder, inside = unpacked(folder, cache)
+            llm = llm or (None if inside is None else str(inside))
         facts = check_recognizer(folder)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
         model = load_model(
             folder,
-            llm_cache(tempfile.gettempdir()) if cache is None else Path(cache),
+            cache,
             codebook_of(folder / VQVAE_FOLDER),
             # As in the evaluation: in bfloat16 sums drift by up to 1 nat.
             dtype="float32",
@@ -202,7 +209,7 @@ class Recognizer:
             refused: UserError | None = None
             for recording in islice(waiting, batch_size):
                 try:
-                    read.append(self._read(recording))
+                    read.append(self.read(recording))
                 except UserError as error:
                     refused = error
                     break
@@ -247,7 +254,12 @@ class Recognizer:
                 tuple(of_clips[number, 0].tolist()),
             )
 
-    def _read(self, recording: str | Path | Sequence | np.ndarray) -> Sequence:
+    def read(self, recording: str | Path | Sequence | np.ndarray) -> Sequence:
+        """Read one recording, as `predict` takes it, without recognising it.
+
+        Raises:
+            UserError: It cannot be read or is of another body.
+        """
         if isinstance(recording, str | Path):
             sequence = self._read_file(Path(recording))
         elif isinstance(recording, Sequence):

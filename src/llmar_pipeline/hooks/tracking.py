@@ -57,6 +57,8 @@ class TrackingHook:
         uri = tracking.store_uri(self._config)
         name = f"{g['protocol']} {g['run']} {pipelines}"
         run = tracking.TrackedRun.start(uri, g["dataset"], name, tags, kept)
+        if self._config.get("register_models") and parent is None:
+            run.registered = "-".join(g[key] for key in ("dataset", "protocol", "run"))
         run.log_params(leaves(self._parameters))
         tracking.set_current(run)
         for output in pipeline.all_outputs() if idle() else ():

@@ -35,7 +35,10 @@ class TrackedRun:
     Attributes:
         uri: Where it is tracked.
         run_id: Its id there; None as long as it could not be opened.
+        registered: Name that its trained model is registered under; None logs it alone.
     """
+
+    registered: str | None = None
 
     def __init__(self, uri: str, opening: Mapping[str, Any], journal: Path):
         self.uri = uri
@@ -88,6 +91,10 @@ class TrackedRun:
     def log_artifact(self, path: Path) -> None:
         """Keep a copy of a file or a folder with the run."""
         self._tell({"artifact": str(path.resolve())})
+
+    def log_model(self, folder: Path) -> None:
+        """Keep a trained model as one of MLflow's, and register it where the run has a name for it."""
+        self._tell({"artifact": str(folder.resolve()), "registered": self.registered})
 
     def log_reference(self, path: Path) -> None:
         """Name a file that stays where it is, with its checksum, in place of a copy."""
@@ -195,6 +202,7 @@ def tell(name: str, dataset: Any, file: Path | None, data: Any = None) -> None:
         large = file.suffix == ".parquet" and file.stat().st_size > LARGE_TABLE
         run.log_reference(file) if large else run.log_artifact(file)
         if name == "recognizer_model":
+            run.log_model(file)
             run.tag("number_type", trained_precision(file))
 
 

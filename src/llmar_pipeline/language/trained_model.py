@@ -13,7 +13,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import write_json
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
-from llmar_pipeline.language.llm import llm_checksum
+from llmar_pipeline.language.llm import is_here, llm_checksum
 from llmar_pipeline.language.loading import load_llm, load_tokenizer, load_weights, tokenizer_checksum
 from llmar_pipeline.training.digests import tensor_checksum
 
@@ -113,8 +113,7 @@ def _load(
             f"expected a trained model with {_MANIFEST}, saw none in {folder}; run "
             "`kedro run --pipelines=stage2`."
         )
-    manifest = _manifest(folder)
-    config = _find_llm(LLMConfig(**manifest["llm"]), llm, cache, manifest.get("llm_sha256"), folder)
+    manifest, config = _manifest(folder), find_llm(folder, cache, llm)
 
     def check(what: str, expected: object, seen: object) -> None:
         if seen != expected:
@@ -231,6 +230,17 @@ def trained_classes(folder: Path) -> list[str]:
     return list(_manifest(folder)["class_names"])
 
 
+def trained_llm(folder: Path) -> LLMConfig:
+    """The language model of a training, where it lay then.
+
+    Args:
+        folder: As `save_model` wrote it.
+
+    Source: ours.
+    """
+    return LLMConfig(**_manifest(folder)["llm"])
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / _MANIFEST).read_text(encoding="utf-8")))
 
@@ -246,15 +256,28 @@ def model_files(folder: Path) -> list[Path]:
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
-def _find_llm(
-    trained: LLMConfig, now: LLMConfig | None, cache: Path, checksum: str | None, folder: Path
-) -> LLMConfig:
-    """Where the language model of the training lies: where it was then, or where it is said to be now."""
+def find_llm(folder: Path, cache: Path, now: LLMConfig | None = None) -> LLMConfig:
+    """Where the language model of a training lies: where it did then, or where it is said to be by now.
+
+    A place on this machine is looked at before a hub is asked.
+
+    Args:
+        folder: As `save_model` wrote it.
+        cache: As in `ensure_llm`.
+        now: Where it may lie by now.
+
+    Raises:
+        UserError: It cannot be had, or what lies there has another checksum.
+
+    Source: ours.
+    """
+    trained, checksum = trained_llm(folder), _manifest(folder).get("llm_sha256")
     if checksum is None:
         return trained
     places = [trained]
     if now is not None:
         places.append(trained.model_copy(update={"model": now.model, "revision": now.revision}))
+    places.sort(key=lambda config: not is_here(config.model, config.revision))
     missing: UserError | None = None
     others = []
     for config in places:
