@@ -95,10 +95,11 @@ def _move_artifacts(file: Path, root: str) -> None:
                     "update logged_models set artifact_location = ? || substr(artifact_location, ?) "
                     "where experiment_id = ? and instr(artifact_location, ?) = 1", of_runs,
                 )  # fmt: skip
-                database.execute(
-                    "update model_versions set storage_location = ? || substr(storage_location, ?) "
-                    "where instr(storage_location, ?) = 1", (of_runs[0], of_runs[1], of_runs[3]),
-                )  # fmt: skip
+                for column in ("source", "storage_location"):
+                    database.execute(
+                        f"update model_versions set {column} = ?1 || substr({column}, ?2) "
+                        f"where instr({column}, ?4) = 1", of_runs,
+                    )  # fmt: skip
                 database.execute(
                     "update experiments set artifact_location = ? where experiment_id = ?", (str(new), number)
                 )

@@ -224,9 +224,13 @@ def _register(client: "MlflowClient", run_id: str, model_id: str, name: str, che
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client.create_model_version(
-        name, f"models:/{model_id}", run_id, tags={_CHECKSUM: checksum}, model_id=model_id
+    # A database would look the model up in the store of the process's environment, which may be another one.
+    location, remote = (
+        client.get_logged_model(model_id).artifact_location,
+        client.tracking_uri.startswith("http"),
     )
+    source = f"models:/{model_id}" if remote else location
+    made = client.create_model_version(name, source, run_id, tags={_CHECKSUM: checksum}, model_id=model_id)
     client.set_tag(run_id, "registered_model", f"models:/{name}/{made.version}")
 
 
