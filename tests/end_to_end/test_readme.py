@@ -40,6 +40,8 @@ def check_kedro(arguments: list[str], project: Path) -> None:
     if name in KEDROS_OWN:
         return
     chosen = cli.commands[name].make_context(name, options).params
+    if "params" not in chosen:  # it reads no configuration
+        return
     conf = str(project / "conf")
 
     environments = chosen["envs"].split(",") if chosen.get("envs") else [chosen["env"]]
