@@ -7,7 +7,7 @@ with an error planted in our own code.
 
     python benchmarks/serve.py [--model FOLDER | --llm smollm2] [--requests 1000] [--damaged 10000]
 
-Without a folder the model has random weights, its adapters too, on the demo's language model or on a tiny one.
+Without a folder the model has random weights, adapters too, on the demo's language model or a tiny one.
 """
 
 import argparse

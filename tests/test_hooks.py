@@ -29,10 +29,10 @@ def opened(monkeypatch):
     return runs
 
 
-def track(data_dir="one", model="someone/model"):
+def track(data_dir="one", model="someone/model", register=True):
     names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "shots", "run")
     configuration = {
-        "mlflow": {"tracking_uri": "sqlite://"},
+        "mlflow": {"tracking_uri": "sqlite://", "register_models": register},
         "globals": {**dict.fromkeys(names, "one"), "data_dir": str(data_dir)},
         "parameters": {"llm": {"model": model}},
     }
@@ -45,6 +45,16 @@ def track(data_dir="one", model="someone/model"):
 def test_mlflow_calls_the_language_model_what_it_is(opened, model, name):
     track(model=model)
     assert [tags["language_model"] for tags in opened] == [name]
+
+
+def test_a_model_is_registered_by_name_unless_it_is_one_of_many_or_nobody_wants_it(opened, monkeypatch):
+    runs = []
+    monkeypatch.setattr(tracking, "set_current", runs.append)
+    track()
+    track(register=False)
+    monkeypatch.setenv("LLMAR_PARENT_RUN", "of ablations")
+    track()
+    assert [getattr(run, "registered", None) for run in runs] == ["one-one-one", None, None]
 
 
 def test_a_run_with_nothing_to_do_is_tracked_as_part_of_another_or_where_something_waits(

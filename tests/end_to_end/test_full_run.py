@@ -185,6 +185,8 @@ def test_mlflow_keeps_the_run(workplace, full_run):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, curve)]
         assert steps == list(range(1, 13)), curve  # a checkpoint, and with it a record, each step
     assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert tags["registered_model"] == "models:/demo-xsub-llm_ar-tiny/1"
+    assert client.get_model_version("demo-xsub-llm_ar-tiny", "1").run_id == run.info.run_id
 
 
 @pytest.fixture(scope="module")
