@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--damaged", type=int, default=0, help="how many damaged requests")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--planted", action="store_true", help="only serve, with an error in our code")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "serve.md")
     given = parser.parse_args()
     if given.planted:
         serve_planted(given.model)
