@@ -29,11 +29,19 @@ def opened(monkeypatch):
     return runs
 
 
-def track(data_dir="one", model="someone/model", pipelines=None, seeds=(0, 0), inputs=(), catalog=None):
+def track(
+    data_dir="one",
+    model="someone/model",
+    pipelines=None,
+    seeds=(0, 0),
+    inputs=(),
+    catalog=None,
+    register=True,
+):
     names = ("dataset", "corpus", "protocol", "experiment", "size", "unseen", "fold", "shots", "run")
     stages = {"vqvae_training": {"seed": seeds[0]}, "lora_training": {"seed": seeds[1]}}
     configuration = {
-        "mlflow": {"tracking_uri": "sqlite://"},
+        "mlflow": {"tracking_uri": "sqlite://", "register_models": register},
         "globals": {**dict.fromkeys(names, "one"), "data_dir": str(data_dir), "synthetic": False},
         "parameters": {"llm": {"model": model}, **stages},
     }
@@ -66,6 +74,16 @@ def test_the_splits_that_a_run_only_reads_are_its_inputs_too(opened, monkeypatch
     dataset = SimpleNamespace(_filepath=tmp_path / "splits.parquet")
     track(inputs=["splits", "sequences"], catalog={"splits": dataset})
     assert told == [("splits", tmp_path / "splits.parquet")]
+
+
+def test_a_model_is_registered_by_name_unless_it_is_one_of_many_or_nobody_wants_it(opened, monkeypatch):
+    runs = []
+    monkeypatch.setattr(tracking, "set_current", runs.append)
+    track()
+    track(register=False)
+    monkeypatch.setenv("LLMAR_PARENT_RUN", "of ablations")
+    track()
+    assert [getattr(run, "registered", None) for run in runs] == ["one-one-one", None, None]
 
 
 def test_a_run_with_nothing_to_do_is_tracked_as_part_of_another_or_where_something_waits(

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import click
@@ -469,6 +470,44 @@ def threshold(twins: tuple[Path, ...], model: Path | None, keep: float) -> None:
     with one_line_errors():
         line = choose_threshold(model or newest_recognizer(Path("data/06_models")), twins, keep)
     click.echo(line)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--llm", help="Where its language model lies by now, if not where it lay in training.")
+@click.option(
+    "--largest", default=16, show_default=True, type=click.IntRange(min=1), help="MiB of a request."
+)
+@click.option(
+    "--longest", default=10_000, show_default=True, type=click.IntRange(min=1), help="Frames of a request."
+)
+@click.option(
+    "--batch", default=32, show_default=True, type=click.IntRange(min=1), help="Recordings answered together."
+)
+def serve(model: str, host: str, port: int, llm: str | None, largest: int, longest: int, batch: int) -> None:
+    """Answer recordings over HTTP with a trained model: its folder, or a file of `kedro pack`."""
+    with one_line_errors():
+        from llmar_pipeline.commands.serve import serve as answer
+        from llmar_pipeline.recognition.request import Limits
+
+        answer(model, host, port, Limits(largest * 2**20, longest), batch, llm, click.echo)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--without-llm", is_flag=True, help="Leave the language model out; its checksum stays.")
+@click.option("--llm", help="Where its language model lies by now, if not where it lay in training.")
+def pack(model: Path, target: Path, without_llm: bool, llm: str | None) -> None:
+    """Put a trained model, MODEL, and its language model into one file, TARGET, to be used elsewhere."""
+    with one_line_errors():
+        from llmar_pipeline.language.llm_cache import llm_cache
+        from llmar_pipeline.recognition.packed import pack as put_together
+
+        made = put_together(model, target, llm_cache(gettempdir()), not without_llm, llm)
+        click.echo(f"{made}: {made.stat().st_size:,} bytes; `kedro serve {made}` answers with it")
 
 
 def _numbers(seeds: str) -> list[int]:

@@ -146,7 +146,8 @@ class Recognizer:
         """Read what the pipeline `lora` wrote.
 
         Args:
-            folder: Of the trained model, `06_models/<dataset>/<protocol>/<run>/recognizer`.
+            folder: Of the trained model, `06_models/<dataset>/<protocol>/<run>/recognizer`; or one file, as
+                `kedro pack` writes it.
             llm: Where the language model lies by now (a folder or a hub id), if not where it lay in training.
             cache: Folder of converted language models; the user's cache by default.
             read: Who answers where nothing else is asked for, see `predict`; without "llm" the language model
@@ -157,6 +158,12 @@ class Recognizer:
                 is another one.
         """
         folder = Path(folder)
+        cache = llm_cache(tempfile.gettempdir()) if cache is None else Path(cache)
+        if folder.is_file():
+            from llmar_pipeline.recognition.packed import unpacked
+
+            folder, inside = unpacked(folder, cache)
+            llm = llm or (None if inside is None else str(inside))
         facts = check_recognizer(folder)
         open_set = read_open_set(folder)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
@@ -167,7 +174,7 @@ class Recognizer:
 
         model = load_model(
             folder,
-            llm_cache(tempfile.gettempdir()) if cache is None else Path(cache),
+            cache,
             codebook_of(folder / VQVAE_FOLDER),
             # As in the evaluation: in bfloat16 sums drift by up to 1 nat.
             dtype="float32",

@@ -16,7 +16,12 @@ _NOT_READ = (".md", ".partial", ".tmp", ".written")  # suffixes, in folders that
 
 def write_sealed(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
     """Write a JSON file that holds the checksum of its own content."""
-    write_json(path, {**content, _CHECKSUM: json_checksum(content)}, indent)
+    write_json(path, sealed(content), indent)
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON-able content with its own checksum in it."""
+    return {**content, _CHECKSUM: json_checksum(content)}
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -25,9 +30,21 @@ def read_sealed(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: It is not that.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    return unsealed(json.loads(path.read_text(encoding="utf-8")), path.name)
+
+
+def unsealed(content: Any, name: str) -> dict[str, Any]:
+    """What `sealed` was given, from what it returned.
+
+    Args:
+        content: As JSON holds it.
+        name: Of the file, for the error.
+
+    Raises:
+        ValueError: It is not that.
+    """
     if not isinstance(content, dict) or content.pop(_CHECKSUM, None) != json_checksum(content):
-        raise ValueError(f"the content of {path.name} is not that of its checksum")
+        raise ValueError(f"the content of {name} is not that of its checksum")
     return content
 
 

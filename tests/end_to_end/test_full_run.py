@@ -201,6 +201,8 @@ def test_mlflow_keeps_the_run(workplace, full_run):
         assert steps == list(range(1, 13)), curve  # a checkpoint, and with it a record, each step
     kept = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"report.html", "model_card.md"} <= kept
+    assert tags["registered_model"] == "models:/demo-xsub-llm_ar-tiny/1"
+    assert client.get_model_version("demo-xsub-llm_ar-tiny", "1").run_id == run.info.run_id
 
 
 def test_the_trained_model_has_its_card_which_is_no_part_of_it(workplace, full_run):

@@ -43,7 +43,7 @@ def check_kedro(arguments: list[str], project: Path) -> None:
     mentioned = not options and any(parameter.required for parameter in command.params)
     chosen = command.make_context(name, options, resilient_parsing=mentioned).params
     conf = str(project / "conf")
-    if "env" not in chosen:  # it works on a trained model, not on a configuration
+    if "params" not in chosen:  # it works on a trained model, not on a configuration
         return
 
     environments = chosen["envs"].split(",") if chosen.get("envs") else [chosen["env"]]

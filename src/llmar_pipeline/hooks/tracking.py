@@ -63,6 +63,8 @@ class TrackingHook:
         name += "" if pipelines == "full" else f" {pipelines}"
         run = tracking.TrackedRun.start(uri, g["dataset"], name, tags, kept)
         run.columns = published.columns(g)
+        if self._config.get("register_models") and parent is None:
+            run.registered = "-".join(g[key] for key in ("dataset", "protocol", "run"))
         run.log_params(leaves(self._parameters))
         tracking.set_current(run)
         read = {name for name in pipeline.inputs() if name == "splits"}

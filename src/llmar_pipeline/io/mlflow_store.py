@@ -92,6 +92,15 @@ def _move_artifacts(file: Path, root: str) -> None:
                     "where experiment_id = ? and instr(artifact_uri, ?) = 1", of_runs,
                 )  # fmt: skip
                 database.execute(
+                    "update logged_models set artifact_location = ? || substr(artifact_location, ?) "
+                    "where experiment_id = ? and instr(artifact_location, ?) = 1", of_runs,
+                )  # fmt: skip
+                for column in ("source", "storage_location"):
+                    database.execute(
+                        f"update model_versions set {column} = ?1 || substr({column}, ?2) "
+                        f"where instr({column}, ?4) = 1", of_runs,
+                    )  # fmt: skip
+                database.execute(
                     "update experiments set artifact_location = ? where experiment_id = ?", (str(new), number)
                 )
 
@@ -135,6 +144,7 @@ def _experiment(client: "MlflowClient", name: str) -> str:
 def send(client: "MlflowClient", run_id: str, entry: Mapping[str, Any]) -> None:
     """Write one thing to a run: `params`, `metrics`, `tag`, `artifact`, `reference`, or its `end`.
 
+    An artifact with the key `registered` is a trained model, and that the name to register it under, if any.
     A reference is a dataset of MLflow's: name, size, the checksum's first half as its digest, and the place.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
@@ -148,6 +158,10 @@ def send(client: "MlflowClient", run_id: str, entry: Mapping[str, Any]) -> None:
             client.log_batch(run_id, metrics=[Metric(k, v, time, step) for k, v in metrics.items()])
         case {"tag": name, "value": value}:
             client.set_tag(run_id, name, value)
+        case {"artifact": name, "registered": registered} if Path(name).is_dir():
+            from llmar_pipeline.io.pyfunc_model import log_model
+
+            log_model(client, run_id, Path(name), registered)
         case {"artifact": name} if Path(name).is_dir():
             client.log_artifacts(run_id, name, artifact_path=Path(name).name)
         case {"artifact": name} if Path(name).exists():

@@ -37,9 +37,11 @@ class TrackedRun:
         uri: Where it is tracked.
         run_id: Its id there; None as long as it could not be opened.
         columns: Further names of its headline metric, in per cent: the columns of published tables.
+        registered: Name that its trained model is registered under; None logs it alone.
     """
 
     columns: Sequence[str] = ()
+    registered: str | None = None
 
     def __init__(self, uri: str, opening: Mapping[str, Any], journal: Path):
         self.uri = uri
@@ -105,6 +107,10 @@ class TrackedRun:
         """
         where = {"reference": str(path.resolve()), "name": name, "context": context}
         self._tell({**where, "profile": {**profile, "sha256": checksum}})
+
+    def log_model(self, folder: Path) -> None:
+        """Keep a trained model as one of MLflow's, and register it where the run has a name for it."""
+        self._tell({"artifact": str(folder.resolve()), "registered": self.registered})
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
@@ -215,6 +221,7 @@ def tell(name: str, dataset: Any, file: Path | None, data: Any = None) -> None:
         else:
             run.log_artifact(file)
         if name == "recognizer_model":
+            run.log_model(file)
             run.tag("number_type", trained_precision(file))
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from llmar_pipeline.language.config import LLMConfig
+
 MANIFEST = "language_model.json"
 """Written last by `save_model`."""
 ACTION_TOKENS = "action_tokens.safetensors"
@@ -36,6 +38,17 @@ def trained_votes(folder: Path) -> Tensor | None:
     Source: ours.
     """
     return load_file(folder / ACTION_TOKENS).get("class_votes")
+
+
+def trained_llm(folder: Path) -> LLMConfig:
+    """The language model of a training, where it lay then.
+
+    Args:
+        folder: As `save_model` wrote it.
+
+    Source: ours.
+    """
+    return LLMConfig(**manifest_of(folder)["llm"])
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:

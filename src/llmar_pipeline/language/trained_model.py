@@ -15,9 +15,9 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import write_json
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
-from llmar_pipeline.language.llm import llm_checksum
+from llmar_pipeline.language.llm import is_here, llm_checksum
 from llmar_pipeline.language.loading import load_llm, load_tokenizer, load_weights, tokenizer_checksum
-from llmar_pipeline.language.model_folder import ACTION_TOKENS, ADAPTERS, MANIFEST, manifest_of
+from llmar_pipeline.language.model_folder import ACTION_TOKENS, ADAPTERS, MANIFEST, manifest_of, trained_llm
 from llmar_pipeline.training.digests import tensor_checksum
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ def _load(
             f"expected a trained model with {MANIFEST}, saw none in {folder}; run "
             "`kedro run --pipelines=stage2`."
         )
-    manifest = manifest_of(folder)
-    config = _find_llm(LLMConfig(**manifest["llm"]), llm, cache, manifest.get("llm_sha256"), folder)
+    manifest, config = manifest_of(folder), find_llm(folder, cache, llm)
 
     def check(what: str, expected: object, seen: object) -> None:
         if seen != expected:
@@ -247,15 +246,28 @@ def start_from(model: ActionLanguageModel, folder: Path) -> None:
         model.base.load_state_dict(load_weights(folder, torch.float32).state_dict())
 
 
-def _find_llm(
-    trained: LLMConfig, now: LLMConfig | None, cache: Path, checksum: str | None, folder: Path
-) -> LLMConfig:
-    """Where the language model of the training lies: where it was then, or where it is said to be now."""
+def find_llm(folder: Path, cache: Path, now: LLMConfig | None = None) -> LLMConfig:
+    """Where the language model of a training lies: where it did then, or where it is said to be by now.
+
+    A place on this machine is looked at before a hub is asked.
+
+    Args:
+        folder: As `save_model` wrote it.
+        cache: As in `ensure_llm`.
+        now: Where it may lie by now.
+
+    Raises:
+        UserError: It cannot be had, or what lies there has another checksum.
+
+    Source: ours.
+    """
+    trained, checksum = trained_llm(folder), manifest_of(folder).get("llm_sha256")
     if checksum is None:
         return trained
     places = [trained]
     if now is not None:
         places.append(trained.model_copy(update={"model": now.model, "revision": now.revision}))
+    places.sort(key=lambda config: not is_here(config.model, config.revision))
     missing: UserError | None = None
     others = []
     for config in places:
