@@ -369,6 +369,49 @@ def _of_one_size(
     return {**params, "size": loader["globals"]["size"]}
 
 
+@cli.command()
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder of a trained model.")
+@click.option("--udp", type=click.IntRange(1, 65535), help="Port of this machine: a datagram a frame.")
+@click.option("--websocket", type=click.IntRange(1, 65535), help="Port of this machine: a message a frame.")
+@click.option("--fps", type=float, help="Frames a second (default: those of the model's corpus).")
+@click.option("--window", "window_s", type=float, help="Seconds recognised at once (default: the model's).")
+@click.option("--step", "step_s", default=0.5, show_default=True, help="Seconds from answer to answer.")
+@click.option("--enter", default=0.6, show_default=True, help="Probability at which an action begins.")
+@click.option("--exit", "leave", default=0.4, show_default=True, help="Probability below which it ends.")
+@click.option("--classes", help="Names to choose from, comma separated (default: the model's).")
+@click.option("--all", "patient", is_flag=True, help="Leave no window out: the sender has to wait.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+def watch(
+    model: Path,
+    udp: int | None,
+    websocket: int | None,
+    fps: float | None,
+    window_s: float | None,
+    step_s: float,
+    enter: float,
+    leave: float,
+    classes: str | None,
+    patient: bool,
+    as_json: bool,
+) -> None:
+    """Say which action goes on, from frames as JSON lines on standard input or on a port (docs/live.md)."""
+    from llmar_pipeline.commands import watch as live
+    from llmar_pipeline.recognition.segments import Thresholds
+
+    quiet_other_bars()
+    warnings.filterwarnings(
+        "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+    )  # transformers' own
+    with one_line_errors():
+        if udp and websocket:
+            raise UserError("expected --udp or --websocket, saw both: keep one")
+        source = live.udp(udp) if udp else live.websocket(websocket) if websocket else live.standard_input
+        names = [name.strip() for name in classes.split(",")] if classes else None
+        options = live.Options(fps, window_s, step_s, Thresholds(enter, leave), names)
+        complain = functools.partial(click.echo, err=True)
+        live.watch(model, source, options, patient, as_json, click.echo, complain)
+
+
 def _loading(env: str | None, conf_source: str) -> Callable[[dict[str, Any]], Any]:
     """A run's parameters -> its configuration."""
 

@@ -9,17 +9,17 @@ It needs neither Kedro, MLflow nor pandas (see docs/recognizer.md).
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
-from llmar_pipeline.corpora.formats.keypoint_files import SUFFIXES
+from llmar_pipeline.corpora.formats.keypoint_files import SUFFIXES, read_frame_rate
 from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
@@ -32,6 +32,8 @@ from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
 from llmar_pipeline.language.trained_model import load_model
+from llmar_pipeline.recognition.live import Current, People, answers
+from llmar_pipeline.recognition.segments import Segment, Sliding, Thresholds, Told, find_segments
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer, corpus_of
 from llmar_pipeline.skeletons.normalization import normalize, without_absent
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
@@ -47,6 +49,10 @@ from llmar_pipeline.vqvae.tokenize import (
 )
 from llmar_pipeline.vqvae.windows import Clips
 
+STEP_S = 0.5
+"""Seconds from one window to the next."""
+
+_THRESHOLDS = Thresholds()
 _LISTS = 8  # of classes, kept as trees
 _TOLERANCE = 1e-3  # of a probability, which is shown to that
 
@@ -93,12 +99,14 @@ class Recognizer:
     Attributes:
         body: What it works on.
         class_names: The class list of the training.
+        vertical: Where y points in keypoint files, and in frames that come live.
     """
 
     def __init__(self, facts: RecognizerFacts, vqvae: VQVAE, model: ActionLanguageModel) -> None:
         self._facts, self._vqvae, self._model = facts, vqvae, model
         self.body: Body = vqvae.body
         self.class_names: tuple[str, ...] = model.class_names
+        self.vertical = facts.vertical
         self._corpus = corpus_of(facts, vqvae.body)
         if model.class_votes is None and model.input == "codes":  # of a training before models kept them
             model.class_votes = vqvae.code_votes()
@@ -189,6 +197,98 @@ class Recognizer:
             )
         trie = self._trie(self.class_names if classes is None else tuple(classes))
         return self._in_batches(iter(recordings), trie, top_k, batch_size)
+
+    def segments(
+        self,
+        recording: str | Path | Sequence | np.ndarray,
+        fps: float | None = None,
+        window_s: float | None = None,
+        step_s: float = STEP_S,
+        thresholds: Thresholds = _THRESHOLDS,
+        classes: SequenceOf[str] | None = None,
+    ) -> list[Segment]:
+        """Find the actions of a long recording.
+
+        Args:
+            recording: As `predict` takes it, of any length.
+            fps: Frames a second; by default what the file says, else what the corpus has.
+            window_s: Seconds that are recognised at once; by default the model's own window.
+            step_s: Seconds from one window to the next.
+            thresholds: When an action begins and ends.
+            classes: Names to choose from in place of the class list of the training.
+
+        Returns:
+            Actions with begin, end, probability and repetitions, in the order of time; moments of no action
+            that is sure enough are in none.
+
+        Raises:
+            UserError: As `predict`; or the frame rate is not known, or windows or thresholds make no sense.
+
+        Source: ours.
+        """
+        sequence = self._read(recording)
+        if fps is None and isinstance(recording, str | Path):
+            fps = read_frame_rate(Path(recording))
+        sliding = self.sliding(fps, window_s, step_s)
+        tell = partial(self._tell, classes=classes, names=thresholds.names)
+        return find_segments(sequence, self.body, sliding, thresholds, tell)
+
+    def stream(
+        self,
+        frames: Iterable[np.ndarray | People],
+        fps: float | None = None,
+        window_s: float | None = None,
+        step_s: float = STEP_S,
+        thresholds: Thresholds = _THRESHOLDS,
+        classes: SequenceOf[str] | None = None,
+        behind: Callable[[], bool] = lambda: False,
+        vertical: Literal["up", "down"] = "up",
+    ) -> Iterator[Current]:
+        """Say what goes on while frames come: an answer at the end of every window.
+
+        It waits for frames and they for it, so of one that is slow none is lost: the windows, and when an
+        action begins and ends, are those of `segments`.
+
+        Args:
+            frames: Each `[person, joint, coordinate]` with NaN where missing, or persons by their ids, in the
+                units of the corpus; a person is the same row, or id, in all frames.
+            fps: Frames a second; by default what the corpus has.
+            window_s: As of `segments`, like the next three.
+            step_s: Seconds from one answer to the next.
+            thresholds: When an action begins and ends.
+            classes: Names to choose from in place of the class list of the training.
+            behind: Whether a newer window is waiting: then this one is left out, and counted.
+            vertical: The way y grows.
+
+        Returns:
+            What goes on, as it becomes known; `recognition.live.changes` keeps what is news.
+
+        Raises:
+            UserError: As `segments`, or a frame is no array of such joints.
+
+        Source: ours.
+        """
+        sliding = self.sliding(fps, window_s, step_s)
+        tell = partial(self._tell, classes=classes, names=thresholds.names)
+        return answers(frames, self.body, sliding, thresholds, tell, behind, vertical)
+
+    def sliding(self, fps: float | None, window_s: float | None, step_s: float) -> Sliding:
+        """The windows of `segments` and `stream`, which take the same values."""
+        usual = self._corpus.frame_rate
+        rate = usual if fps is None else fps
+        if rate is None:
+            raise UserError(
+                "expected a recording that says its frame rate, or a corpus that has a usual one, saw "
+                f"neither, for {self._corpus.name}; say it, such as fps=30 (--fps=30)"
+            )
+        own = self._vqvae.settings.frames / (usual or rate)
+        return Sliding.of_seconds(rate, own if window_s is None else window_s, step_s)
+
+    def _tell(
+        self, windows: Iterable[Sequence], classes: SequenceOf[str] | None, names: int
+    ) -> Iterator[Told]:
+        for answer in self.predict_all(windows, classes, top_k=names):
+            yield dict(zip(answer.names, answer.probabilities, strict=True))
 
     def _in_batches(
         self,
