@@ -52,7 +52,9 @@ from llmar_pipeline.vqvae.windows import Clips
 STEP_S = 0.5
 """Seconds from one window to the next."""
 
-_THRESHOLDS = Thresholds()
+THRESHOLDS = Thresholds()
+"""When an action begins and ends."""
+
 _LISTS = 8  # of classes, kept as trees
 _TOLERANCE = 1e-3  # of a probability, which is shown to that
 
@@ -204,7 +206,7 @@ class Recognizer:
         fps: float | None = None,
         window_s: float | None = None,
         step_s: float = STEP_S,
-        thresholds: Thresholds = _THRESHOLDS,
+        thresholds: Thresholds = THRESHOLDS,
         classes: SequenceOf[str] | None = None,
     ) -> list[Segment]:
         """Find the actions of a long recording.
@@ -226,10 +228,8 @@ class Recognizer:
 
         Source: ours.
         """
-        sequence = self._read(recording)
-        if fps is None and isinstance(recording, str | Path):
-            fps = read_frame_rate(Path(recording))
-        sliding = self.sliding(fps, window_s, step_s)
+        sequence = self.read(recording)
+        sliding = self.sliding(fps, window_s, step_s, recording)
         tell = partial(self._tell, classes=classes, names=thresholds.names)
         return find_segments(sequence, self.body, sliding, thresholds, tell)
 
@@ -239,7 +239,7 @@ class Recognizer:
         fps: float | None = None,
         window_s: float | None = None,
         step_s: float = STEP_S,
-        thresholds: Thresholds = _THRESHOLDS,
+        thresholds: Thresholds = THRESHOLDS,
         classes: SequenceOf[str] | None = None,
         behind: Callable[[], bool] = lambda: False,
         vertical: Literal["up", "down"] = "up",
@@ -272,8 +272,12 @@ class Recognizer:
         tell = partial(self._tell, classes=classes, names=thresholds.names)
         return answers(frames, self.body, sliding, thresholds, tell, behind, vertical)
 
-    def sliding(self, fps: float | None, window_s: float | None, step_s: float) -> Sliding:
+    def sliding(
+        self, fps: float | None, window_s: float | None, step_s: float, recording: object = None
+    ) -> Sliding:
         """The windows of `segments` and `stream`, which take the same values."""
+        if fps is None and isinstance(recording, str | Path):
+            fps = read_frame_rate(Path(recording))
         usual = self._corpus.frame_rate
         rate = usual if fps is None else fps
         if rate is None:
@@ -302,7 +306,7 @@ class Recognizer:
             refused: UserError | None = None
             for recording in islice(waiting, batch_size):
                 try:
-                    read.append(self._read(recording))
+                    read.append(self.read(recording))
                 except UserError as error:
                     refused = error
                     break
@@ -347,7 +351,15 @@ class Recognizer:
                 tuple(of_clips[number, 0].tolist()),
             )
 
-    def _read(self, recording: str | Path | Sequence | np.ndarray) -> Sequence:
+    def read(self, recording: str | Path | Sequence | np.ndarray) -> Sequence:
+        """A recording as the model takes it.
+
+        Args:
+            recording: As `predict` takes it.
+
+        Raises:
+            UserError: It cannot be read, or is of another body.
+        """
         if isinstance(recording, str | Path):
             sequence = self._read_file(Path(recording))
         elif isinstance(recording, Sequence):

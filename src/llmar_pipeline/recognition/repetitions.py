@@ -70,10 +70,14 @@ def _poses(person: np.ndarray, topology: Topology) -> np.ndarray:
         square over the joints.
     """
     data = fill_gaps(person[None])
-    data = data[0, ~np.isnan(data[0]).all(axis=(1, 2))] / body_size(data, topology)
-    data = data - data[:, [topology.root]]
+    data = data[:, ~np.isnan(data[0]).all(axis=(1, 2))]
+    whole = ~np.isnan(data[0]).any(axis=(0, 2))
+    root = [topology.root] if whole[topology.root] else whole
+    data = data[0] / body_size(data, topology)
+    joints = data[:, whole]
+    if whole.any():
+        joints = joints - data[:, root].mean(axis=1, keepdims=True)
     if topology.coordinates == 3:
-        data = np.stack([np.hypot(data[..., 0], data[..., 2]), data[..., 1]], axis=-1)
-    whole = ~np.isnan(data).any(axis=(0, 2))
-    poses: np.ndarray = data[:, whole].reshape(len(data), -1) / np.sqrt(max(whole.sum(), 1))
+        joints = np.stack([np.hypot(joints[..., 0], joints[..., 2]), joints[..., 1]], axis=-1)
+    poses: np.ndarray = joints.reshape(len(joints), 2 * whole.sum()) / np.sqrt(max(whole.sum(), 1))
     return poses

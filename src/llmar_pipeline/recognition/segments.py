@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import accumulate, groupby
+from itertools import groupby
 from statistics import fmean
 from typing import Literal
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from llmar_pipeline.corpora.formats.keypoints import to_sequence
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.progress import Progress
 from llmar_pipeline.recognition.repetitions import repetitions
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Body
@@ -172,7 +172,9 @@ def merged(
     Source: ours.
     """
     cuts, segments = sliding.cuts(frames), []
-    names = list(accumulate(told, partial(following, thresholds=thresholds), initial=None))[1:]
+    names: list[str | None] = []
+    for one in told:
+        names.append(following(names[-1] if names else None, one, thresholds))
     for name, group in groupby(range(len(told)), names.__getitem__):
         windows = list(group)
         if name is not None:
@@ -204,7 +206,8 @@ def find_segments(
         for start in sliding.starts(recording.n_frames)
     ]
     answers = iter(tell(window for window in cut if window is not None))
-    told = [None if window is None else next(answers) for window in cut]
+    with Progress(cut, title="recognising", unit=" windows") as windows:
+        told = [None if window is None else next(answers) for window in windows]
     return [
         replace(one, repetitions=repetitions(data[0, one.begin : one.end], topology, sliding.fps))
         for one in merged(told, recording.n_frames, sliding, thresholds)
