@@ -22,14 +22,14 @@ from measuring import machine, now, one_thread, write_page
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.splits import split_clips
-from llmar_pipeline.recognition.segments import Sliding, Thresholds, merged, window_of
+from llmar_pipeline.recognition.segments import NAMES, Sliding, Thresholds, merged, window_of
 from llmar_pipeline.recognizer import Recognizer
 from llmar_pipeline.skeletons.sequence import Sequence as Recording
 
-WINDOWS_S = (1.0, 1.5, 2.1333)
+WINDOWS_S = (1.2, 1.5, 1.8)
 STEP_S = 0.25
 EVERY = (1, 2)  # of the steps
-ENTER, EXIT = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+ENTER, EXIT = (0.3, 0.4, 0.5, 0.6, 0.7), (0.2, 0.3, 0.4, 0.5)
 OVERLAP = 0.5
 
 
@@ -66,9 +66,7 @@ def told_of(recognizer: Recognizer, data: np.ndarray, sliding: Sliding) -> list[
         window_of(data[:, start : start + sliding.window], recognizer.body, "window")
         for start in sliding.starts(data.shape[1])
     ]
-    answers = recognizer.predict_all(
-        [window for window in cut if window is not None], top_k=int(1 / min(EXIT))
-    )
+    answers = recognizer.predict_all([window for window in cut if window is not None], top_k=NAMES)
     return [
         None
         if window is None
@@ -150,7 +148,7 @@ def main() -> None:
     cost = now() - started[0]
     seconds = sum(one.data.shape[1] for one in tested) / options.fps
     found = sliced(tested, told, replace(sliding, step=every * sliding.step), 1, thresholds)
-    usual = recognizer.sliding(options.fps, None, 0.5)
+    usual = recognizer.sliding(options.fps)
     of_usual = [told_of(recognizer, one.data, usual) for one in tested]
     whole = [recognizer.predict(one.data).names[0] for one in tested]
     at_once = [[Truth(name, 0, one.data.shape[1])] for name, one in zip(whole, tested, strict=True)]

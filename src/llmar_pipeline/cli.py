@@ -374,10 +374,12 @@ def _of_one_size(
 @click.option("--udp", type=click.IntRange(1, 65535), help="Port of this machine: a datagram a frame.")
 @click.option("--websocket", type=click.IntRange(1, 65535), help="Port of this machine: a message a frame.")
 @click.option("--fps", type=float, help="Frames a second (default: those of the model's corpus).")
-@click.option("--window", "window_s", type=float, help="Seconds recognised at once (default: the model's).")
-@click.option("--step", "step_s", default=0.5, show_default=True, help="Seconds from answer to answer.")
-@click.option("--enter", default=0.6, show_default=True, help="Probability at which an action begins.")
-@click.option("--exit", "leave", default=0.4, show_default=True, help="Probability below which it ends.")
+@click.option("--window", "window_s", type=float, help="Seconds recognised at once (default: by the model).")
+@click.option(
+    "--step", "step_s", type=float, help="Seconds from answer to answer (default: a third of a window)."
+)
+@click.option("--enter", default=0.4, show_default=True, help="Probability at which an action begins.")
+@click.option("--exit", "leave", default=0.3, show_default=True, help="Probability below which it ends.")
 @click.option("--classes", help="Names to choose from, comma separated (default: the model's).")
 @click.option("--all", "patient", is_flag=True, help="Leave no window out: the sender has to wait.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
@@ -387,7 +389,7 @@ def watch(
     websocket: int | None,
     fps: float | None,
     window_s: float | None,
-    step_s: float,
+    step_s: float | None,
     enter: float,
     leave: float,
     classes: str | None,

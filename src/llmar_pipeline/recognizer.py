@@ -33,7 +33,7 @@ from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
 from llmar_pipeline.language.trained_model import load_model
 from llmar_pipeline.recognition.live import Current, People, answers
-from llmar_pipeline.recognition.segments import Segment, Sliding, Thresholds, Told, find_segments
+from llmar_pipeline.recognition.segments import NAMES, Segment, Sliding, Thresholds, Told, find_segments
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer, corpus_of
 from llmar_pipeline.skeletons.normalization import normalize, without_absent
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
@@ -49,12 +49,11 @@ from llmar_pipeline.vqvae.tokenize import (
 )
 from llmar_pipeline.vqvae.windows import Clips
 
-STEP_S = 0.5
-"""Seconds from one window to the next."""
-
 THRESHOLDS = Thresholds()
 """When an action begins and ends."""
 
+_SHARE = 0.7  # of the model's own frames make a window: less than a clip, so that fewer show two actions
+_STEPS = 3  # a window
 _LISTS = 8  # of classes, kept as trees
 _TOLERANCE = 1e-3  # of a probability, which is shown to that
 
@@ -205,7 +204,7 @@ class Recognizer:
         recording: str | Path | Sequence | np.ndarray,
         fps: float | None = None,
         window_s: float | None = None,
-        step_s: float = STEP_S,
+        step_s: float | None = None,
         thresholds: Thresholds = THRESHOLDS,
         classes: SequenceOf[str] | None = None,
     ) -> list[Segment]:
@@ -214,8 +213,8 @@ class Recognizer:
         Args:
             recording: As `predict` takes it, of any length.
             fps: Frames a second; by default what the file says, else what the corpus has.
-            window_s: Seconds that are recognised at once; by default the model's own window.
-            step_s: Seconds from one window to the next.
+            window_s: Seconds that are recognised at once; by default 0.7 of the model's own frames.
+            step_s: Seconds from one window to the next; by default a third of a window.
             thresholds: When an action begins and ends.
             classes: Names to choose from in place of the class list of the training.
 
@@ -230,7 +229,7 @@ class Recognizer:
         """
         sequence = self.read(recording)
         sliding = self.sliding(fps, window_s, step_s, recording)
-        tell = partial(self._tell, classes=classes, names=thresholds.names)
+        tell = partial(self._tell, classes=classes)
         return find_segments(sequence, self.body, sliding, thresholds, tell)
 
     def stream(
@@ -238,7 +237,7 @@ class Recognizer:
         frames: Iterable[np.ndarray | People],
         fps: float | None = None,
         window_s: float | None = None,
-        step_s: float = STEP_S,
+        step_s: float | None = None,
         thresholds: Thresholds = THRESHOLDS,
         classes: SequenceOf[str] | None = None,
         behind: Callable[[], bool] = lambda: False,
@@ -269,11 +268,15 @@ class Recognizer:
         Source: ours.
         """
         sliding = self.sliding(fps, window_s, step_s)
-        tell = partial(self._tell, classes=classes, names=thresholds.names)
+        tell = partial(self._tell, classes=classes)
         return answers(frames, self.body, sliding, thresholds, tell, behind, vertical)
 
     def sliding(
-        self, fps: float | None, window_s: float | None, step_s: float, recording: object = None
+        self,
+        fps: float | None = None,
+        window_s: float | None = None,
+        step_s: float | None = None,
+        recording: object = None,
     ) -> Sliding:
         """The windows of `segments` and `stream`, which take the same values."""
         if fps is None and isinstance(recording, str | Path):
@@ -285,13 +288,12 @@ class Recognizer:
                 "expected a recording that says its frame rate, or a corpus that has a usual one, saw "
                 f"neither, for {self._corpus.name}; say it, such as fps=30 (--fps=30)"
             )
-        own = self._vqvae.settings.frames / (usual or rate)
-        return Sliding.of_seconds(rate, own if window_s is None else window_s, step_s)
+        if window_s is None:
+            window_s = _SHARE * self._vqvae.settings.frames / (usual or rate)
+        return Sliding.of_seconds(rate, window_s, window_s / _STEPS if step_s is None else step_s)
 
-    def _tell(
-        self, windows: Iterable[Sequence], classes: SequenceOf[str] | None, names: int
-    ) -> Iterator[Told]:
-        for answer in self.predict_all(windows, classes, top_k=names):
+    def _tell(self, windows: Iterable[Sequence], classes: SequenceOf[str] | None) -> Iterator[Told]:
+        for answer in self.predict_all(windows, classes, top_k=NAMES):
             yield dict(zip(answer.names, answer.probabilities, strict=True))
 
     def _in_batches(

@@ -69,7 +69,7 @@ def test_what_is_said_when_the_action_changes(recognizer):
     said, complained = watched([frame(1)] * 19 + [frame(-1)] * 21)
     assert [json.loads(line) for line in said] == [
         {"frame": 8, "seconds": 0.8, "action": "up", "probability": 0.9, "left_out": 0},
-        {"frame": 24, "seconds": 2.4, "action": "down", "probability": 0.9, "left_out": 0},
+        {"frame": 28, "seconds": 2.8, "action": "down", "probability": 0.9, "left_out": 0},
     ]
     assert complained[0] == "model: windows of 0.80 s, 10 frames a second"
     assert complained[1].startswith("40 frames; 9 windows answered, 0 left out because")
@@ -190,7 +190,8 @@ def test_a_recogniser_streams_what_it_finds_in_the_recording(model, tmp_path):
     data = moving(50)
     settings = {"fps": 30, "step_s": 0.25, "thresholds": Thresholds(0.3, 0.2)}
     sliding = recognizer.sliding(30, None, 0.25)
-    assert (sliding.window, sliding.step) == (16, 8)  # the model's own window
+    assert (sliding.window, sliding.step) == (11, 8)
+    assert recognizer.sliding() == Sliding(30, 11, 4)  # 0.7 of the 16 frames of its VQ-VAE, and a third
     segments = recognizer.segments(data, **settings)
     assert segments
     streamed = list(recognizer.stream(data.swapaxes(0, 1), **settings))
@@ -202,13 +203,13 @@ def test_a_recogniser_streams_what_it_finds_in_the_recording(model, tmp_path):
 
 def test_a_frame_rate_that_nobody_knows_is_asked_for(model, tmp_path, monkeypatch):
     recognizer = Recognizer.load(model, cache=tmp_path)
-    assert recognizer.sliding(None, None, 0.5).fps == 30  # that of the corpus
+    assert recognizer.sliding().fps == 30  # that of the corpus
     monkeypatch.setattr(recognizer, "_corpus", CORPORA["custom"])
     with pytest.raises(UserError, match=r"says its frame rate, .*, saw neither, for custom; say it"):
         recognizer.segments(moving(5))
     keypoints = tmp_path / "x.npz"
     np.savez(keypoints, keypoints=moving(5), fps=12.5)
-    assert recognizer.sliding(None, None, 0.5, keypoints).fps == 12.5
+    assert recognizer.sliding(recording=keypoints).fps == 12.5
 
 
 @pytest.mark.slow
@@ -230,9 +231,9 @@ def test_the_command_on_damaged_lines_among_good_ones(model, project):
     )
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert answers[0]["frame"] == 16
+    assert answers[0]["frame"] == 11
     assert {one["action"] for one in answers} <= {*Recognizer.load(model).class_names, None}
     assert "Traceback" not in done.stderr
     assert "frame 6 is passed over: expected a frame as a JSON object" in done.stderr
     assert "frame 7 is passed over: expected keypoints [person, 25, 3]" in done.stderr
-    assert "42 frames, 2 passed over; 2 windows answered" in done.stderr
+    assert "42 frames, 2 passed over; 8 windows answered" in done.stderr

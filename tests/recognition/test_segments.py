@@ -8,6 +8,7 @@ from llmar_pipeline.recognition.segments import (
     Segment,
     Sliding,
     Thresholds,
+    averaged,
     find_segments,
     following,
     merged,
@@ -30,12 +31,9 @@ def person(frames: int) -> np.ndarray:
         (4, [0], [0, 4]),  # shorter than a window
         (8, [0], [0, 8]),
         (9, [0], [0, 9]),  # of a whole step there is too little
-        (
-            10,
-            [0, 2],
-            [0, 5, 10],
-        ),  # the second window stands for frames 5 and 6 in its middle, and what follows
-        (15, [0, 2, 4, 6], [0, 5, 7, 9, 15]),
+        (10, [0, 2], [0, 4, 10]),  # the middle of the first window is 4, that of both 5
+        (15, [0, 2, 4, 6], [0, 4, 5, 6, 15]),
+        (20, [0, 2, 4, 6, 8, 10, 12], [0, 4, 5, 6, 8, 10, 12, 20]),  # from the fifth on, of four windows
         (1, [0], [0, 1]),
     ],
 )
@@ -71,7 +69,7 @@ def test_an_action_begins_at_one_threshold_and_ends_at_the_other():
         {"a": 0.4, "b": 0.3},
         {"a": 0.39, "b": 0.5},  # ends, and the other is not sure enough
         {"b": 0.9, "a": 0.1},
-        None,  # nobody is seen
+        {},
         {"b": 0.5},
         {"a": 0.8},
         {"b": 0.7},  # `a` is not among the likeliest: at once another
@@ -91,22 +89,30 @@ def test_without_the_second_threshold_answers_flicker():
     assert one.probability == pytest.approx((3 * 0.65 + 2 * 0.55) / 5)
 
 
-def test_names_behind_those_that_are_asked_for_cannot_go_on():
-    for leave in (0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 1):
-        names = Thresholds(1, leave).names
-        assert 1 / (names + 1) < leave  # the most that a name behind them can have
+def test_the_mean_of_windows():
+    mean = averaged([{"a": 0.9, "b": 0.1}, None, {"b": 0.6}])
+    assert mean == pytest.approx({"a": 0.3, "b": 0.7 / 3})
+    assert averaged([None]) == {}
+    assert [Sliding(30, 45, step).averaged for step in (5, 15, 30, 45)] == [9, 3, 2, 1]
+
+
+def test_one_odd_window_is_outvoted():
+    told = [{"a": 0.9}, {"a": 0.9}, {"b": 0.9}, {"a": 0.9}, {"a": 0.9}]
+    (one,) = merged(told, 20, Sliding(10, 12, 4), Thresholds(0.5, 0.5))
+    assert (one.name, one.begin, one.end) == ("a", 0, 20)
+    assert one.probability == pytest.approx((0.9 + 0.9 + 3 * 0.6) / 5)
 
 
 def test_segments_in_frames_and_seconds():
-    sliding, thresholds = Sliding(fps=10, window=8, step=2), Thresholds(0.6, 0.4)
+    sliding, thresholds = Sliding(fps=10, window=8, step=8), Thresholds(0.6, 0.4)
     told = [{"a": 0.9}, {"a": 0.7}, {"b": 0.5}, {"b": 0.8}]
-    first, second = merged(told, 15, sliding, thresholds)
-    assert (first.name, first.begin, first.end, first.probability) == ("a", 0, 7, pytest.approx(0.8))
-    assert (second.name, second.begin, second.end, second.probability) == ("b", 9, 15, 0.8)
-    assert (first.begin_s, first.end_s) == (0, 0.7)
-    assert str(second) == "    0.90 -     1.50 s   80.0%  b"
+    first, second = merged(told, 34, sliding, thresholds)
+    assert (first.name, first.begin, first.end, first.probability) == ("a", 0, 16, pytest.approx(0.8))
+    assert (second.name, second.begin, second.end, second.probability) == ("b", 24, 34, 0.8)
+    assert (second.begin_s, second.end_s) == (2.4, 3.4)
+    assert str(second) == "    2.40 -     3.40 s   80.0%  b"
     assert str(Segment("c", 1, 0, 30, 30, 3)).endswith("  c x 3")
-    assert merged([None, {"a": 0.5}], 10, sliding, thresholds) == []
+    assert merged([None, {"a": 0.5}], 16, sliding, thresholds) == []
 
 
 def by_height(windows):
@@ -121,9 +127,11 @@ def test_a_recording_with_a_gap():
     data[:, 20:40] = np.nan
     data[:, 40:, 0, 1] = 10
     first, second = find_segments(Sequence("x", data), BODY, Sliding(10, 8, 4), Thresholds(), by_height)
-    # The window from frame 16 on sees four of its eight frames, that from 20 on none, that from 36 on four.
-    assert (first.name, first.begin, first.end) == ("stand", 0, 22)
-    assert (second.name, second.begin, second.end) == ("jump", 38, 60)
+    # The window from frame 16 on sees four of its eight frames, those from 20 to 32 on none, that from 36 on
+    # four. Of two windows one is enough: the mean of those from 16 and 20 on is in the middle at 22, the next
+    # at 26; of those from 28 and 32 on at 34, the next at 38.
+    assert (first.name, first.begin, first.end) == ("stand", 0, 24)
+    assert (second.name, second.begin, second.end) == ("jump", 36, 60)
 
 
 @pytest.mark.parametrize("frames", [1, 5, 8])

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmar_pipeline.files import whole_file
 from llmar_pipeline.recognition.segments import Segment, Thresholds
-from llmar_pipeline.recognizer import STEP_S, THRESHOLDS, Recognizer
+from llmar_pipeline.recognizer import THRESHOLDS, Recognizer
 from llmar_pipeline.reporting.timeline import render_timeline
 
 
@@ -19,7 +19,7 @@ def show_segments(
     as_json: bool = False,
     fps: float | None = None,
     window_s: float | None = None,
-    step_s: float = STEP_S,
+    step_s: float | None = None,
     thresholds: Thresholds = THRESHOLDS,
     classes: list[str] | None = None,
 ) -> list[Segment]:

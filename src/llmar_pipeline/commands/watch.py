@@ -31,7 +31,7 @@ class Options(NamedTuple):
 
     fps: float | None
     window_s: float | None
-    step_s: float
+    step_s: float | None
     thresholds: Thresholds
     classes: list[str] | None
 

@@ -8,7 +8,15 @@ from typing import Literal
 import numpy as np
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.recognition.segments import Sliding, Tell, Thresholds, Told, following, window_of
+from llmar_pipeline.recognition.segments import (
+    Sliding,
+    Tell,
+    Thresholds,
+    Told,
+    averaged,
+    following,
+    window_of,
+)
 from llmar_pipeline.skeletons.topology import Body
 
 _PEOPLE = 16  # of a window, those seen in most frames: detectors make up new ids, and memory is finite
@@ -25,7 +33,7 @@ class Current:
         frame: Frames so far.
         seconds: Since the first frame.
         name: Of the action; None where none is sure enough.
-        probability: Of the action in the newest window, else of the likeliest one; 0 where nobody is seen.
+        probability: Of the action in the newest windows, else of the likeliest one; 0 where nobody is seen.
         left_out: Windows so far that were not answered, because a newer one was waiting.
     """
 
@@ -69,15 +77,18 @@ def answers(
     Source: ours.
     """
     recent: deque[People] = deque(maxlen=sliding.window)
+    told: deque[tuple[int, Told | None]] = deque()
     name: str | None = None
     number = left_out = 0
 
     def current() -> Current:
         nonlocal name
-        told = _told(recent, body, tell, f"frame {number}", vertical)
-        name = following(name, told, thresholds)
-        likeliest = max((told or {}).values(), default=0.0)
-        probability = likeliest if name is None else (told or {}).get(name, 0.0)
+        told.append((number, _told(recent, body, tell, f"frame {number}", vertical)))
+        while told[0][0] <= number - sliding.averaged * sliding.step:
+            told.popleft()
+        chances = averaged([one for _, one in told])
+        name = following(name, chances, thresholds)
+        probability = max(chances.values(), default=0.0) if name is None else chances.get(name, 0.0)
         return Current(number, number / sliding.fps, name, probability, left_out)
 
     for people in frames:

@@ -1,9 +1,10 @@
 """Which action a long recording shows when: windows that slide over it, and segments of their answers."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from statistics import fmean
 from typing import Literal
 
@@ -17,6 +18,8 @@ from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import Body
 
 _SEEN = 0.5  # of a window's frames, from the first that shows somebody to the last: less is no action
+
+NAMES = 5  # of the likeliest are asked for; what is behind them counts as 0
 
 Told = Mapping[str, float]
 """The likeliest names of one window, with their probabilities."""
@@ -59,15 +62,22 @@ class Sliding:
         """First frame of every window; one window of all where the recording is shorter."""
         return range(0, max(frames - self.window, 0) + 1, self.step)
 
+    @property
+    def averaged(self) -> int:
+        """Windows whose mean decides: as many as cover a frame."""
+        return max(1, round(self.window / self.step))
+
     def cuts(self, frames: int) -> list[int]:
-        """Where a window stops to speak and the next begins: each speaks for the `step` frames in its middle.
+        """Where the mean of some windows stops to speak and the next begins: half way between their middles.
 
         Returns:
-            Frames, one more than there are windows; the first window speaks from the beginning on, the last
-            one to the end.
+            Frames, one more than there are windows; the first mean speaks from the beginning on, the last one
+            to the end.
         """
-        inner = [start + (self.window - self.step) // 2 for start in self.starts(frames)[1:]]
-        return [0, *inner, frames]
+        starts = self.starts(frames)
+        first = [starts[max(0, number + 1 - self.averaged)] for number in range(len(starts))]
+        middles = [(one + last + self.window) / 2 for one, last in zip(first, starts, strict=True)]
+        return [0, *(int((one + other) / 2) for one, other in pairwise(middles)), frames]
 
 
 @dataclass(frozen=True)
@@ -84,8 +94,8 @@ class Thresholds:
     Source: hysteresis thresholding, as of edges (Canny 1986), in time.
     """
 
-    enter: float = 0.6
-    exit: float = 0.4
+    enter: float = 0.4
+    exit: float = 0.3
 
     def __post_init__(self) -> None:
         if not 0 < self.exit <= self.enter <= 1:
@@ -93,11 +103,6 @@ class Thresholds:
                 f"expected thresholds 0 < exit <= enter <= 1, saw exit={self.exit:g} and "
                 f"enter={self.enter:g}; correct them"
             )
-
-    @property
-    def names(self) -> int:
-        """So many of the likeliest names decide: a name behind them has less than `exit`."""
-        return int(1 / self.exit)
 
 
 @dataclass(frozen=True)
@@ -135,12 +140,20 @@ class Segment:
         return f"{self.begin_s:8.2f} - {self.end_s:8.2f} s {self.probability:7.1%}  {self.name}{times}"
 
 
-def following(name: str | None, told: Told | None, thresholds: Thresholds) -> str | None:
-    """The action that goes on at a window.
+def averaged(told: SequenceOf[Told | None]) -> Told:
+    """The mean of what is told of windows; nobody in one of them, or a name that is not told, counts as 0."""
+    mean: Counter[str] = Counter()
+    for one in told:
+        mean.update({name: chance / len(told) for name, chance in (one or {}).items()})
+    return mean
+
+
+def following(name: str | None, chances: Told, thresholds: Thresholds) -> str | None:
+    """The action that goes on.
 
     Args:
-        name: That at the window before; None for no action.
-        told: Of the window; None where nobody is seen.
+        name: That one step before; None for no action.
+        chances: The mean of the newest windows.
         thresholds: When an action begins and ends.
 
     Returns:
@@ -148,7 +161,6 @@ def following(name: str | None, told: Told | None, thresholds: Thresholds) -> st
 
     Source: ours.
     """
-    chances = told or {}
     if name is not None and chances.get(name, 0.0) >= thresholds.exit:
         return name
     likeliest = max(chances, key=lambda one: chances[one], default=None)
@@ -172,14 +184,16 @@ def merged(
     Source: ours.
     """
     cuts, segments = sliding.cuts(frames), []
-    names: list[str | None] = []
-    for one in told:
-        names.append(following(names[-1] if names else None, one, thresholds))
-    for name, group in groupby(range(len(told)), names.__getitem__):
-        windows = list(group)
+    means: list[Told] = []
+    names: list[str | None] = [None]
+    for number in range(len(told)):
+        means.append(averaged(told[max(0, number + 1 - sliding.averaged) : number + 1]))
+        names.append(following(names[-1], means[-1], thresholds))
+    for name, group in groupby(range(len(told)), names[1:].__getitem__):
+        steps = list(group)
         if name is not None:
-            mean = fmean((told[number] or {}).get(name, 0.0) for number in windows)
-            segments.append(Segment(name, mean, cuts[windows[0]], cuts[windows[-1] + 1], sliding.fps))
+            mean = fmean(means[step].get(name, 0.0) for step in steps)
+            segments.append(Segment(name, mean, cuts[steps[0]], cuts[steps[-1] + 1], sliding.fps))
     return segments
 
 
