@@ -7,12 +7,11 @@ the recordings of test clips are read once, with these.
 """
 
 import argparse
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,13 +21,10 @@ from measuring import machine, now, one_thread, write_page
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.splits import split_clips
-from llmar_pipeline.recognition.segments import NAMES, Sliding, Thresholds, merged, window_of
-from llmar_pipeline.recognizer import Recognizer
+from llmar_pipeline.recognition.segments import NAMES, Sliding, Thresholds, Told, merged, window_of
+from llmar_pipeline.recognizer import Answer, Recognizer
 from llmar_pipeline.skeletons.sequence import Sequence as Recording
 
-WINDOWS_S = (1.2, 1.5, 1.8)
-STEP_S = 0.25
-EVERY = (1, 2)  # of the steps
 ENTER, EXIT = (0.3, 0.4, 0.5, 0.6, 0.7), (0.2, 0.3, 0.4, 0.5)
 OVERLAP = 0.5
 
@@ -60,19 +56,36 @@ def recordings(clips: Mapping[str, Recording], table: pd.DataFrame, per: int, mo
     return made
 
 
-def told_of(recognizer: Recognizer, data: np.ndarray, sliding: Sliding) -> list[dict[str, float] | None]:
-    """What is told of every window."""
-    cut = [
-        window_of(data[:, start : start + sliding.window], recognizer.body, "window")
-        for start in sliding.starts(data.shape[1])
-    ]
-    answers = recognizer.predict_all([window for window in cut if window is not None], top_k=NAMES)
-    return [
-        None
-        if window is None
-        else dict(zip((answer := next(answers)).names, answer.probabilities, strict=True))
-        for window in cut
-    ]
+class Teller:
+    """What a recogniser tells of the windows of recordings, asked once."""
+
+    def __init__(self, recognizer: Recognizer, **asked: Any) -> None:
+        self._recognizer, self._asked = recognizer, asked
+        self._known: dict[tuple[int, Sliding], list[Told | None]] = {}
+
+    def __call__(self, glueds: Sequence[Glued], sliding: Sliding) -> list[list[Told | None]]:
+        return [self._of(one.data, sliding) for one in glueds]
+
+    def names(self, clips: Iterable[np.ndarray]) -> list[str]:
+        """The likeliest name of each clip."""
+        return [answer.names[0] for answer in self._recognizer.predict_all(clips, top_k=1, **self._asked)]
+
+    def _of(self, data: np.ndarray, sliding: Sliding) -> list[Told | None]:
+        if (id(data), sliding) not in self._known:
+            cut = [
+                window_of(data[:, start : start + sliding.window], self._recognizer.body, "window")
+                for start in sliding.starts(data.shape[1])
+            ]
+            asked = [window for window in cut if window is not None]
+            answers = iter(self._recognizer.predict_all(asked, top_k=NAMES, **self._asked))
+            self._known[id(data), sliding] = [
+                None if window is None else _told(next(answers)) for window in cut
+            ]
+        return self._known[id(data), sliding]
+
+
+def _told(answer: Answer) -> Told:
+    return dict(zip(answer.names, answer.probabilities, strict=True))
 
 
 def score(glueds: Sequence[Glued], found: Sequence[Sequence[Truth]]) -> Score:
@@ -83,39 +96,29 @@ def score(glueds: Sequence[Glued], found: Sequence[Sequence[Truth]]) -> Score:
     return Score(f1(right, truths, segments), float(np.average(frames, weights=weights)), segments)
 
 
-def sliced(
-    glueds: Sequence[Glued],
-    told: Sequence[Sequence[dict[str, float] | None]],
-    sliding: Sliding,
-    every: int,
-    thresholds: Thresholds,
+def found_by(
+    tell: Teller, glueds: Sequence[Glued], sliding: Sliding, thresholds: Thresholds
 ) -> list[list[Truth]]:
-    """Segments at every n-th of the steps."""
-    coarser = replace(sliding, step=every * sliding.step)
+    """Segments of recordings."""
     return [
         [
             Truth(one.name, one.begin, one.end)
-            for one in merged(list(answers[::every]), recording.data.shape[1], coarser, thresholds)
+            for one in merged(told, recording.data.shape[1], sliding, thresholds)
         ]
-        for recording, answers in zip(glueds, told, strict=True)
+        for recording, told in zip(glueds, tell(glueds, sliding), strict=True)
     ]
 
 
 def choose(
-    recognizer: Recognizer, glueds: Sequence[Glued], fps: float
-) -> tuple[Sliding, int, Thresholds, Score]:
+    tell: Teller, glueds: Sequence[Glued], slidings: Sequence[Sliding]
+) -> tuple[Sliding, Thresholds, Score]:
     """The best of the settings: by F1, then by frames."""
-    best: tuple[Sliding, int, Thresholds, Score] | None = None
     pairs = [Thresholds(enter, leave) for enter, leave in product(ENTER, EXIT) if leave <= enter]
-    for window_s in WINDOWS_S:
-        sliding = Sliding.of_seconds(fps, window_s, STEP_S)
-        told = [told_of(recognizer, one.data, sliding) for one in glueds]
-        for every, thresholds in product(EVERY, pairs):
-            reached = score(glueds, sliced(glueds, told, sliding, every, thresholds))
-            if best is None or reached[:2] > best[3][:2]:
-                best = sliding, every, thresholds, reached
-    assert best is not None
-    return best
+    reached = [
+        (sliding, pair, score(glueds, found_by(tell, glueds, sliding, pair)))
+        for sliding, pair in product(slidings, pairs)
+    ]
+    return max(reached, key=lambda one: one[2][:2])
 
 
 def main() -> None:
@@ -128,6 +131,9 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--clips", type=int, default=10, help="of a recording")
     parser.add_argument("--recordings", type=int, default=12, help="of each split, at most")
+    parser.add_argument("--windows", type=float, nargs="+", default=[1.2, 1.5, 1.8], help="seconds")
+    parser.add_argument("--steps", type=int, nargs="+", default=[3, 6], help="a window")
+    parser.add_argument("--read", help="who answers, as kedro predict has it")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     one_thread()
@@ -142,32 +148,29 @@ def main() -> None:
         for split in (held, "test")
     )
     recognizer = Recognizer.load(options.recognizer)
-    sliding, every, thresholds, reached = choose(recognizer, chosen_on, options.fps)
-    started = now(), time.perf_counter()
-    told = [told_of(recognizer, one.data, replace(sliding, step=every * sliding.step)) for one in tested]
-    cost = now() - started[0]
-    seconds = sum(one.data.shape[1] for one in tested) / options.fps
-    found = sliced(tested, told, replace(sliding, step=every * sliding.step), 1, thresholds)
-    usual = recognizer.sliding(options.fps)
-    of_usual = [told_of(recognizer, one.data, usual) for one in tested]
-    whole = [recognizer.predict(one.data).names[0] for one in tested]
-    at_once = [[Truth(name, 0, one.data.shape[1])] for name, one in zip(whole, tested, strict=True)]
-    cut = [
-        [
-            replace(part, name=answer.names[0])
-            for part, answer in zip(
-                one.truth,
-                recognizer.predict_all(one.data[:, p.begin : p.end] for p in one.truth),
-                strict=True,
-            )
-        ]
-        for one in tested
+    tell = Teller(recognizer, **({"read": options.read} if options.read else {}))
+    slidings = [
+        Sliding.of_seconds(options.fps, window_s, window_s / steps)
+        for window_s, steps in product(options.windows, options.steps)
     ]
+    sliding, thresholds, reached = choose(tell, chosen_on, slidings)
+    usual = recognizer.sliding(options.fps)
+    started = now()
+    found = found_by(tell, tested, sliding, thresholds)
+    cost = now() - started
+    seconds = sum(one.data.shape[1] for one in tested) / options.fps
+    whole = tell.names(one.data for one in tested)
+    parts = [one.data[:, part.begin : part.end] for one in tested for part in one.truth]
+    alone = iter(tell.names(parts))
     rows = {
-        "one answer for the whole file": score(tested, at_once),
-        "segments, chosen": score(tested, found),
-        "segments, the defaults": score(tested, sliced(tested, of_usual, usual, 1, Thresholds())),
-        "each clip alone, begins and ends given": score(tested, cut),
+        "one answer for the whole file": score(
+            tested, [[Truth(name, 0, one.truth[-1].end)] for name, one in zip(whole, tested, strict=True)]
+        ),
+        "segments, chosen settings": score(tested, found),
+        "segments, the defaults": score(tested, found_by(tell, tested, usual, Thresholds())),
+        "each clip alone, begins and ends given": score(
+            tested, [[replace(part, name=next(alone)) for part in one.truth] for one in tested]
+        ),
     }
     truths = sum(len(one.truth) for one in tested)
     given = f"{options.corpus} {options.protocol}, by {options.recognizer}"
@@ -182,7 +185,7 @@ def main() -> None:
         *(f"| {name} | {100 * s.frames:.1f} | {100 * s.f1:.1f} | {s.segments} |" for name, s in rows.items()),
         "",
         f"Chosen on {len(chosen_on)} recordings of {held} clips (F1 {100 * reached.f1:.1f}, frames "
-        f"{100 * reached.frames:.1f}): {_settings(replace(sliding, step=every * sliding.step), thresholds)}.",
+        f"{100 * reached.frames:.1f}): {_settings(sliding, thresholds)}.",
         f"The defaults: {_settings(usual, Thresholds())}.",
         "",
         f"With the chosen settings {cost / seconds:.2f} processor seconds a second of recording, one thread.",

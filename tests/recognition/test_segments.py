@@ -98,8 +98,8 @@ def test_the_mean_of_windows():
 
 def test_one_odd_window_is_outvoted():
     told = [{"a": 0.9}, {"a": 0.9}, {"b": 0.9}, {"a": 0.9}, {"a": 0.9}]
-    (one,) = merged(told, 20, Sliding(10, 12, 4), Thresholds(0.5, 0.5))
-    assert (one.name, one.begin, one.end) == ("a", 0, 20)
+    (one,) = merged(told, 28, Sliding(10, 12, 4), Thresholds(0.5, 0.5))
+    assert (one.name, one.begin, one.end) == ("a", 0, 28)
     assert one.probability == pytest.approx((0.9 + 0.9 + 3 * 0.6) / 5)
 
 
