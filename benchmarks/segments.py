@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,16 +59,17 @@ def recordings(clips: Mapping[str, Recording], table: pd.DataFrame, per: int, mo
 class Teller:
     """What a recogniser tells of the windows of recordings, asked once."""
 
-    def __init__(self, recognizer: Recognizer, **asked: Any) -> None:
-        self._recognizer, self._asked = recognizer, asked
+    def __init__(self, recognizer: Recognizer) -> None:
+        self._recognizer = recognizer
         self._known: dict[tuple[int, Sliding], list[Told | None]] = {}
 
     def __call__(self, glueds: Sequence[Glued], sliding: Sliding) -> list[list[Told | None]]:
+        """Of each recording, what is told of every window."""
         return [self._of(one.data, sliding) for one in glueds]
 
     def names(self, clips: Iterable[np.ndarray]) -> list[str]:
         """The likeliest name of each clip."""
-        return [answer.names[0] for answer in self._recognizer.predict_all(clips, top_k=1, **self._asked)]
+        return [answer.names[0] for answer in self._recognizer.predict_all(clips, top_k=1)]
 
     def _of(self, data: np.ndarray, sliding: Sliding) -> list[Told | None]:
         if (id(data), sliding) not in self._known:
@@ -77,7 +78,7 @@ class Teller:
                 for start in sliding.starts(data.shape[1])
             ]
             asked = [window for window in cut if window is not None]
-            answers = iter(self._recognizer.predict_all(asked, top_k=NAMES, **self._asked))
+            answers = iter(self._recognizer.predict_all(asked, top_k=NAMES))
             self._known[id(data), sliding] = [
                 None if window is None else _told(next(answers)) for window in cut
             ]
@@ -133,7 +134,7 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=12, help="of each split, at most")
     parser.add_argument("--windows", type=float, nargs="+", default=[1.2, 1.5, 1.8], help="seconds")
     parser.add_argument("--steps", type=int, nargs="+", default=[3, 6], help="a window")
-    parser.add_argument("--read", help="who answers, as kedro predict has it")
+    parser.add_argument("--read", default="llm", choices=["llm", "codes", "head"], help="who answers")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     one_thread()
@@ -147,8 +148,8 @@ def main() -> None:
         recordings(clips, table[table["split"] == split], options.clips, options.recordings)
         for split in (held, "test")
     )
-    recognizer = Recognizer.load(options.recognizer)
-    tell = Teller(recognizer, **({"read": options.read} if options.read else {}))
+    recognizer = Recognizer.load(options.recognizer, read=options.read)
+    tell = Teller(recognizer)
     slidings = [
         Sliding.of_seconds(options.fps, window_s, window_s / steps)
         for window_s, steps in product(options.windows, options.steps)

@@ -73,6 +73,19 @@ def tiny_llm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_recognizer_folder(tiny_llm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained model's folder, of random weights: reads recordings of NTU's joints."""
+    from tiny_recognizer import write_recognizer, write_vqvae
+
+    from llmar_pipeline.corpora import CORPORA
+    from llmar_pipeline.skeletons.topology import Body
+
+    folder, corpus = tmp_path_factory.mktemp("tiny_recognizer"), CORPORA["ntu60"]
+    write_vqvae(folder / "vqvae", Body(corpus.topology, corpus.persons))
+    return Path(write_recognizer(folder / "recognizer", folder / "vqvae", tiny_llm_folder, corpus))
+
+
 Frame = Sequence[tuple[str, np.ndarray]]
 
 

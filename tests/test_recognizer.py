@@ -11,32 +11,31 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_recordings import VALID
 from tiny_llm import CLASS_NAMES
+from tiny_recognizer import NORMALIZATION, write_recognizer, write_vqvae
 
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.corpus import Source
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.demo.recordings import DemoConfig, generate_recordings
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.answers import answer_clips, model_fingerprint
 from llmar_pipeline.evaluation.config import EvaluationConfig
 from llmar_pipeline.ingestion.ingest import IngestionConfig, ingest
-from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.config import AdapterConfig, LLMConfig
-from llmar_pipeline.language.instructions import load_instruction
-from llmar_pipeline.language.llm import llm_checksum
-from llmar_pipeline.language.loading import attach_lora, load_llm
+from llmar_pipeline.language.samples import naive_bayes
 from llmar_pipeline.language.trained_model import load_model, save_model
+from llmar_pipeline.recognition.stage1_answers import Encoded, code_chances
 from llmar_pipeline.recognizer import Recognizer
 from llmar_pipeline.recognizer_folder import complete_recognizer
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
-from llmar_pipeline.skeletons.normalization import NormalizationConfig, normalize_store
+from llmar_pipeline.skeletons.normalization import normalize_store
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
-from llmar_pipeline.vqvae.model import VQVAE
+from llmar_pipeline.skeletons.topology import KINECT20, Body
+from llmar_pipeline.vqvae.config import TokenizationConfig
 from llmar_pipeline.vqvae.tokenize import tokenize_clips
 
-NORMALIZATION = NormalizationConfig(fill_gaps=True, center=True, align_view=True, scale_to_body=False)
 NO_AUGMENTATION = AugmentationConfig(min_crop=1, rotation=0, tilt=0, scale=0, noise=0, mirror=False)
 BLOCKED = (
     "kedro,kedro_datasets,mlflow,pandas,pyarrow,plotly,matplotlib,sklearn,scipy,joblib,omegaconf,geoopt,gguf,"
@@ -48,41 +47,6 @@ VARIANTS = {
     "features": {"input": "features"},
     "all weights tuned": {"method": "full"},
 }
-
-
-def write_vqvae(folder, body, **settings):
-    """Random, its codes placed among its features."""
-    torch.manual_seed(0)
-    config = {"code_dim": 32, "codes": 16, "width": 16, "frames": 16, "stream": "bones", "mmd_weight": 0}
-    model = VQVAE(VQVAEConfig(**config | settings), body)
-    motion = torch.randn(32, 16, body.channels).cumsum(1) / 4
-    model(motion, torch.ones_like(motion, dtype=torch.bool))
-    model.eval().save(folder)
-    return model
-
-
-def write_recognizer(folder, vqvae, llm, corpus, input="codes", method="lora"):
-    """An untrained one whose adapters have some effect."""
-    config = LLMConfig(model=str(llm), precision="float32")
-    base, tokenizer = load_llm(config, folder)
-    torch.manual_seed(1)
-    tuned = attach_lora(base, AdapterConfig(rank=4)) if method == "lora" else base
-    for name, parameter in tuned.named_parameters():
-        if "lora_B" in name or method == "full":
-            torch.nn.init.normal_(parameter, std=0.2)
-    model = ActionLanguageModel(
-        tuned,
-        tokenizer,
-        VQVAE.load(vqvae).code_embeddings().detach(),
-        load_instruction("recognize"),
-        CLASS_NAMES,
-        config,
-        word_norm=True,
-        input=input,
-    )
-    model.llm_checksum = llm_checksum(config, folder)
-    save_model(model, folder)
-    return complete_recognizer(folder, vqvae, NORMALIZATION, CorpusFacts.of(corpus))
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +185,8 @@ def test_other_classes_replace_the_list(folder, recordings, tmp_path):
         (np.ones((9, 25, 3), np.float32), "array .person, frame, joint, coordinate."),
         (np.full((1, 9, 25, 3), np.nan, np.float32), "not all missing"),
         (np.full((1, 9, 25, 3), np.inf), "coordinates that are numbers"),
-        ("no such file.skeleton", "expected a readable file, saw No such file"),
-        ("recording.npz", r"a recording of ntu60 \(\*.skeleton\), saw \*.npz"),
+        ("no such file.skeleton", "expected a recording that can be read, saw No such file"),
+        ("no such\0file", "saw .*null"),
     ],
 )
 def test_what_cannot_be_recognised(folder, tmp_path, data, seen):
@@ -366,3 +330,137 @@ def test_sequences_that_the_pipelines_normalise_alike(folder, recordings, stored
     sequence = CORPORA["ntu60"].load(recordings / "S001C001P001R001A008.skeleton")
     absent = np.concatenate([sequence.data, np.full_like(sequence.data, np.nan)])[:2]
     assert recognizer.predict(Sequence("a", absent)).codes == recognizer.predict(sequence).codes
+
+
+@pytest.fixture
+def with_head(stored, tiny_llm_folder, tmp_path):
+    """A recogniser with a class head and votes of its codes, whose language model is gone."""
+    place, names = tmp_path / "with head", len(CLASS_NAMES)
+    llm = shutil.copytree(tiny_llm_folder, place / "llm")
+    write_vqvae(place / "vqvae", SequenceStore.open(stored).body, classes=names, auxiliary="class")
+    votes = torch.from_numpy(naive_bayes(np.random.default_rng(0).integers(0, 9, (16, names))))
+    made = write_recognizer(place / "recognizer", place / "vqvae", llm, CORPORA["ntu60"], votes=votes)
+    shutil.rmtree(llm)
+    return made, votes
+
+
+def test_the_class_head_answers_as_in_the_evaluation(with_head, recordings, stored, tmp_path):
+    folder, _ = with_head
+    recognizer = Recognizer.load(folder, read="head")
+    there = sorted(recordings.glob("*.skeleton"))
+    files = [there[number % len(there)] for number in range(len(CLASS_NAMES))]
+    table = pd.DataFrame({"name": [file.stem for file in files], "split": "train", "action": CLASS_NAMES})
+    table["label"] = range(len(CLASS_NAMES))
+    config = TokenizationConfig(readings=0)
+    told = tokenize_clips(folder / "vqvae", stored, table, config, NO_AUGMENTATION)
+    for answer, head, codes in zip(
+        recognizer.predict_all(files, top_k=99), told["head"], told["codes"], strict=True
+    ):
+        order = np.argsort(-head)
+        assert answer.names == tuple(CLASS_NAMES[label] for label in order)
+        np.testing.assert_allclose(answer.probabilities, np.exp(head[order]), rtol=1e-4)
+        assert (answer.codes, answer.bound) == (tuple(codes), 0)
+    some = recognizer.predict(files[0], classes=CLASS_NAMES[:2])
+    assert set(some.names) == set(CLASS_NAMES[:2])
+    assert sum(some.probabilities) == pytest.approx(1)
+
+
+def test_codes_answer_by_what_was_counted_in_training(with_head, recordings):
+    folder, votes = with_head
+    recognizer = Recognizer.load(folder, read="codes")
+    answer = recognizer.predict(sorted(recordings.glob("*.skeleton"))[0], top_k=99)
+    shares = np.exp(votes.numpy().astype(float))
+    likelihood = np.prod([shares[code] / shares.max() for code in answer.codes], axis=0)
+    expected = dict(zip(CLASS_NAMES, likelihood / likelihood.sum(), strict=True))
+    assert dict(zip(answer.names, answer.probabilities, strict=True)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_who_cannot_answer_says_so(with_head, folder, recordings, tmp_path):
+    with pytest.raises(
+        UserError, match=r"expected a class head .*--read=llm, or train one with --params=exp"
+    ):
+        Recognizer.load(folder, read="head")
+    with pytest.raises(UserError, match="what each code says of the classes"):
+        Recognizer.load(folder, read="codes")  # neither votes nor a head that has some
+    with pytest.raises(UserError, match="expected read as one of llm, codes, head, saw 'oracle'"):
+        Recognizer.load(folder, read="oracle")
+    recognizer = Recognizer.load(with_head[0], read="head")
+    file = min(recordings.glob("*.skeleton"))
+    with pytest.raises(UserError, match="expected the language model, saw it not loaded"):
+        recognizer.predict(file, read="llm")
+    for classes, seen in ((["sit", "levitate"], "'sit'"), ([], "none"), (CLASS_NAMES[:1] * 2, "twice")):
+        with pytest.raises(UserError, match=f"classes of the training with --read=codes.*saw .*{seen}"):
+            recognizer.predict(file, classes=classes, read="codes")
+
+
+def test_votes_of_a_head_are_averaged_over_the_codes():
+    encoded = Encoded(torch.zeros(2, 1, 1, 1), torch.tensor([[[0, 1]], [[1, 1]]]), torch.zeros(2, 4, 1))
+    logits = torch.tensor([[2.0, 0.0, 5.0], [0.0, 1.0, 5.0]])
+    chances = code_chances(logits, encoded, [0, 1])
+    expected = np.exp([[1.0, 0.5], [0.0, 1.0]])
+    np.testing.assert_allclose(chances, expected / expected.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("kind", ["nwucla", "utdmhad"])
+def test_recordings_of_another_kinect_are_read(folder, tmp_path, kind):
+    _, name, content = VALID[kind]
+    (tmp_path / name).write_bytes(content)
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    sequence = recognizer.read(tmp_path / name)
+    assert sequence.data.shape[2:] == (25, 3)
+    assert np.isnan(sequence.data).all(axis=(0, 1, 3)).sum() == 5
+    assert sequence.remark.endswith("taken for those of ntu25")
+    assert recognizer.predict(tmp_path / name).names
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("uav", r"3 coordinates, as of ntu25, saw 2 \(coco17\)"),
+        ("custom npz", r"saw 2 \(coco17\)"),
+        ("smarthome", r"three quarters of the joints of ntu25, .*in a recording of lcrnet13"),
+    ],
+)
+def test_recordings_that_are_none_of_the_models_are_refused(folder, tmp_path, kind, reason):
+    _, name, content = VALID[kind]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: expected .*{reason}") as caught:
+        Recognizer.load(folder, cache=tmp_path).read(tmp_path / name)
+    assert "\n" not in caught.value.message
+
+
+def test_each_person_and_each_pair_is_read(folder, recordings, tmp_path):
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    file = recordings / "S001C001P001R001A059.skeleton"
+    ids = sorted({line.split()[0] for line in file.read_text().splitlines() if len(line.split()) == 10})
+    people = recognizer.read_people(Source(file.stem, str(file)))
+    one, other, pair = people
+    assert {*one, *other} == set(pair) == set(ids)
+    assert [body.decision for body in people[pair].bodies] == ["actor 1", "actor 2"]
+    np.testing.assert_array_equal(people[pair].data, recognizer.read(file).data)
+    for who, row in ((one, 0), (other, 1)):
+        np.testing.assert_array_equal(people[who].data[0], people[pair].data[row])
+    answers = list(recognizer.predict_all(people.values()))
+    assert [answer.clip for answer in answers] == [
+        f"{file.stem}, {' and '.join(who)}" for who in (one, other, pair)
+    ]
+    assert answers[2].probabilities == pytest.approx(recognizer.predict(file).probabilities, abs=2e-3)
+
+
+def test_of_more_people_than_the_model_knows_the_first_are_read(tiny_llm_folder, recordings, tmp_path):
+    write_vqvae(tmp_path / "vqvae", Body(KINECT20, 1))
+    folder = write_recognizer(tmp_path / "recognizer", tmp_path / "vqvae", tiny_llm_folder, CORPORA["nwucla"])
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    file = recordings / "S001C001P001R001A059.skeleton"
+    sequence = recognizer.read(file)
+    assert sequence.n_persons == 1
+    assert sequence.remark == "joints of ntu25 taken for those of kinect20; 1 of 2 people are read"
+    assert [len(who) for who in recognizer.read_people(Source(file.stem, str(file)))] == [1, 1]
+
+
+def test_a_recording_can_be_seen_as_its_codes_bring_it_back(folder, recordings, tmp_path):
+    recognizer = Recognizer.load(folder, cache=tmp_path)
+    before, after = recognizer.reconstruct(recognizer.read(recordings / "S001C001P001R001A059.skeleton"))
+    assert before.shape == after.shape == (2, 16, 25, 3)
+    assert np.isnan(before).sum() == np.isnan(after).sum() < before.size / 2
+    assert recognizer.tokens_a_step == 1

@@ -62,6 +62,11 @@ class Progress(tqdm):
             self._say()
         return True
 
+    def clear(self, nolock: bool = False) -> None:
+        """Make room for a line that is written beside it."""
+        if not self._plain:
+            super().clear(nolock)
+
     def close(self) -> None:
         """Leave the last state on a line of its own; without a terminal, only where a line went before."""
         if self._plain and not self.disable:

@@ -8,6 +8,8 @@
 It needs neither Kedro, MLflow nor pandas (see docs/recognizer.md).
 """
 
+from __future__ import annotations
+
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
@@ -15,39 +17,39 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
 
-from llmar_pipeline.corpora.formats.keypoint_files import SUFFIXES, read_frame_rate
-from llmar_pipeline.corpora.own.custom import CUSTOM
+from llmar_pipeline.corpora.corpus import Source
+from llmar_pipeline.corpora.formats.keypoint_files import read_frame_rate
+from llmar_pipeline.corpora.recordings import clips_of
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.language.action_language_model import ActionLanguageModel
-from llmar_pipeline.language.answer import find_names
 from llmar_pipeline.language.config import LLMConfig
-from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.llm_cache import llm_cache
-from llmar_pipeline.language.name_search import Ask
-from llmar_pipeline.language.packed_linear import pack_linear_layers
+from llmar_pipeline.language.model_folder import trained_classes, trained_votes
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
-from llmar_pipeline.language.trained_model import load_model
+from llmar_pipeline.recognition.intake import people_of, read_clip
 from llmar_pipeline.recognition.live import Current, People, answers
 from llmar_pipeline.recognition.segments import NAMES, Segment, Sliding, Thresholds, Told, find_segments
+from llmar_pipeline.recognition.stage1_answers import Encoded, Read, code_chances, encode, head_chances
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer, corpus_of
 from llmar_pipeline.skeletons.normalization import normalize, without_absent
-from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
+from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training import processes
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import (
-    codebook_of,
-    encode_readings,
-    feature_rows,
-    load_vqvae,
-    readings_to_recognize,
-)
-from llmar_pipeline.vqvae.windows import Clips
+from llmar_pipeline.vqvae.tokenize import codebook_of, feature_rows, load_vqvae, reconstructed
+from llmar_pipeline.vqvae.windows import Clips, stacked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmar_pipeline.language.action_language_model import ActionLanguageModel
+
+Recording = str | Path | Source | Sequence | np.ndarray
+"""A file, one clip of a file of many, what was read of one, or its array."""
 
 THRESHOLDS = Thresholds()
 """When an action begins and ends."""
@@ -95,7 +97,10 @@ class Recognizer:
     Args:
         facts: How a recording becomes a clip.
         vqvae: Writes clips as action sentences; as `load_vqvae` returns it.
-        model: Reads them.
+        model: Reads them; None where stage 1 alone answers.
+        class_names: The class list of the training, where there is no model that knows it.
+        votes: What speaks for each class in each code, likewise; see `ActionLanguageModel`.
+        read: Who answers where nothing else is asked for.
 
     Attributes:
         body: What it works on.
@@ -103,24 +108,45 @@ class Recognizer:
         vertical: Where y points in keypoint files, and in frames that come live.
     """
 
-    def __init__(self, facts: RecognizerFacts, vqvae: VQVAE, model: ActionLanguageModel) -> None:
-        self._facts, self._vqvae, self._model = facts, vqvae, model
+    def __init__(
+        self,
+        facts: RecognizerFacts,
+        vqvae: VQVAE,
+        model: ActionLanguageModel | None,
+        class_names: SequenceOf[str] = (),
+        votes: Tensor | None = None,
+        read: Read = "llm",
+    ) -> None:
+        self._facts, self._vqvae, self._model, self._read_by = facts, vqvae, model, read
         self.body: Body = vqvae.body
-        self.class_names: tuple[str, ...] = model.class_names
         self.vertical = facts.vertical
         self._corpus = corpus_of(facts, vqvae.body)
-        if model.class_votes is None and model.input == "codes":  # of a training before models kept them
-            model.class_votes = vqvae.code_votes()
-        self._trie = lru_cache(_LISTS)(partial(LabelTrie, tokenizer=model.tokenizer))
+        self.class_names: tuple[str, ...] = tuple(class_names if model is None else model.class_names)
+        votes = votes if model is None else model.class_votes
+        self._votes = vqvae.code_votes() if votes is None else votes  # of a training before models kept them
+        if model is not None:
+            from llmar_pipeline.language.label_trie import LabelTrie
+
+            if model.input == "codes":
+                model.class_votes = self._votes
+            self._trie = lru_cache(_LISTS)(partial(LabelTrie, tokenizer=model.tokenizer))
 
     @classmethod
-    def load(cls, folder: str | Path, llm: str | None = None, cache: str | Path | None = None) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        llm: str | None = None,
+        cache: str | Path | None = None,
+        read: Read = "llm",
+    ) -> Self:
         """Read what the pipeline `lora` wrote.
 
         Args:
             folder: Of the trained model, `06_models/<dataset>/<protocol>/<run>/recognizer`.
             llm: Where the language model lies by now (a folder or a hub id), if not where it lay in training.
             cache: Folder of converted language models; the user's cache by default.
+            read: Who answers where nothing else is asked for, see `predict`; without "llm" the language model
+                is neither looked for nor loaded.
 
         Raises:
             UserError: A part of the folder is missing or was changed, or the language model cannot be had or
@@ -129,6 +155,13 @@ class Recognizer:
         folder = Path(folder)
         facts = check_recognizer(folder)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
+        if _known(read) != "llm":
+            made = cls(facts, vqvae, None, trained_classes(folder), trained_votes(folder), read)
+            made.check_read(read)
+            return made
+        from llmar_pipeline.language.packed_linear import pack_linear_layers
+        from llmar_pipeline.language.trained_model import load_model
+
         model = load_model(
             folder,
             llm_cache(tempfile.gettempdir()) if cache is None else Path(cache),
@@ -143,36 +176,41 @@ class Recognizer:
 
     def predict(
         self,
-        recording: str | Path | Sequence | np.ndarray,
+        recording: Recording,
         classes: SequenceOf[str] | None = None,
         top_k: int = 5,
+        read: Read | None = None,
     ) -> Answer:
         """Recognise one recording.
 
         Args:
-            recording: A file of the corpus that the model was trained on, whatever its name; or a sequence,
-                or its array `[person, frame, joint, coordinate]`, as such a file would be read: in the
-                corpus's units, y up, NaN where a joint is missing.
-            classes: Names to choose from in place of the class list of the training.
+            recording: A file of any format that the corpora have, whatever its name; or a sequence, or its
+                array `[person, frame, joint, coordinate]`, as a file of the training's corpus would be read:
+                in its units, y up, NaN where a joint is missing.
+            classes: Names to choose from in place of the class list of the training; the language model alone
+                knows others.
             top_k: Names in the answer.
+            read: Who answers: "llm", the language model; "codes", what each code says by itself, as it was
+                counted in training; "head", stage 1's class head. By default as loaded.
 
         Returns:
             The likeliest names, with their probabilities, and the action sentence.
 
         Raises:
-            UserError: The recording cannot be read or is of another body, or the names are none or not
-                different.
+            UserError: The recording cannot be read or is of another body, the names are none, not different,
+                or not known to who answers, or the model has nobody of that kind.
 
-        Source: "Testing" of Sec. 3.2 of the paper, scored exactly.
+        Source: "Testing" of Sec. 3.2 of the paper, scored exactly; "codes" and "head": ours.
         """
-        return next(self.predict_all([recording], classes, top_k))
+        return next(self.predict_all([recording], classes, top_k, read=read))
 
     def predict_all(
         self,
-        recordings: Iterable[str | Path | Sequence | np.ndarray],
+        recordings: Iterable[Recording],
         classes: SequenceOf[str] | None = None,
         top_k: int = 5,
         batch_size: int = 32,
+        read: Read | None = None,
     ) -> Iterator[Answer]:
         """Recognise many recordings, several at once, which takes less time a recording.
 
@@ -181,6 +219,7 @@ class Recognizer:
             classes: Names to choose from in place of the class list of the training.
             top_k: Names in each answer.
             batch_size: Recordings read and recognised together.
+            read: As of `predict`.
 
         Returns:
             The answer to each, in their order, as `predict` gives it. All before the first recording that
@@ -196,12 +235,113 @@ class Recognizer:
                 "expected classes as a list of names, top_k and batch_size from 1 on, saw "
                 f"classes={classes!r}, top_k={top_k} and batch_size={batch_size}; correct the call of predict"
             )
-        trie = self._trie(self.class_names if classes is None else tuple(classes))
-        return self._in_batches(iter(recordings), trie, top_k, batch_size)
+        names = self.class_names if classes is None else tuple(classes)
+        read = self._read_by if read is None else read
+        self.check_read(read, classes)
+        return self._in_batches(iter(recordings), names, top_k, batch_size, read)
+
+    def check_read(self, read: Read, classes: SequenceOf[str] | None = None) -> None:
+        """Refuse what this model cannot be asked.
+
+        Args:
+            read: Who is to answer, see `predict`.
+            classes: Names to choose from; by default those of the training.
+
+        Raises:
+            UserError: The model has nobody of that kind, or not for these names.
+        """
+        names = self.class_names if classes is None else tuple(classes)
+        if _known(read) == "llm":
+            if self._model is None:
+                raise UserError("expected the language model, saw it not loaded: load with read='llm'")
+            self._trie(names)
+            return
+        if read == "head" and not self._vqvae.settings.classifies:
+            raise UserError(
+                "expected a class head of stage 1, saw a model that was trained without: answer with "
+                "--read=llm, or train one with --params=experiment=best (vqvae.auxiliary=class)"
+            )
+        if read == "codes" and self._votes is None:
+            raise UserError(
+                "expected what each code says of the classes, saw a model that was trained on features and "
+                "keeps none: answer with --read=llm"
+            )
+        others = [name for name in names if name not in self.class_names]
+        if others or not names or len(set(names)) < len(names):
+            seen = repr(others[0])[:60] if others else "one of them twice" if names else "none"
+            raise UserError(
+                f"expected classes of the training with --read={read}, which knows no others, each once, saw "
+                f"{seen}; correct the list, or answer with --read=llm"
+            )
+
+    def read(self, recording: Recording, form: str | None = None) -> Sequence:
+        """Read a recording as `predict` does.
+
+        Args:
+            recording: As of `predict`.
+            form: What the file is, one of `corpora.recordings.FORMATS`; by default its content says so.
+
+        Returns:
+            Its data in the joints of `body`; the remark says what was mapped or left out.
+
+        Raises:
+            UserError: As `predict`; or the file holds several clips (`corpora.recordings.clips_of`).
+        """
+        if isinstance(recording, str | Path):
+            clips = clips_of(Path(recording), form)
+            if len(clips) > 1:
+                raise UserError(
+                    f"{recording}: expected one clip, saw {len(clips)}; ask for each that "
+                    "llmar_pipeline.corpora.recordings.clips_of lists, or type kedro predict"
+                )
+            recording = clips[0]
+        if isinstance(recording, Source):
+            sequence = read_clip(recording, self._corpus, self._facts.normalization, form)
+        elif isinstance(recording, Sequence):
+            sequence = recording
+        else:
+            sequence = Sequence("array", np.asarray(recording, np.float32))
+        return self._fitting(sequence)
+
+    def read_people(self, clip: Source, form: str | None = None) -> dict[tuple[str, ...], Sequence]:
+        """Read everyone whom a clip shows, each alone; with a model of two people also each two together.
+
+        Args:
+            clip: As `corpora.recordings.clips_of` lists it.
+            form: As of `read`.
+
+        Returns:
+            By the file's own ids of those who are in it, what `predict` takes for recordings.
+
+        Raises:
+            UserError: As `read`.
+        """
+        everyone = read_clip(clip, self._corpus, self._facts.normalization, form, everyone=True)
+        found = people_of(everyone, pairs=self.body.persons > 1)
+        return {who: self._fitting(sequence) for who, sequence in found.items()}
+
+    @property
+    def tokens_a_step(self) -> int:
+        """Codes of an action sentence that stand for one time step."""
+        return self._vqvae.tokens_a_step
+
+    def reconstruct(self, sequence: Sequence) -> tuple[np.ndarray, np.ndarray]:
+        """The motion that stage 1 sees, and what its action sentence brings back of it.
+
+        Args:
+            sequence: As `read` returns it.
+
+        Returns:
+            (original, reconstruction), `[person, V, joint, coordinate]`, normalised, NaN where missing.
+        """
+        clips, settings = self._clips([sequence]), self._vqvae.settings
+        motion, mask = clips.windows(stacked([clips.plain(0)]), settings.frames, *settings.streams)
+        before, after = reconstructed(self._vqvae, motion, mask)
+        return before[0], after[0]
 
     def segments(
         self,
-        recording: str | Path | Sequence | np.ndarray,
+        recording: Recording,
         fps: float | None = None,
         window_s: float | None = None,
         step_s: float | None = None,
@@ -276,7 +416,7 @@ class Recognizer:
         fps: float | None = None,
         window_s: float | None = None,
         step_s: float | None = None,
-        recording: object = None,
+        recording: Recording | None = None,
     ) -> Sliding:
         """The windows of `segments` and `stream`, which take the same values."""
         if fps is None and isinstance(recording, str | Path):
@@ -297,48 +437,35 @@ class Recognizer:
             yield dict(zip(answer.names, answer.probabilities, strict=True))
 
     def _in_batches(
-        self,
-        waiting: Iterator[str | Path | Sequence | np.ndarray],
-        trie: LabelTrie,
-        top_k: int,
-        batch_size: int,
+        self, waiting: Iterator[Recording], names: tuple[str, ...], top_k: int, batch_size: int, read: Read
     ) -> Iterator[Answer]:
         while True:
-            read: list[Sequence] = []
+            sequences: list[Sequence] = []
             refused: UserError | None = None
             for recording in islice(waiting, batch_size):
                 try:
-                    read.append(self.read(recording))
+                    sequences.append(self.read(recording))
                 except UserError as error:
                     refused = error
                     break
-            if read:
-                yield from self._answers(read, trie, top_k)
+            if sequences:
+                yield from self._answers(sequences, names, top_k, read)
             if refused is not None:
                 raise refused
-            if not read:
+            if not sequences:
                 return
 
-    def _answers(self, sequences: list[Sequence], trie: LabelTrie, top_k: int) -> Iterator[Answer]:
-        steps = self._facts.normalization
-        data = [normalize(without_absent(sequence.data), self.body.topology, steps) for sequence in sequences]
-        clips = Clips.from_arrays(data, self.body, processes.device())
-        readings = [
-            reading
-            for clip in range(len(data))
-            for reading in readings_to_recognize(clips, clip, self._facts.test_readings)
-        ]
-        features, _ = encode_readings(self._vqvae, clips, readings)
-        codes = self._vqvae.nearest_codes(features)
-        asked, mask = pad_sentences(
-            list(feature_rows(features) if self._model.input == "features" else codes.cpu().numpy())
-        )
-        by_clip = (len(data), -1)
-        asked, mask, of_clips = (rows.unflatten(0, by_clip) for rows in (asked, mask, codes))
-        guesses = self._model.guesses(asked[:, 0], mask[:, 0], trie.class_names)
-        found = find_names(self._model, asked, mask, trie, Ask(top_k, _TOLERANCE), guesses=guesses)
+    def _answers(
+        self, sequences: list[Sequence], names: tuple[str, ...], top_k: int, read: Read
+    ) -> Iterator[Answer]:
+        encoded = encode(self._vqvae, self._clips(sequences), self._facts.test_readings)
+        bounds = np.zeros(len(sequences))
+        if read == "llm":
+            found, bounds = self._asked(encoded, names, top_k)
+        else:
+            found = self._told(encoded, [self.class_names.index(name) for name in names], read)
         for number, sequence in enumerate(sequences):
-            chances = found.probabilities[number]
+            chances = found[number]
             if not np.isfinite(chances).all():
                 raise UserError(
                     f"expected finite scores, saw NaN for {sequence.name!r}: stage 2 has diverged, train it "
@@ -347,27 +474,41 @@ class Recognizer:
             best = np.argsort(-chances, kind="stable")[:top_k]
             yield Answer(
                 sequence.name,
-                tuple(trie.class_names[index] for index in best),
+                tuple(names[index] for index in best),
                 tuple(float(chances[index]) for index in best),
-                float(found.bounds[number]),
-                tuple(of_clips[number, 0].tolist()),
+                float(bounds[number]),
+                tuple(encoded.codes[number, 0].tolist()),
             )
 
-    def read(self, recording: str | Path | Sequence | np.ndarray) -> Sequence:
-        """A recording as the model takes it.
+    def _told(self, encoded: Encoded, labels: list[int], read: Read) -> np.ndarray:
+        """What stage 1 alone answers: probabilities."""
+        if read == "codes" and self._votes is not None:
+            return code_chances(self._votes, encoded, labels)
+        told = head_chances(self._vqvae, encoded, labels)
+        assert told is not None, "`check_read` has looked"
+        return told
 
-        Args:
-            recording: As `predict` takes it.
+    def _asked(self, encoded: Encoded, names: tuple[str, ...], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """What the language model answers: probabilities, and by how much they may be wrong."""
+        from llmar_pipeline.language.answer import find_names
+        from llmar_pipeline.language.name_search import Ask
 
-        Raises:
-            UserError: It cannot be read, or is of another body.
-        """
-        if isinstance(recording, str | Path):
-            sequence = self._read_file(Path(recording))
-        elif isinstance(recording, Sequence):
-            sequence = recording
-        else:
-            sequence = Sequence("array", np.asarray(recording, np.float32))
+        assert self._model is not None, "`check_read` has looked"
+        trie, features = self._trie(names), self._model.input == "features"
+        flat = encoded.codes.flatten(0, 1).cpu().numpy()
+        asked, mask = pad_sentences(list(feature_rows(encoded.features) if features else flat))
+        by_clip = encoded.codes.shape[:2]
+        asked, mask = asked.unflatten(0, by_clip), mask.unflatten(0, by_clip)
+        guesses = self._model.guesses(asked[:, 0], mask[:, 0], trie.class_names)
+        found = find_names(self._model, asked, mask, trie, Ask(top_k, _TOLERANCE), guesses=guesses)
+        return found.probabilities, found.bounds
+
+    def _clips(self, sequences: list[Sequence]) -> Clips:
+        steps = self._facts.normalization
+        data = [normalize(without_absent(sequence.data), self.body.topology, steps) for sequence in sequences]
+        return Clips.from_arrays(data, self.body, processes.device())
+
+    def _fitting(self, sequence: Sequence) -> Sequence:
         persons, _, *joints = sequence.data.shape
         topology = self.body.topology
         if joints != [len(topology.joints), topology.coordinates] or persons > self.body.persons:
@@ -382,9 +523,8 @@ class Recognizer:
             )
         return sequence
 
-    def _read_file(self, path: Path) -> Sequence:
-        known = SUFFIXES if self._corpus.name == CUSTOM.name else (self._corpus.suffix,)
-        if path.suffix.lower() not in known:
-            expected = f"a recording of {self._corpus.name} ({', '.join(f'*{suffix}' for suffix in known)})"
-            raise SkeletonFileError(expected, f"*{path.suffix}", file=str(path))
-        return self._corpus.load(path, named=False)
+
+def _known(read: str) -> str:
+    if read not in get_args(Read):
+        raise UserError(f"expected read as one of {', '.join(get_args(Read))}, saw {read!r:.40}")
+    return read

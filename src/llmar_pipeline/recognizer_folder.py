@@ -13,7 +13,7 @@ from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum, whole_file
-from llmar_pipeline.language.trained_model import model_files, trained_classes
+from llmar_pipeline.language.model_folder import model_files, trained_classes
 from llmar_pipeline.records import read_sealed, write_sealed
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 from llmar_pipeline.skeletons.topology import Body

@@ -8,16 +8,15 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_recognizer import write_recognizer, write_vqvae
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from llmar_pipeline.commands import watch as live
+from llmar_pipeline.commands.timeline import Windows
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.recognition.frames import LARGEST
@@ -26,7 +25,7 @@ from llmar_pipeline.recognition.segments import Sliding, Thresholds
 from llmar_pipeline.recognizer import Recognizer
 from llmar_pipeline.skeletons.topology import NTU25, Body
 
-OPTIONS = live.Options(10, 0.8, 0.4, Thresholds(0.6, 0.4), None)
+WINDOWS = Windows(10, 0.8, 0.4, Thresholds(0.6, 0.4))
 
 
 def frame(height: float, **content) -> bytes:
@@ -41,8 +40,7 @@ def by_height(windows):
         yield {"up": 0.9 * high, "down": 0.9 * (1 - high)}
 
 
-@pytest.fixture
-def recognizer(monkeypatch):
+def recognizer():
     """One that knows up from down."""
     body = Body(NTU25, 2)
 
@@ -50,8 +48,7 @@ def recognizer(monkeypatch):
         sliding = Sliding.of_seconds(fps, window_s, step_s)
         return answers(frames, body, sliding, thresholds, by_height, behind, vertical)
 
-    made = SimpleNamespace(body=body, vertical="up", sliding=Sliding.of_seconds, stream=stream)
-    monkeypatch.setattr(Recognizer, "load", lambda folder: made)
+    return SimpleNamespace(body=body, vertical="up", sliding=Sliding.of_seconds, stream=stream)
 
 
 def watched(lines, patient=True, as_json=True):
@@ -61,24 +58,24 @@ def watched(lines, patient=True, as_json=True):
         for line in lines:
             put(line)
 
-    live.watch(Path("model"), source, OPTIONS, patient, as_json, said.append, complained.append)
+    live.watch(recognizer(), source, WINDOWS, None, patient, as_json, said.append, complained.append)
     return said, complained
 
 
-def test_what_is_said_when_the_action_changes(recognizer):
+def test_what_is_said_when_the_action_changes():
     said, complained = watched([frame(1)] * 19 + [frame(-1)] * 21)
     assert [json.loads(line) for line in said] == [
         {"frame": 8, "seconds": 0.8, "action": "up", "probability": 0.9, "left_out": 0},
         {"frame": 28, "seconds": 2.8, "action": "down", "probability": 0.9, "left_out": 0},
     ]
-    assert complained[0] == "model: windows of 0.80 s, 10 frames a second"
+    assert complained[0] == "windows of 0.80 s, 10 frames a second"
     assert complained[1].startswith("40 frames; 9 windows answered, 0 left out because")
     assert "from a window's last frame to its answer" in complained[1]
     said, _ = watched([frame(1)] * 20, as_json=False)
     assert said == ["    0.80 s   90.0%  up"]
 
 
-def test_a_bad_frame_is_one_line_and_the_rest_goes_on(recognizer):
+def test_a_bad_frame_is_one_line_and_the_rest_goes_on():
     good = [frame(1, time=n / 10) for n in range(8)]
     said, complained = watched([b"nonsense", *good[:3], b"{}", *good[3:], b'{"keypoints": 1}'])
     assert [json.loads(line)["frame"] for line in said] == [8]
@@ -88,7 +85,7 @@ def test_a_bad_frame_is_one_line_and_the_rest_goes_on(recognizer):
     assert complained[-1].startswith("11 frames, 3 passed over; 1 windows answered")
 
 
-def test_frames_that_come_faster_than_answers_are_left_out_and_counted(recognizer, monkeypatch):
+def test_frames_that_come_faster_than_answers_are_left_out_and_counted(monkeypatch):
     monkeypatch.setattr(live._Arrivals, "behind", lambda self, frames: self.received < 20)
     said, complained = watched([frame(1)] * 24, patient=False)
     assert [json.loads(line)["left_out"] for line in said] == [3]
@@ -108,12 +105,12 @@ def test_where_even_reading_is_too_slow_frames_are_lost_and_counted(monkeypatch)
 
 
 @pytest.mark.parametrize(("lines", "seen"), [([], "saw none"), ([b"x", b"y"], "saw 2 that are none")])
-def test_without_one_good_frame_it_fails(recognizer, lines, seen):
+def test_without_one_good_frame_it_fails(lines, seen):
     with pytest.raises(UserError, match=rf"expected frames as docs/live.md describes them, {seen}"):
         watched(lines)
 
 
-def test_ctrl_c_ends_it_in_order(recognizer):
+def test_ctrl_c_ends_it_in_order():
     def source(put):
         for line in [frame(1)] * 8:
             put(line)
@@ -124,7 +121,7 @@ def test_ctrl_c_ends_it_in_order(recognizer):
     def say(line):
         raise KeyboardInterrupt
 
-    live.watch(Path("model"), source, OPTIONS, True, True, say, complained.append)
+    live.watch(recognizer(), source, WINDOWS, None, True, True, say, complained.append)
     assert complained[-1].startswith("8 frames; 1 windows answered")
 
 
@@ -174,19 +171,12 @@ def test_messages_of_a_websocket(port):
         live.websocket(port)
 
 
-@pytest.fixture(scope="module")
-def model(tiny_llm_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("watched")
-    write_vqvae(folder / "vqvae", Body(NTU25, 2))
-    return write_recognizer(folder / "recognizer", folder / "vqvae", tiny_llm_folder, CORPORA["ntu60"])
-
-
 def moving(frames: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(1, frames, 25, 3)).cumsum(axis=1).astype(np.float32) / 9
 
 
-def test_a_recogniser_streams_what_it_finds_in_the_recording(model, tmp_path):
-    recognizer = Recognizer.load(model, cache=tmp_path)
+def test_a_recogniser_streams_what_it_finds_in_the_recording(tiny_recognizer_folder, tmp_path):
+    recognizer = Recognizer.load(tiny_recognizer_folder, cache=tmp_path)
     data = moving(50)
     settings = {"fps": 30, "step_s": 0.25, "thresholds": Thresholds(0.3, 0.2)}
     sliding = recognizer.sliding(30, None, 0.25)
@@ -201,8 +191,8 @@ def test_a_recogniser_streams_what_it_finds_in_the_recording(model, tmp_path):
     assert [(one.begin, one.end) for one in short] == [(0, 1)] * len(short)
 
 
-def test_a_frame_rate_that_nobody_knows_is_asked_for(model, tmp_path, monkeypatch):
-    recognizer = Recognizer.load(model, cache=tmp_path)
+def test_a_frame_rate_that_nobody_knows_is_asked_for(tiny_recognizer_folder, tmp_path, monkeypatch):
+    recognizer = Recognizer.load(tiny_recognizer_folder, cache=tmp_path)
     assert recognizer.sliding().fps == 30  # that of the corpus
     monkeypatch.setattr(recognizer, "_corpus", CORPORA["custom"])
     with pytest.raises(UserError, match=r"says its frame rate, .*, saw neither, for custom; say it"):
@@ -213,12 +203,12 @@ def test_a_frame_rate_that_nobody_knows_is_asked_for(model, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_the_command_on_damaged_lines_among_good_ones(model, project):
+def test_the_command_on_damaged_lines_among_good_ones(tiny_recognizer_folder, project):
     lines = [json.dumps({"keypoints": body.tolist()}) for body in moving(40).swapaxes(0, 1)]
     lines[5:5] = ["{damaged", json.dumps({"keypoints": [[[0, 0]] * 17]})]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "llmar_pipeline", "watch", f"--model={model}"),
+            *(sys.executable, "-m", "llmar_pipeline", "watch", f"--model={tiny_recognizer_folder}"),
             *("--all", "--json", "--enter=0.3", "--exit=0.2"),
         ],
         input="\n".join(lines),
@@ -232,7 +222,7 @@ def test_the_command_on_damaged_lines_among_good_ones(model, project):
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert answers[0]["frame"] == 11
-    assert {one["action"] for one in answers} <= {*Recognizer.load(model).class_names, None}
+    assert {one["action"] for one in answers} <= {*Recognizer.load(tiny_recognizer_folder).class_names, None}
     assert "Traceback" not in done.stderr
     assert "frame 6 is passed over: expected a frame as a JSON object" in done.stderr
     assert "frame 7 is passed over: expected keypoints [person, 25, 3]" in done.stderr

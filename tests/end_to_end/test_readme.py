@@ -41,6 +41,8 @@ def check_kedro(arguments: list[str], project: Path) -> None:
         return
     chosen = cli.commands[name].make_context(name, options).params
     conf = str(project / "conf")
+    if "env" not in chosen:  # it works on a trained model, not on a configuration
+        return
 
     environments = chosen["envs"].split(",") if chosen.get("envs") else [chosen["env"]]
 

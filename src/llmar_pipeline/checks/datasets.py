@@ -12,7 +12,6 @@ from kedro.io import AbstractDataset, MemoryDataset
 from llmar_pipeline.checks.finding import Finding, in_bytes
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.io.folder_dataset import FolderDataset
-from llmar_pipeline.pipeline_registry import stages
 from llmar_pipeline.records import check_recorded
 
 STORES = 2  # as read, and normalised
@@ -27,6 +26,8 @@ def check_inputs(pipeline: Any, catalog: Any) -> None:
     Raises:
         UserError: One is not there, or not as it was written.
     """
+    from llmar_pipeline.pipeline_registry import stages  # here: the hooks of every command import this module
+
     for name in sorted(pipeline.inputs()):
         dataset = catalog.get(name, fallback_to_runtime_pattern=True)
         unable = type(dataset)._exists is AbstractDataset._exists  # it cannot say whether it is there

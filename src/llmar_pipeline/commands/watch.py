@@ -8,14 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Sequence as SequenceOf
 from statistics import quantiles
-from typing import Any, NamedTuple
+from typing import Any
 
+from llmar_pipeline.commands.timeline import Windows
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.recognition.frames import LARGEST, Frame, in_time, read_frame
 from llmar_pipeline.recognition.live import Current
-from llmar_pipeline.recognition.segments import Thresholds
 from llmar_pipeline.recognizer import Recognizer
 
 LOOPBACK = "127.0.0.1"
@@ -24,16 +24,6 @@ _PAGES = [None, re.compile(r"https?://(localhost|127\.0\.0\.1)(:\d+)?")]
 """Who may send to the WebSocket: programs, and pages of this machine, not those of others in its browser."""
 
 Put = Callable[[bytes], None]
-
-
-class Options(NamedTuple):
-    """Of windows and answers, as `Recognizer.stream` takes them."""
-
-    fps: float | None
-    window_s: float | None
-    step_s: float | None
-    thresholds: Thresholds
-    classes: list[str] | None
 
 
 class _Arrivals:
@@ -69,9 +59,10 @@ class _Arrivals:
 
 
 def watch(
-    model: Path,
+    recognizer: Recognizer,
     source: Callable[[Put], None],
-    options: Options,
+    windows: Windows,
+    classes: SequenceOf[str] | None,
     patient: bool,
     as_json: bool,
     say: Callable[[str], None],
@@ -80,19 +71,19 @@ def watch(
     """Say what goes on until the source ends, or Ctrl-C.
 
     Args:
-        model: Folder of a trained recogniser.
+        recognizer: Who recognises.
         source: Hands on frames until there are no more; it runs in a thread of its own.
-        options: Of windows and answers.
+        windows: Where they are, and when an action begins and ends.
+        classes: Names to choose from; None: those of the training.
         patient: Answer every window and let the sender wait; else windows that are late are left out.
         as_json: Say JSON lines.
         say: Prints an answer.
         complain: Prints what is no answer.
 
     Raises:
-        UserError: The model cannot be had, the source fails, or no frame was good.
+        UserError: The source fails, windows make no sense, or no frame was good.
     """
-    recognizer = Recognizer.load(model)
-    sliding = recognizer.sliding(*options[:3])
+    sliding = recognizer.sliding(*windows[:3])
     arrivals, failed = _Arrivals(patient), []
 
     def receive() -> None:
@@ -106,13 +97,13 @@ def watch(
     read = arrivals.frames(lambda line: read_frame(line, topology), complain)
     people = in_time(read, sliding.fps, sliding.window)
     threading.Thread(target=receive, daemon=True).start()
-    complain(f"{model}: windows of {sliding.window / sliding.fps:.2f} s, {sliding.fps:g} frames a second")
+    complain(f"windows of {sliding.window / sliding.fps:.2f} s, {sliding.fps:g} frames a second")
     latencies: list[float] = []
     before: str | None = ""
     left_out = 0
     try:
         for current in recognizer.stream(
-            people, *options, behind=lambda: arrivals.behind(sliding.step), vertical=vertical
+            people, *windows, classes, behind=lambda: arrivals.behind(sliding.step), vertical=vertical
         ):
             latencies.append(time.monotonic() - arrivals.newest)
             left_out = current.left_out

@@ -24,7 +24,9 @@ class _Candidate:
         return self.start + len(self.joints) - 1
 
 
-def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarray, tuple[SeenBody, ...]]:
+def select_actors(
+    ids: list[list[str]], positions: np.ndarray, everyone: bool = False
+) -> tuple[np.ndarray, tuple[SeenBody, ...]]:
     """Picks the one or two actors out of the bodies that the sensor saw.
 
     Frames without a body are dropped. Of several bodies, those seen in 11 frames or fewer and those that
@@ -35,10 +37,12 @@ def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarr
     Args:
         ids: SeenBody ids of each frame.
         positions: x, y, z of all bodies in file order, `[body, joint, 3]`, metres.
+        everyone: Whether each body stays a person of its own: those that are actors, in the order of the
+            choice, then the others.
 
     Returns:
         `[person, frame, joint, 3]` with one or two persons, float32, metres; and, where there are several
-        bodies, what became of each, in order of appearance.
+        bodies, what became of each, in order of appearance. Of everyone, what became of each person.
 
     Raises:
         SkeletonFileError: If a frame shows one body twice.
@@ -53,21 +57,29 @@ def select_actors(ids: list[list[str]], positions: np.ndarray) -> tuple[np.ndarr
     if len(candidates) > 1:
         candidates = sorted(_drop_spread(candidates), key=lambda body: body.motion, reverse=True)
     first = candidates[0]
-    data = np.full((2 if len(candidates) > 1 else 1, len(frames), *positions.shape[1:]), np.nan, np.float32)
+    placed = [(0, first)]
     # The reference starts actor 2 from the interval [0, 0], so that the first body widens it from frame 0 on.
     intervals = [(first.start, first.end), (0, 0)]
-    data[0, first.start : first.end + 1] = first.joints
     first.decision = "actor 1"
     for body in candidates[1:]:
         body.decision = "dropped: both actors are there at the same time"
         for actor, (start, end) in enumerate(intervals):
             if min(end, body.end) - max(start, body.start) <= 0:
-                data[actor, body.start : body.end + 1] = body.joints
+                placed.append((actor, body))
                 intervals[actor] = (min(start, body.start), max(end, body.end))
                 body.decision = f"actor {actor + 1}"
                 break
+    if everyone:
+        actors = [body for _, body in placed]
+        bodies = actors + [body for body in bodies if body not in actors]
+        placed = list(enumerate(bodies))
+    data = np.full((1 + max(row for row, _ in placed), len(frames), *positions.shape[1:]), np.nan, np.float32)
+    for row, body in placed:
+        data[row, body.start : body.end + 1] = body.joints
     present = np.logical_not(np.isnan(data).all(axis=(2, 3)))
     report = tuple(SeenBody(body.body, len(body.joints), body.motion, body.decision) for body in bodies)
+    if everyone:
+        return data[:, present.any(axis=0)], report
     return data[present.any(axis=1)][:, present.any(axis=0)], report if len(report) > 1 else ()
 
 

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 _CLIPS_PER_TASK = 32
 _TASKS_AHEAD = 4  # of each reading process; few enough that their names fit into its pipe
-_LARGEST_FILE = 64 * 2**20  # bytes; a recording of an hour
+LARGEST_FILE = 64 * 2**20  # bytes; a recording of an hour
 _ENDS = (None, errno.EPIPE, errno.ECONNRESET)  # of a pipe, whose other end is gone
 _SHOWN = 100  # characters of an unforeseen error
 _LEFTOVER = "__MACOSX"  # folder of a Mac's archives; its files are named ._<file>, and hold no recording
@@ -83,6 +83,8 @@ class Corpus:
         parse: Name and content of a file to its sequence; raises SkeletonFileError where it is damaged.
         protocols: Protocols by name, the default first.
         persons: Most persons that a sequence of it has.
+        parse_everyone: As `parse`, with everyone whom a file shows, `Sequence.bodies` in their order; None
+            where clips show one person.
         download: Where to get the data and how to lay it out, in one sentence.
         citation: The publication to cite.
         units: Of the coordinates: "metres" or "pixels".
@@ -105,6 +107,7 @@ class Corpus:
     parse: Callable[[str, bytes], Sequence]
     protocols: dict[str, Protocol]
     persons: int
+    parse_everyone: Callable[[str, bytes], Sequence] | None = None
     download: str
     citation: str
     units: Literal["metres", "pixels"] = "metres"
@@ -151,7 +154,7 @@ class Corpus:
             UserError: If the folder does not exist or holds no file of the corpus.
         """
         folder = Path(folder)
-        found = [folder] if folder.is_file() else list(_files(folder))
+        found = [folder] if folder.is_file() else list(files_below(folder))
         sources = [Source(path.stem, str(path)) for path in found if path.suffix.lower() == self.suffix]
         pickles = [path for path in found if path.suffix.lower() == PICKLE]
         if not sources and len(pickles) == 1:
@@ -166,12 +169,14 @@ class Corpus:
             )
         return in_order(source for source in sources if source.name not in self.excluded)
 
-    def load(self, source: Source | Path, named: bool = True) -> Sequence:
+    def load(self, source: Source | Path, named: bool = True, everyone: bool = False) -> Sequence:
         """Reads one clip.
 
         Args:
             source: Where it lies.
             named: Whether it must bear a name of this corpus, which says its class.
+            everyone: Whether all people whom the file shows are kept, however many; `bodies` of the sequence
+                then are in their order.
 
         Raises:
             SkeletonFileError: If it cannot be read, or is damaged, or does not bear such a name.
@@ -179,7 +184,7 @@ class Corpus:
         source = source if isinstance(source, Source) else Source(Path(source).stem, str(source))
         path = source.path
         try:
-            sequence = self._load(source, named)
+            sequence = self._load(source, named, everyone)
             check_reach(sequence, self.topology, self.units)
             return sequence
         except SkeletonFileError as error:
@@ -198,21 +203,22 @@ class Corpus:
             seen = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
             raise SkeletonFileError("a file that its reader can read", seen, file=str(path)) from error
 
-    def _load(self, source: Source, named: bool) -> Sequence:
-        if source.path.suffix.lower() == PICKLE:
-            action = self.parse_name(source.name)["action"]
-            place = int(source.member)
-            return load_clip(source.path, place, action, self.topology, self.persons, self.vertical)
+    def _load(self, source: Source, named: bool, everyone: bool) -> Sequence:
+        if source.member:
+            action = self.parse_name(source.name)["action"] if named else None
+            place, persons = int(source.member), None if everyone else self.persons
+            return load_clip(source.path, place, action, self.topology, persons, self.vertical)
         if named:
             self.parse_name(source.name)
         if not source.path.is_file() and source.path.exists():
             raise SkeletonFileError("a file", "something else")
-        if (size := source.path.stat().st_size) > _LARGEST_FILE:
-            raise SkeletonFileError(f"at most {_LARGEST_FILE >> 20} MiB", f"{size >> 20} MiB")
+        if (size := source.path.stat().st_size) > LARGEST_FILE:
+            raise SkeletonFileError(f"at most {LARGEST_FILE >> 20} MiB", f"{size >> 20} MiB")
         content = source.path.read_bytes()
         if not content.strip():
             raise SkeletonFileError("a skeleton recording", "an empty file")
-        return self.parse(source.path.stem, content)
+        parse = self.parse_everyone if everyone and self.parse_everyone else self.parse
+        return parse(source.path.stem, content)
 
     def read(self, folder: Path, workers: int = 1) -> Iterator[Sequence | Damaged]:
         """Reads every clip of a folder and its subfolders, by name.
@@ -319,8 +325,12 @@ def leaves(path: Path, folder: Path) -> bool:
         return True
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder. Links within it are followed, but not in circles."""
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder. Links within it are followed, but not in circles.
+
+    Raises:
+        UserError: A folder in it cannot be read.
+    """
 
     def refuse(error: OSError) -> None:
         if Path(error.filename) != folder:

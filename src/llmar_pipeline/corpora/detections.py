@@ -77,7 +77,7 @@ def follow(frames: list[np.ndarray]) -> list[Track]:
 
 
 def keep_two(
-    tracks: list[Track], n_frames: int, rank: Callable[[Track], Any], others: str
+    tracks: list[Track], n_frames: int, rank: Callable[[Track], Any], others: str, everyone: bool = False
 ) -> tuple[np.ndarray, tuple[SeenBody, ...]]:
     """Makes the first two persons by rank the actors.
 
@@ -86,15 +86,19 @@ def keep_two(
         n_frames: Frames of the recording.
         rank: Sorts persons; the highest becomes actor 1, of equals the earlier in the list.
         others: What the report says of the rest.
+        everyone: Whether the rest stay as well, behind the actors.
 
     Returns:
         `[person, frame, joint, coordinate]` with one or two persons, float32, NaN where a person is absent;
-        and, where there are several persons, what became of each.
+        and, where there are several persons, what became of each. Of everyone, as many as there are, and the
+        report in their order.
     """
-    actors = sorted(tracks, key=rank, reverse=True)[:2]
-    data = np.full((len(actors), n_frames, *tracks[0].joints.shape[1:]), np.nan, np.float32)
-    for person, actor in enumerate(actors):
-        data[person, actor.frames] = actor.joints
+    ranked = sorted(tracks, key=rank, reverse=True)
+    actors = ranked[:2]
+    kept = ranked if everyone else actors
+    data = np.full((len(kept), n_frames, *tracks[0].joints.shape[1:]), np.nan, np.float32)
+    for person, track in enumerate(kept):
+        data[person, track.frames] = track.joints
     decisions = {id(actor): f"actor {person}" for person, actor in enumerate(actors, start=1)}
     report = tuple(
         SeenBody(
@@ -103,9 +107,9 @@ def keep_two(
             float(_variance(track).sum()),
             decisions.get(id(track), f"dropped: {others}"),
         )
-        for track in tracks
+        for track in (kept if everyone else tracks)
     )
-    return data, report if len(report) > 1 else ()
+    return data, report if everyone or len(report) > 1 else ()
 
 
 def _variance(track: Track) -> np.ndarray:

@@ -60,8 +60,8 @@ MISSING_60 = frozenset(name for name in MISSING if int(name[1:4]) <= 17)
 """Those 302 of them that belong to NTU RGB+D (setups 1 to 17)."""
 
 
-def parse(name: str, content: bytes) -> Sequence:
-    """Parses a `.skeleton` file and picks its actors.
+def parse(name: str, content: bytes, everyone: bool = False) -> Sequence:
+    """Parses a `.skeleton` file and picks its actors, or keeps everyone as `select_actors` does.
 
     Raises:
         SkeletonFileError: If it is damaged or shows nobody.
@@ -76,7 +76,7 @@ def parse(name: str, content: bytes) -> Sequence:
             positions = positions[~unseen]
     if np.isnan(positions).all():
         raise SkeletonFileError("a body in at least one frame", f"{len(ids)} frames without one")
-    return Sequence(name, *select_actors(ids, positions))
+    return Sequence(name, *select_actors(ids, positions, everyone))
 
 
 def parse_name(file_name: str, actions: int) -> dict[str, int]:
@@ -151,6 +151,7 @@ NTU60 = Corpus(
     suffix=".skeleton",
     parse_name=partial(parse_name, actions=60),
     parse=parse,
+    parse_everyone=partial(parse, everyone=True),
     protocols={
         "xsub": Protocol(
             "xsub", by="subject", train=_SUBJECTS_60, counts=(40_091, 16_487), excluded=MISSING_60
@@ -189,6 +190,7 @@ NTU120 = Corpus(
     suffix=".skeleton",
     parse_name=partial(parse_name, actions=120),
     parse=parse,
+    parse_everyone=partial(parse, everyone=True),
     protocols={
         "xsub": Protocol(
             "xsub", by="subject", train=_SUBJECTS_120, counts=(63_026, 50_919), excluded=MISSING

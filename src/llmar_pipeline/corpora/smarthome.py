@@ -62,7 +62,7 @@ def parse_name(file_name: str) -> dict[str, int]:
     }
 
 
-def parse(name: str, content: bytes, pose: str, coordinates: int) -> Sequence:
+def parse(name: str, content: bytes, pose: str, coordinates: int, everyone: bool = False) -> Sequence:
     """Parses `{"frames": [[person, ...], ...]}`, where a person has x of all joints, then y, then z.
 
     A frame that shows nobody stays in its place. Of more than two people, the two seen in most frames are
@@ -73,6 +73,7 @@ def parse(name: str, content: bytes, pose: str, coordinates: int) -> Sequence:
         content: The file.
         pose: The person's key to read, `pose3d` or `pose2d`.
         coordinates: 3 or 2.
+        everyone: Whether all people are kept.
 
     Returns:
         The sequence; y points up. `pose2d` is in pixels. `pose3d` is in metres with y up, as LCR-Net's own
@@ -95,7 +96,8 @@ def parse(name: str, content: bytes, pose: str, coordinates: int) -> Sequence:
         track.joints[(track.joints == 0).all(axis=-1)] = np.nan  # not seen
         if coordinates == 2:
             track.joints[..., 1] *= -1  # image rows count downwards; every transform takes y as up
-    return Sequence(name, *keep_two(tracks, len(frames), _presence, "two others are seen in more frames"))
+    others = "two others are seen in more frames"
+    return Sequence(name, *keep_two(tracks, len(frames), _presence, others, everyone))
 
 
 def _presence(track: Track) -> tuple[int, float]:
@@ -184,12 +186,20 @@ _corpus = partial(
     ),
 )
 
-SMARTHOME = _corpus(name="smarthome", topology=LCRNET13, parse=partial(parse, pose="pose3d", coordinates=3))
+_in_3d, _in_2d = (partial(parse, pose=f"pose{axes}d", coordinates=axes) for axes in (3, 2))
+
+SMARTHOME = _corpus(
+    name="smarthome",
+    topology=LCRNET13,
+    parse=_in_3d,
+    parse_everyone=partial(_in_3d, everyone=True),
+)
 
 SMARTHOME2D = _corpus(
     name="smarthome2d",
     topology=LCRNET13_2D,
-    parse=partial(parse, pose="pose2d", coordinates=2),
+    parse=_in_2d,
+    parse_everyone=partial(_in_2d, everyone=True),
     units="pixels",
     vertical="down",
 )

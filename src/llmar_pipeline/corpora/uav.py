@@ -1,6 +1,7 @@
 """UAV-Human: image poses of people filmed from a drone, in the text layout of NTU RGB+D."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +81,12 @@ def parse_name(file_name: str) -> dict[str, int]:
     return {"action": action, "subject": subject, "setup": setup, "replication": replication}
 
 
-def parse(name: str, content: bytes) -> Sequence:
+def parse(name: str, content: bytes, everyone: bool = False) -> Sequence:
     """Parses a file and keeps the two people that move most, the first as actor 1.
 
     Ids mean nothing here, so a person is who stands at the same place in each frame's list; only the first
-    four places count. A frame that shows nobody stays where it is.
+    four places count. A frame that shows nobody stays where it is. With `everyone` all people at all places
+    are kept.
 
     Returns:
         The sequence in pixels, y up; a joint at 0, 0 is missing.
@@ -104,12 +106,12 @@ def parse(name: str, content: bytes) -> Sequence:
     seen = ~np.isnan(joints).all(axis=(1, 2))
     tracks = [
         Track(str(n + 1), frame[shown], joints[shown])
-        for n in range(_MOST_PEOPLE)
+        for n in range(1 + int(place.max(initial=0)) if everyone else _MOST_PEOPLE)
         if (shown := seen & (place == n)).any()
     ]
     if not tracks:
         raise SkeletonFileError("a person in at least one frame", f"{len(ids)} frames without one")
-    return Sequence(name, *keep_two(tracks, len(ids), spread, "two others move more"))
+    return Sequence(name, *keep_two(tracks, len(ids), spread, "two others move more", everyone))
 
 
 UAV = Corpus(
@@ -119,6 +121,7 @@ UAV = Corpus(
     suffix=".txt",
     parse_name=parse_name,
     parse=parse,
+    parse_everyone=partial(parse, everyone=True),
     protocols={
         "csv1": Protocol("csv1", by="subject", train=frozenset(map(int, _CSV1.split()))),
         "csv2": Protocol("csv2", by="subject", train=frozenset(map(int, _CSV2.split()))),

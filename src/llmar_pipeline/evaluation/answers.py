@@ -22,12 +22,13 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import find_names, generate_names, score_classes
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.label_trie import LabelTrie
+from llmar_pipeline.language.model_folder import model_files
 from llmar_pipeline.language.name_search import Ask
 from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.probability import probabilities
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
-from llmar_pipeline.language.trained_model import load_model, model_files
+from llmar_pipeline.language.trained_model import load_model
 from llmar_pipeline.training.digests import tensor_checksum
 
 Item = TypeVar("Item")

@@ -1,8 +1,10 @@
 """Before a run: its size, what would stop it, what is made anew, how long it takes."""
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.hooks import hook_impl
@@ -12,8 +14,10 @@ from llmar_pipeline.code_digest import CODE, changed_modules, code_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import read_fingerprint
 from llmar_pipeline.hooks.reuse import look
-from llmar_pipeline.ingestion.survey import Survey
 from llmar_pipeline.io.known_places import remember
+
+if TYPE_CHECKING:
+    from llmar_pipeline.ingestion.survey import Survey
 
 logger = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
 from llmar_pipeline.language.llm import llm_checksum
 from llmar_pipeline.language.loading import attach_lora, load_llm, load_tokenizer, tokenizer_checksum
+from llmar_pipeline.language.model_folder import model_files
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.samples import (
@@ -30,7 +31,7 @@ from llmar_pipeline.language.samples import (
 )
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
-from llmar_pipeline.language.trained_model import check_start, model_files, start_from
+from llmar_pipeline.language.trained_model import check_start, start_from
 from llmar_pipeline.language.validation import validation
 from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import number_type

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,15 +15,13 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.llm import llm_checksum
 from llmar_pipeline.language.loading import load_llm, load_tokenizer, load_weights, tokenizer_checksum
+from llmar_pipeline.language.model_folder import ACTION_TOKENS, ADAPTERS, MANIFEST, manifest_of
 from llmar_pipeline.training.digests import tensor_checksum
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-_MANIFEST = "language_model.json"
 _WHOLE = "recognizer.json"  # of the folder that the model is a part of, see `recognizer_folder`
-_ACTION_TOKENS = "action_tokens.safetensors"
-_ADAPTERS = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -40,17 +38,17 @@ def save_model(model: ActionLanguageModel, folder: Path) -> None:
     Source: ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (_WHOLE, _MANIFEST):
+    for name in (_WHOLE, MANIFEST):
         (folder / name).unlink(missing_ok=True)
     if model.has_adapters:
         model.llm.save_pretrained(folder, save_embedding_layers=False)
     else:
-        (folder / _ADAPTERS).unlink(missing_ok=True)
+        (folder / ADAPTERS).unlink(missing_ok=True)
         model.base.save_pretrained(folder)
     tensors = {"action_tokens": model.action_embedding.weight.detach().contiguous()}
     if model.class_votes is not None:
         tensors["class_votes"] = model.class_votes.contiguous()
-    save_file(tensors, folder / _ACTION_TOKENS)
+    save_file(tensors, folder / ACTION_TOKENS)
     manifest = {
         "class_names": model.class_names,
         "llm": model.llm_config.model_dump(),
@@ -63,7 +61,7 @@ def save_model(model: ActionLanguageModel, folder: Path) -> None:
         "tokenizer_sha256": tokenizer_checksum(model.tokenizer),
         "llm_sha256": model.llm_checksum,
     }
-    write_json(folder / _MANIFEST, manifest)
+    write_json(folder / MANIFEST, manifest)
 
 
 def load_model(
@@ -108,12 +106,12 @@ def _load(
     dtype: torch.dtype | str | None,
     llm: LLMConfig | None,
 ) -> ActionLanguageModel:
-    if not (folder / _MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file():
         raise UserError(
-            f"expected a trained model with {_MANIFEST}, saw none in {folder}; run "
+            f"expected a trained model with {MANIFEST}, saw none in {folder}; run "
             "`kedro run --pipelines=stage2`."
         )
-    manifest = _manifest(folder)
+    manifest = manifest_of(folder)
     config = _find_llm(LLMConfig(**manifest["llm"]), llm, cache, manifest.get("llm_sha256"), folder)
 
     def check(what: str, expected: object, seen: object) -> None:
@@ -128,7 +126,7 @@ def _load(
     tokenizer = load_tokenizer(config, cache)
     check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
     tuned: nn.Module
-    if (folder / _ADAPTERS).is_file():
+    if (folder / ADAPTERS).is_file():
         base, _ = load_llm(config, cache, dtype)
         check("hidden size", manifest["hidden_size"], base.config.hidden_size)
         tuned = _adapted(base, folder)
@@ -136,7 +134,7 @@ def _load(
             tuned.merge_adapter()
     else:
         tuned = load_weights(folder, dtype or getattr(torch, config.precision))
-    tensors = load_file(folder / _ACTION_TOKENS)
+    tensors = load_file(folder / ACTION_TOKENS)
     model = ActionLanguageModel(
         tuned,
         tokenizer,
@@ -162,7 +160,7 @@ def _adapted(base: nn.Module, folder: Path) -> "PeftModel":
         differing = set(file.keys()) ^ get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()
     if differing:
         raise UserError(
-            f"expected the adapters of {folder / _ADAPTERS} in {_ADAPTER_WEIGHTS}, saw others "
+            f"expected the adapters of {folder / ADAPTERS} in {_ADAPTER_WEIGHTS}, saw others "
             f"({min(differing)}); run `kedro run --pipelines=stage2`."
         )
     return tuned
@@ -182,17 +180,17 @@ def check_start(folder: Path, checksum: str, adapter: AdapterConfig) -> None:
     Source: ours.
     """
     again = "choose the language model and the `lora` parameters that it was trained with"
-    seen = _manifest(folder)
+    seen = manifest_of(folder)
     if seen.get("llm_sha256") != checksum:
         raise UserError(
             f"init_from: expected a model on the language model of checksum {checksum[:12]}, saw one on "
             f"{seen['llm']['model']} of {str(seen.get('llm_sha256'))[:12]} in {folder}; {again}"
         )
-    adapted = (folder / _ADAPTERS).is_file()
+    adapted = (folder / ADAPTERS).is_file()
     if adapted != (adapter.method == "lora"):
         found = "adapters" if adapted else "all weights tuned"
         raise UserError(f"init_from: expected lora.method={adapter.method}, saw {found} in {folder}; {again}")
-    known = json.loads((folder / _ADAPTERS).read_text(encoding="utf-8")) if adapted else {}
+    known = json.loads((folder / ADAPTERS).read_text(encoding="utf-8")) if adapted else {}
     for name, key in (("rank", "r"), ("alpha", "lora_alpha"), ("target_modules", "target_modules")):
         wanted, theirs = getattr(adapter, name), known.get(key)
         if isinstance(theirs, list):  # which peft writes in any order
@@ -218,32 +216,6 @@ def start_from(model: ActionLanguageModel, folder: Path) -> None:
         set_peft_model_state_dict(model.llm, load_file(folder / _ADAPTER_WEIGHTS))
     else:
         model.base.load_state_dict(load_weights(folder, torch.float32).state_dict())
-
-
-def trained_classes(folder: Path) -> list[str]:
-    """The class names of a trained model, in the order of its labels.
-
-    Args:
-        folder: As `save_model` wrote it.
-
-    Source: ours.
-    """
-    return list(_manifest(folder)["class_names"])
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / _MANIFEST).read_text(encoding="utf-8")))
-
-
-def model_files(folder: Path) -> list[Path]:
-    """What `save_model` wrote into a folder, by name; other files may lie beside it.
-
-    Source: ours.
-    """
-    adapters = (_ADAPTERS, "adapter_model*.safetensors*")
-    tuned = ("config.json", "generation_config.json", "model*.safetensors*")
-    patterns = (_MANIFEST, _ACTION_TOKENS, *adapters, *tuned)
-    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
 def _find_llm(

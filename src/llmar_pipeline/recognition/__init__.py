@@ -1,1 +1,1 @@
-"""What is done with a trained model beside one answer a recording."""
+"""Using a trained model: functions and small values that the recogniser and the commands compose."""

@@ -269,19 +269,33 @@ def reconstruct_clips(
     """
     store = SequenceStore.open(sequences)
     model.check_body(store.body, sequences)
-    stream = model.settings.stream
     with Progress(total=len(names), title="reconstructing") as progress:
         frames, streams = model.settings.frames, model.settings.streams
         device = processes.device()
         for motion, mask in plain_windows(store, names, device, frames, *streams, at_once=batch_size):
-            with torch.no_grad():
-                decoded = model.decode(model.tokenize(motion.double()))
-            before, after = (
-                joint_positions(values.float(), mask, store.body.topology, stream).cpu().numpy()
-                for values in (motion[..., : store.body.channels], decoded)
-            )
-            yield from zip(before, after, strict=True)
+            yield from zip(*reconstructed(model, motion, mask), strict=True)
             progress.update(len(motion))
+
+
+@torch.no_grad()
+def reconstructed(model: VQVAE, motion: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Motion before and after the codebook.
+
+    Args:
+        model: as `load_vqvae` returns it.
+        motion: as `Clips.windows` returns it.
+        mask: likewise.
+
+    Returns:
+        (original, reconstruction), both [B, person, V, joint, coordinate], NaN where the original is.
+    """
+    decoded = model.decode(model.tokenize(motion.double()))
+    topology, stream = model.body.topology, model.settings.stream
+    before, after = (
+        joint_positions(values.float(), mask, topology, stream).cpu().numpy()
+        for values in (motion[..., : model.body.channels], decoded)
+    )
+    return before, after
 
 
 def reconstruction_error(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:

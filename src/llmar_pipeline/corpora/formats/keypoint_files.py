@@ -31,6 +31,7 @@ _PLACES_A_ROW = 200
 """Persons x frames x joints of a csv file for each of its rows: more is no recording with gaps."""
 
 SUFFIXES = (".csv", ".json", ".npz")
+_HEAD = 64  # bytes in which a file says which of them it is
 
 INTEGER = r"-?[0-9]{1,15}"
 """A whole number as tables hold it, as a regular expression."""
@@ -54,7 +55,8 @@ def read_keypoints(path: Path, topology: Topology) -> Keypoints:
         SkeletonFileError: If it is damaged, too large, or of another form.
         OSError: If it cannot be read.
     """
-    suffix = path.suffix.lower()
+    with path.open("rb") as file:
+        suffix = _form(file.read(_HEAD), path.suffix.lower())
     size, largest = path.stat().st_size, LARGEST if suffix == ".npz" else LARGEST_TEXT
     if size > largest:
         way_out = "" if suffix == ".npz" else " (an .npz file holds eight times as much)"
@@ -77,16 +79,27 @@ def read_frame_rate(path: Path) -> float | None:
         SkeletonFileError: `fps` is no number above 0.
     """
     rate: Any = None
-    if path.suffix.lower() == ".npz":
+    with path.open("rb") as file:
+        form = _form(file.read(_HEAD), path.suffix.lower())
+    if form == ".npz":
         with zipfile.ZipFile(path) as archive:
             if "fps.npy" in archive.namelist():
                 rate = _read_array("fps", archive, archive.getinfo("fps.npy")).tolist()
-    elif path.suffix.lower() == ".json":
+    elif form == ".json":
         content = json.loads(path.read_bytes())
         rate = content.get("fps") if isinstance(content, dict) else None
     if rate is not None and not (type(rate) in (int, float) and 0 < rate < math.inf):
         raise SkeletonFileError("fps as frames a second", repr(rate)[:60], file=str(path))
     return None if rate is None else float(rate)
+
+
+def _form(head: bytes, suffix: str) -> str:
+    """What a file is by its first bytes; where they do not tell, by the end of its name."""
+    if head.startswith(b"PK\x03\x04"):
+        return ".npz"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+        return ".json"
+    return suffix if suffix in SUFFIXES else ".csv"
 
 
 def _read_npz(path: Path) -> Keypoints:

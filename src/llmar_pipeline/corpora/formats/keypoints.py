@@ -16,7 +16,7 @@ def to_sequence(
     keypoints: np.ndarray,
     scores: np.ndarray | None,
     topology: Topology,
-    persons: int,
+    persons: int | None,
     vertical: Literal["up", "down"],
     ranked: bool = True,
 ) -> Sequence:
@@ -34,7 +34,7 @@ def to_sequence(
         scores: `[person, frame, joint]` or `[frame, joint]`, any scale on which 0 and what is below say "not
             detected"; None where the detector gives none.
         topology: The joints they must have.
-        persons: Persons to keep at most.
+        persons: Persons to keep at most; None keeps all who are seen, and `bodies` are in their order.
         vertical: The way y grows in the file. Where it grows down, 2D keypoints get the opposite y, and 3D
             ones make a half turn about z, which keeps left and right what they are.
         ranked: False leaves those who stay in the order of the file.
@@ -128,12 +128,12 @@ def _marked(data: np.ndarray) -> np.ndarray:
 
 
 def _select(
-    data: np.ndarray, observed: np.ndarray, persons: int, ranked: bool
+    data: np.ndarray, observed: np.ndarray, persons: int | None, ranked: bool
 ) -> tuple[list[int], tuple[SeenBody, ...]]:
     """Who stays, and what became of each; `observed` is `[person, frame, joint]`."""
     frames = observed.any(axis=2).sum(axis=1).tolist()
     seen = [person for person, count in enumerate(frames) if count]
-    if len(seen) == 1:
+    if len(seen) == 1 and persons is not None:
         return seen, ()
     motion = {person: float(data[person][observed[person]].var(axis=0).sum()) for person in seen}
     left = {person: float(data[person][observed[person]][:, 0].mean()) for person in seen}
@@ -144,5 +144,6 @@ def _select(
         person: f"actor {number}" for number, person in enumerate(kept, start=1)
     }
     return kept, tuple(
-        SeenBody(str(person + 1), frames[person], motion[person], decisions[person]) for person in seen
+        SeenBody(str(person + 1), frames[person], motion[person], decisions[person])
+        for person in (kept if persons is None else seen)
     )

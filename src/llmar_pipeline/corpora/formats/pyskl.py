@@ -99,9 +99,9 @@ def protocols_of(split: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]
 def load_clip(
     path: Path,
     position: int,
-    action: int,
+    action: int | None,
     topology: Topology,
-    persons: int,
+    persons: int | None,
     vertical: Literal["up", "down"],
     ranked: bool = False,
 ) -> Sequence:
@@ -110,9 +110,9 @@ def load_clip(
     Args:
         path: The pickle.
         position: Place of the annotation in it.
-        action: The label it must have.
+        action: The label it must have; None lets it have any, or none.
         topology: The joints it must have.
-        persons: Persons to keep at most.
+        persons: Persons to keep at most; None keeps everyone, as `to_sequence`.
         vertical: The way y grows: "down" for keypoints in an image.
         ranked: As in `to_sequence`. Pickles of known corpora have the order of the field's preprocessing.
 
@@ -125,7 +125,7 @@ def load_clip(
         seen = _shown(annotation.get("frame_dir")) if isinstance(annotation, dict) else _shown(annotation)
         raise SkeletonFileError("an annotation with a name as its frame_dir, written as str(name)", seen)
     label = annotation.get("label")
-    if not isinstance(label, int) or label != action:
+    if action is not None and (not isinstance(label, int) or label != action):
         raise SkeletonFileError(f"label {action}, the action of {name}", f"label {_shown(label)}")
     keypoint = annotation.get("keypoint")
     if not _is_numeric(keypoint):

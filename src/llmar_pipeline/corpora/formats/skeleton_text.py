@@ -15,6 +15,10 @@ _LARGEST = float(np.finfo(np.float32).max)
 _MOST_FRAMES = 2**20  # nine hours
 _SHOWN = 60  # characters of a faulty line that an error quotes
 
+_BEFORE_NUMBA = 8 * 2**20
+"""Characters that a process parses line by line: numba takes longer to be imported."""
+_parsed = 0  # characters, by this process
+
 Bodies = tuple[list[list[str]], np.ndarray]
 
 
@@ -34,8 +38,11 @@ def parse_bodies(text: str, joints: int) -> Bodies:
 
     Source: the dataset's own description; NaN and CRLF occur in the published files.
     """
+    global _parsed
     text = text.rstrip()
-    return _parse_fast(text, joints) or _parse_strictly(text, joints)
+    _parsed += len(text)
+    found = _parse_fast(text, joints) if _parsed > _BEFORE_NUMBA else None
+    return found or _parse_strictly(text, joints)
 
 
 def _parse_fast(text: str, joints: int) -> Bodies | None:

@@ -102,16 +102,16 @@ class CustomCorpus(Corpus):
         """Every clip that the table or the pickle lists, also those that cannot be read."""
         return list(self.listed or self.open(folder).listed)
 
-    def _load(self, source: Source, named: bool) -> Sequence:
+    def _load(self, source: Source, named: bool, everyone: bool) -> Sequence:
         if source.member in self.faults:
             raise SkeletonFileError(*self.faults[source.member])
-        if source.path.suffix.lower() == PICKLE:
-            action, place = self.parse_name(source.name)["action"], int(source.member)
-            return load_clip(
-                source.path, place, action, self.topology, self.persons, self.vertical, ranked=True
-            )
+        persons = None if everyone else self.persons
+        if source.member:
+            action = self.parse_name(source.name)["action"] if named else None
+            place = int(source.member)
+            return load_clip(source.path, place, action, self.topology, persons, self.vertical, ranked=True)
         keypoints, scores = read_keypoints(source.path, self.topology)
-        return to_sequence(source.name, keypoints, scores, self.topology, self.persons, self.vertical)
+        return to_sequence(source.name, keypoints, scores, self.topology, persons, self.vertical)
 
 
 def _look_up(rows: Mapping[str, dict[str, int]], name: str) -> dict[str, int]:
