@@ -67,7 +67,7 @@ def watch(
     as_json: bool,
     say: Callable[[str], None],
     complain: Callable[[str], None],
-) -> None:
+) -> tuple[list[float], int]:
     """Say what goes on until the source ends, or Ctrl-C.
 
     Args:
@@ -79,6 +79,9 @@ def watch(
         as_json: Say JSON lines.
         say: Prints an answer.
         complain: Prints what is no answer.
+
+    Returns:
+        Of each answer, seconds from the arrival of its window's last frame; and how many windows were left out.
 
     Raises:
         UserError: The source fails, windows make no sense, or no frame was good.
@@ -120,6 +123,7 @@ def watch(
             f"expected frames as docs/live.md describes them, saw {arrivals.received or 'none'}"
             f"{' that are none' if arrivals.received else ''}; correct the sender"
         )
+    return latencies, left_out
 
 
 def _line(current: Current) -> str:
