@@ -5,6 +5,7 @@ python benchmarks/live.py --recognizer FOLDER --raw FOLDER [--seconds 60] [--rea
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from statistics import quantiles
@@ -59,7 +60,6 @@ def main() -> None:
     one_thread()
     lines = lines_of(options.raw, options.seconds)
     rows = [row(Recognizer.load(options.recognizer, read=read), read, lines) for read in options.read]
-    command = f"--recognizer {options.recognizer} --raw {options.raw} --seconds {options.seconds:g}"
     page = [
         "# From frame to answer",
         "",
@@ -73,7 +73,7 @@ def main() -> None:
         "From the arrival of a window's last frame to its answer. The answer is about the middle of the",
         "newest windows, which lies further back.",
         "",
-        *machine(f"python benchmarks/live.py {command} --read {' '.join(options.read)}"),
+        *machine("python " + " ".join(sys.argv)),
     ]
     write_page(options.out, page)
 

@@ -7,6 +7,7 @@ the recordings of test clips are read once, with these.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -191,7 +192,7 @@ def main() -> None:
         "",
         f"With the chosen settings {cost / seconds:.2f} processor seconds a second of recording, one thread.",
         "",
-        *machine("python benchmarks/segments.py " + " ".join(_said(options))),
+        *machine("python " + " ".join(sys.argv)),
     ]
     write_page(options.out, lines)
 
@@ -201,12 +202,6 @@ def _settings(sliding: Sliding, thresholds: Thresholds) -> str:
     return (
         f"windows of {length:.2f} s every {step:.2f} s, enter {thresholds.enter:g}, exit {thresholds.exit:g}"
     )
-
-
-def _said(options: argparse.Namespace) -> list[str]:
-    return [
-        f"--{name.replace('_', '-')} {value}" for name, value in vars(options).items() if value is not None
-    ]
 
 
 if __name__ == "__main__":

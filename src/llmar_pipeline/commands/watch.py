@@ -81,7 +81,7 @@ def watch(
         complain: Prints what is no answer.
 
     Returns:
-        Of each answer, seconds from the arrival of its window's last frame; and how many windows were left out.
+        Of each answer, seconds since its window's last frame came; and how many windows were left out.
 
     Raises:
         UserError: The source fails, windows make no sense, or no frame was good.
