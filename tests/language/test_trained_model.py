@@ -3,11 +3,13 @@ import json
 import pytest
 import torch
 from damage import cut, empty, remove
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_answers
+from llmar_pipeline.language.loading import load_llm
 from llmar_pipeline.language.trained_model import check_start, load_model, save_model, start_from
 
 
@@ -48,13 +50,24 @@ def test_a_saved_model_loads_to_the_same_loss(build, clips, tmp_path, codebook, 
     assert not list((tmp_path / "saved").glob("*.bin"))
 
 
-@pytest.mark.parametrize(("dtype", "merged"), [("float32", True), ("bfloat16", False)])
-def test_adapters_are_in_the_weights_where_nothing_is_rounded_away(build, tmp_path, dtype, merged):
-    save_model(build(), tmp_path / "saved")
-    loaded = load_model(tmp_path / "saved", tmp_path, dtype=dtype)
-    layers = [layer for layer in loaded.modules() if hasattr(layer, "merged")]
+def test_adapters_are_in_the_weights_where_nothing_is_rounded_away(build, tmp_path):
+    trained_elsewhere(build, tmp_path / "saved")
+    loaded = load_model(tmp_path / "saved", tmp_path, dtype="float32")
+    as_peft = PeftModel.from_pretrained(
+        load_llm(loaded.llm_config, tmp_path, "float32")[0], tmp_path / "saved"
+    )
+    before = {name: weight.clone() for name, weight in as_peft.get_base_model().state_dict().items()}
+    as_peft.merge_adapter()
+    after = as_peft.get_base_model().state_dict()
+    names = {name: name.replace(".base_layer", "") for name in after if "lora_" not in name}
+    assert set(names.values()) == set(loaded.llm.state_dict())
+    for name, plain in names.items():
+        assert torch.equal(loaded.llm.state_dict()[plain], after[name])
+        assert torch.equal(after[name], before[name]) is (".base_layer" not in name)
+    rounded = load_model(tmp_path / "saved", tmp_path, dtype="bfloat16")
+    layers = [layer for layer in rounded.modules() if hasattr(layer, "merged")]
     assert layers
-    assert all(layer.merged is merged for layer in layers)
+    assert not any(layer.merged for layer in layers)
 
 
 def test_peft_alone_finds_the_base_of_a_saved_model(build, clips, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """The folder of a trained language model: written, and read for scoring with the LLM of the training."""
 
 import json
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,9 +131,8 @@ def _load(
     if (folder / ADAPTERS).is_file():
         base, _ = load_llm(config, cache, dtype)
         check("hidden size", manifest["hidden_size"], base.config.hidden_size)
-        tuned = _adapted(base, folder)
-        if config.quantization == "none" and base.dtype == torch.float32:
-            tuned.merge_adapter()
+        exact = config.quantization == "none" and base.dtype == torch.float32
+        tuned = _with_adapters_added(base, folder) if exact else _adapted(base, folder)
     else:
         tuned = load_weights(folder, dtype or getattr(torch, config.precision))
     tensors = load_file(folder / ACTION_TOKENS)
@@ -157,13 +158,41 @@ def _adapted(base: nn.Module, folder: Path) -> "PeftModel":
 
     tuned = PeftModel.from_pretrained(base, folder)
     with safe_open(folder / _ADAPTER_WEIGHTS, "pt") as file:
-        differing = set(file.keys()) ^ get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()
-    if differing:
+        _check_names(folder, file.keys(), get_peft_model_state_dict(tuned, save_embedding_layers=False))
+    return tuned
+
+
+def _with_adapters_added(base: nn.Module, folder: Path) -> nn.Module:
+    """The language model with what its adapters add to its weights, as peft's `merge_adapter` adds it.
+
+    Importing peft, and what it imports where it is installed, takes longer than to load the model.
+    """
+    settings = json.loads((folder / ADAPTERS).read_text(encoding="utf-8"))
+    tensors = load_file(folder / _ADAPTER_WEIGHTS)
+    layers = {
+        name: layer
+        for name, layer in base.named_modules()
+        if isinstance(layer, nn.Linear) and name.rpartition(".")[2] in settings["target_modules"]
+    }
+    pairs = {name: [f"base_model.model.{name}.lora_{part}.weight" for part in "BA"] for name in layers}
+    _check_names(folder, tensors, chain.from_iterable(pairs.values()))
+    rank = settings["r"]
+    for name, (out, into) in pairs.items():
+        if len(tensors[into]) != rank:
+            raise UserError(
+                f"expected the adapters in {folder} of rank {rank}, saw {len(tensors[into])} in {name}; run "
+                "`kedro run --pipelines=stage2`."
+            )
+        layers[name].weight.data += tensors[out] @ tensors[into] * (settings["lora_alpha"] / rank)
+    return base
+
+
+def _check_names(folder: Path, seen: Iterable[str], expected: Iterable[str]) -> None:
+    if differing := set(seen) ^ set(expected):
         raise UserError(
             f"expected the adapters of {folder / ADAPTERS} in {_ADAPTER_WEIGHTS}, saw others "
             f"({min(differing)}); run `kedro run --pipelines=stage2`."
         )
-    return tuned
 
 
 def check_start(folder: Path, checksum: str, adapter: AdapterConfig) -> None:

@@ -49,7 +49,10 @@ def joint_weights(source: Topology, target: Topology) -> np.ndarray:
             return own
         parts = [row(part) for part in _BETWEEN.get(name, ())]
         found = [part for part in parts if part is not None]
-        return np.mean(found, axis=0, dtype=np.float32) if len(found) == 2 else None
+        if len(found) < 2:
+            return None
+        middle: np.ndarray = (found[0] + found[1]) / 2
+        return middle
 
     rows = [row(name) for name in _names(target)]
     return np.stack([np.zeros_like(alone[0]) if its is None else its for its in rows])
@@ -80,7 +83,7 @@ def mapped(data: np.ndarray, source: Topology, target: Topology) -> np.ndarray:
             "sensor's metres are no picture; take a model that was trained on such recordings"
         )
     weights = joint_weights(source, target)
-    there = (weights > 0).any(axis=1)
+    there: np.ndarray = np.any(weights, axis=1)
     missing = [name for name, found in zip(target.joints, there, strict=True) if not found]
     needed = [target.joints[joint] for joint in (target.root, *target.shoulders, *target.hips)]
     if there.mean() < SHARE or set(needed) & set(missing):
