@@ -58,6 +58,28 @@ class _Programs(click.Group):
     command_class = Program
 
 
+_read_option = click.option(
+    "--read",
+    default="llm",
+    show_default=True,
+    type=click.Choice(["llm", "codes", "head"]),
+    help="Who answers: the language model, the codes each by itself, or the class head of stage 1.",
+)
+
+
+def _window_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of windows that slide over a recording, or over frames as they come."""
+    for option in (
+        click.option("--exit", "leave", default=0.3, show_default=True, help="Below it an action ends."),
+        click.option("--enter", default=0.4, show_default=True, help="At this probability it begins."),
+        click.option("--step", "step_s", type=float, help="Seconds to the next window (default: a third)."),
+        click.option("--window", "window_s", type=float, help="Seconds of a window (default: by the model)."),
+        click.option("--fps", type=float, help="Frames a second (default: the file's, or the corpus's)."),
+    ):
+        command = option(command)
+    return command
+
+
 def _read_params(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
     """What --params say; given several times, all count."""
     return read_params(",".join(given))
@@ -381,13 +403,10 @@ def folds(env: str | None, params: dict[str, Any], protocol: str, k: int, conf_s
 @click.option("--gif", help="Draw the recording and what its sentence brings back of it, such as out.gif.")
 @click.option("--format", "form", help="What the files are: a corpus or a layout (default: told from them).")
 @click.option("--persons", is_flag=True, help="An answer a person, and a pair where the model knows pairs.")
-@click.option(
-    "--read",
-    default="llm",
-    show_default=True,
-    type=click.Choice(["llm", "codes", "head"]),
-    help="Who answers: the language model, the codes each by itself, or the class head of stage 1.",
-)
+@_read_option
+@click.option("--segments", is_flag=True, help="Of a long recording: which action when, and how often.")
+@click.option("--timeline", help="Draw them beside the moving skeleton, as a page such as out.html.")
+@_window_options
 def predict(
     recordings: tuple[str, ...],
     model: str | None,
@@ -398,6 +417,9 @@ def predict(
     form: str | None,
     persons: bool,
     read: Any,
+    segments: bool,
+    timeline: str | None,
+    **windows: Any,
 ) -> None:
     """Recognise recordings of any format: the likeliest names of each, and its action sentence."""
     _only_answers_on_stdout()
@@ -408,10 +430,70 @@ def predict(
         if form is not None:
             check_choice("format", form, FORMATS, "--format=")
         asked = Asked(class_list(classes), top, read, form, persons)
-        prediction = Prediction(load(model, asked), asked, as_json, Path(gif) if gif else None)
+        prediction: Prediction
+        if segments or timeline:
+            from llmar_pipeline.commands.timeline import Segmentation
+
+            if gif:
+                raise UserError("expected --gif or --segments, saw both: keep one")
+            page = Path(timeline) if timeline else None
+            prediction = Segmentation(load(model, asked), asked, _windows(windows), as_json, page)
+        else:
+            prediction = Prediction(load(model, asked), asked, as_json, Path(gif) if gif else None)
         prediction.run([Path(place) for place in recordings])
     if prediction.failed:
         raise SystemExit(1)
+
+
+@cli.command()
+@click.option("--model", help="Folder of a trained model (default: the newest one in data/06_models).")
+@click.option("--udp", type=click.IntRange(1, 65535), help="Port of this machine: a datagram a frame.")
+@click.option("--websocket", type=click.IntRange(1, 65535), help="Port of this machine: a message a frame.")
+@click.option("--classes", help='Names to choose from, "a,b,c" (default: those of the training).')
+@_read_option
+@_window_options
+@click.option("--all", "patient", is_flag=True, help="Leave no window out: the sender has to wait.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+def watch(
+    model: str | None,
+    udp: int | None,
+    websocket: int | None,
+    classes: str | None,
+    read: Any,
+    patient: bool,
+    as_json: bool,
+    **windows: Any,
+) -> None:
+    """Say which action goes on, from frames on standard input or on a port (docs/live.md)."""
+    _only_answers_on_stdout()
+    with one_line_errors():
+        from llmar_pipeline.commands import watch as live
+        from llmar_pipeline.commands.predict import Asked, class_list, load
+
+        if udp and websocket:
+            raise UserError("expected --udp or --websocket, saw both: keep one")
+        source = live.udp(udp) if udp else live.websocket(websocket) if websocket else live.standard_input
+        asked = Asked(class_list(classes), 1, read, None, False)
+        complain = functools.partial(click.echo, err=True)
+        live.watch(
+            load(model, asked),
+            source,
+            _windows(windows),
+            asked.classes,
+            patient,
+            as_json,
+            click.echo,
+            complain,
+        )
+
+
+def _windows(given: Mapping[str, Any]) -> Any:
+    """What `_window_options` say."""
+    from llmar_pipeline.commands.timeline import Windows
+    from llmar_pipeline.recognition.segments import Thresholds
+
+    thresholds = Thresholds(given["enter"], given["leave"])
+    return Windows(given["fps"], given["window_s"], given["step_s"], thresholds)
 
 
 def _only_answers_on_stdout() -> None:

@@ -11,17 +11,18 @@ It needs neither Kedro, MLflow nor pandas (see docs/recognizer.md).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
 
 from llmar_pipeline.corpora.corpus import Source
+from llmar_pipeline.corpora.formats.keypoint_files import read_frame_rate
 from llmar_pipeline.corpora.recordings import clips_of
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
@@ -30,7 +31,9 @@ from llmar_pipeline.language.model_folder import trained_classes, trained_votes
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
 from llmar_pipeline.recognition.intake import people_of, read_clip
+from llmar_pipeline.recognition.live import Current, People, answers
 from llmar_pipeline.recognition.open_set import OpenSet, read_open_set
+from llmar_pipeline.recognition.segments import NAMES, Segment, Sliding, Thresholds, Told, find_segments
 from llmar_pipeline.recognition.stage1_answers import Encoded, Read, code_chances, encode, head_chances
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer, corpus_of
 from llmar_pipeline.skeletons.normalization import normalize, without_absent
@@ -56,6 +59,11 @@ if TYPE_CHECKING:
 Recording = str | Path | Source | Sequence | np.ndarray
 """A file, one clip of a file of many, what was read of one, or its array."""
 
+THRESHOLDS = Thresholds()
+"""When an action begins and ends."""
+
+_SHARE = 0.7  # of the model's own frames make a window: less than a clip, so that fewer show two actions
+_STEPS = 3  # a window
 _LISTS = 8  # of classes, kept as trees
 _TOLERANCE = 1e-3  # of a probability, which is shown to that
 
@@ -109,6 +117,7 @@ class Recognizer:
     Attributes:
         body: What it works on.
         class_names: The class list of the training.
+        vertical: Where y points in keypoint files, and in frames that come live.
     """
 
     def __init__(
@@ -124,6 +133,7 @@ class Recognizer:
         self._facts, self._vqvae, self._model, self._read_by = facts, vqvae, model, read
         self._open_set = open_set
         self.body: Body = vqvae.body
+        self.vertical = facts.vertical
         self._corpus = corpus_of(facts, vqvae.body)
         self.class_names: tuple[str, ...] = tuple(class_names if model is None else model.class_names)
         votes = votes if model is None else model.class_votes
@@ -348,6 +358,103 @@ class Recognizer:
         motion, mask = clips.windows(stacked([clips.plain(0)]), settings.frames, *settings.streams)
         before, after = reconstructed(self._vqvae, motion, mask)
         return before[0], after[0]
+
+    def segments(
+        self,
+        recording: Recording,
+        fps: float | None = None,
+        window_s: float | None = None,
+        step_s: float | None = None,
+        thresholds: Thresholds = THRESHOLDS,
+        classes: SequenceOf[str] | None = None,
+    ) -> list[Segment]:
+        """Find the actions of a long recording.
+
+        Args:
+            recording: As `predict` takes it, of any length.
+            fps: Frames a second; by default what the file says, else what the corpus has.
+            window_s: Seconds that are recognised at once; by default 0.7 of the model's own frames.
+            step_s: Seconds from one window to the next; by default a third of a window.
+            thresholds: When an action begins and ends.
+            classes: Names to choose from in place of the class list of the training.
+
+        Returns:
+            Actions with begin, end, probability and repetitions, in the order of time; moments of no action
+            that is sure enough are in none.
+
+        Raises:
+            UserError: As `predict`; or the frame rate is not known, or windows or thresholds make no sense.
+
+        Source: ours.
+        """
+        sequence = self.read(recording)
+        sliding = self.sliding(fps, window_s, step_s, recording)
+        tell = partial(self._tell, classes=classes)
+        return find_segments(sequence, self.body, sliding, thresholds, tell)
+
+    def stream(
+        self,
+        frames: Iterable[np.ndarray | People],
+        fps: float | None = None,
+        window_s: float | None = None,
+        step_s: float | None = None,
+        thresholds: Thresholds = THRESHOLDS,
+        classes: SequenceOf[str] | None = None,
+        behind: Callable[[], bool] = lambda: False,
+        vertical: Literal["up", "down"] = "up",
+    ) -> Iterator[Current]:
+        """Say what goes on while frames come: an answer at the end of every window.
+
+        It waits for frames and they for it, so of one that is slow none is lost: the windows, and when an
+        action begins and ends, are those of `segments`.
+
+        Args:
+            frames: Each `[person, joint, coordinate]` with NaN where missing, or persons by their ids, in the
+                units of the corpus; a person is the same row, or id, in all frames.
+            fps: Frames a second; by default what the corpus has.
+            window_s: As of `segments`, like the next three.
+            step_s: Seconds from one answer to the next.
+            thresholds: When an action begins and ends.
+            classes: Names to choose from in place of the class list of the training.
+            behind: Whether a newer window is waiting: then this one is left out, and counted.
+            vertical: The way y grows.
+
+        Returns:
+            What goes on, as it becomes known; `recognition.live.changes` keeps what is news.
+
+        Raises:
+            UserError: As `segments`, or a frame is no array of such joints.
+
+        Source: ours.
+        """
+        sliding = self.sliding(fps, window_s, step_s)
+        tell = partial(self._tell, classes=classes)
+        return answers(frames, self.body, sliding, thresholds, tell, behind, vertical)
+
+    def sliding(
+        self,
+        fps: float | None = None,
+        window_s: float | None = None,
+        step_s: float | None = None,
+        recording: Recording | None = None,
+    ) -> Sliding:
+        """The windows of `segments` and `stream`, which take the same values."""
+        if fps is None and isinstance(recording, str | Path):
+            fps = read_frame_rate(Path(recording))
+        usual = self._corpus.frame_rate
+        rate = usual if fps is None else fps
+        if rate is None:
+            raise UserError(
+                "expected a recording that says its frame rate, or a corpus that has a usual one, saw "
+                f"neither, for {self._corpus.name}; say it, such as fps=30 (--fps=30)"
+            )
+        if window_s is None:
+            window_s = _SHARE * self._vqvae.settings.frames / (usual or rate)
+        return Sliding.of_seconds(rate, window_s, window_s / _STEPS if step_s is None else step_s)
+
+    def _tell(self, windows: Iterable[Sequence], classes: SequenceOf[str] | None) -> Iterator[Told]:
+        for answer in self.predict_all(windows, classes, top_k=NAMES):
+            yield dict(zip(answer.names, answer.probabilities, strict=True))
 
     def _in_batches(
         self, waiting: Iterator[Recording], names: tuple[str, ...], top_k: int, batch_size: int, read: Read

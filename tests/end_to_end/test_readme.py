@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from kedro.framework.startup import bootstrap_project
 
@@ -39,9 +40,10 @@ def check_kedro(arguments: list[str], project: Path) -> None:
     name, *options = arguments
     if name in KEDROS_OWN:
         return
-    command = cli.commands[name]
-    mentioned = not options and any(parameter.required for parameter in command.params)
-    chosen = command.make_context(name, options, resilient_parsing=mentioned).params
+    wanted = [param for param in cli.commands[name].params if isinstance(param, click.Argument)]
+    if all(option.startswith("-") for option in options):  # the command is but mentioned
+        options += ["recording.npz" for param in wanted if param.required]
+    chosen = cli.commands[name].make_context(name, options).params
     conf = str(project / "conf")
     if "params" not in chosen:  # it works on a trained model, not on a configuration
         return

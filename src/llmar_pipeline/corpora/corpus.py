@@ -93,6 +93,7 @@ class Corpus:
         clips: Official number of clips, excluded ones not counted; None where it is unknown.
         class_clips: The same of each class, in label order; 0 where it has none.
         clip_frames: Mean frames of a clip, those of two persons counted twice; None where it is unknown.
+        frame_rate: Frames a second of its recordings; None where it is unknown.
         captured: From an index, the names of all clips that the recording sessions in it must have, as far as
             the corpus's plan tells; None where it followed no plan.
         excluded: Names that `read` passes over: the authors ask everyone to leave them out.
@@ -115,6 +116,7 @@ class Corpus:
     clips: int | None = None
     class_clips: tuple[int, ...] | None = None
     clip_frames: float | None = None
+    frame_rate: float | None = None
     captured: Callable[[pd.DataFrame], set[str]] | None = None
     excluded: frozenset[str] = field(default=frozenset(), repr=False)
 

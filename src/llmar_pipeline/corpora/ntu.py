@@ -169,6 +169,7 @@ NTU60 = Corpus(
     # Seven recordings at hand have 77 frames on average (the publication's "4 million frames" of 56,880 clips
     # make 70), and 11 of the 60 actions are done by two persons.
     clip_frames=77 * (1 + 11 / 60),
+    frame_rate=30,  # of a Kinect v2
     captured=partial(captured, excluded=MISSING_60),
     persons=2,
     download=(
@@ -204,6 +205,7 @@ NTU120 = Corpus(
         ),
     },
     clips=113_945,
+    frame_rate=30,
     clip_frames=77 * (1 + 26 / 120),  # as for NTU60 ("8 million frames" make 70), 26 actions of two persons
     captured=partial(captured, excluded=MISSING),
     persons=2,

@@ -112,5 +112,6 @@ UTDMHAD = Corpus(
     ),
     clips=861,
     clip_frames=67.7,  # counted in all files
+    frame_rate=30,  # of a Kinect
     captured=captured,
 )

@@ -60,6 +60,12 @@ def bone_segments(people: np.ndarray, bones: Bones) -> np.ndarray:
     return people[:, np.array(bones, dtype=int).reshape(-1, 2)].reshape(-1, 2, 2)
 
 
+def side_colour(joint: int, mirror: Sequence[int] | None) -> str:
+    """The colour of a side of the body: that of the joint at the end of a bone. Source: ours."""
+    partner = joint if mirror is None else mirror[joint]
+    return INK if partner == joint else BLUE if joint < partner else VERMILLION
+
+
 def draw_skeletons(
     axes: Axes, people: np.ndarray, bones: Bones, mirror: Sequence[int] | None, linewidth: float = 2.0
 ) -> LineCollection:
@@ -82,9 +88,7 @@ def draw_skeletons(
     colors = []
     for person in range(len(people)):
         for child, _ in bones:
-            partner = child if mirror is None else mirror[child]
-            color = INK if partner == child else BLUE if child < partner else VERMILLION
-            colors.append(to_rgba(color, 1.0 if person == 0 else 0.4))
+            colors.append(to_rgba(side_colour(child, mirror), 1.0 if person == 0 else 0.4))
     lines = LineCollection(
         list(bone_segments(people, bones)), colors=colors, linewidths=linewidth, capstyle="round"
     )

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -67,6 +67,30 @@ def read_keypoints(path: Path, topology: Topology) -> Keypoints:
     if not text.strip():
         raise SkeletonFileError("keypoints", "an empty file")
     return _parse_csv(text, topology) if suffix == ".csv" else _parse_json(text)
+
+
+def read_frame_rate(path: Path) -> float | None:
+    """Frames a second, where an npz or json file of keypoints has them as `fps`; None elsewhere.
+
+    Args:
+        path: A file that `read_keypoints` has read, or one of another format.
+
+    Raises:
+        SkeletonFileError: `fps` is no number above 0.
+    """
+    rate: Any = None
+    with path.open("rb") as file:
+        form = _form(file.read(_HEAD), path.suffix.lower())
+    if form == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            if "fps.npy" in archive.namelist():
+                rate = _read_array("fps", archive, archive.getinfo("fps.npy")).tolist()
+    elif form == ".json":
+        content = json.loads(path.read_bytes())
+        rate = content.get("fps") if isinstance(content, dict) else None
+    if rate is not None and not (type(rate) in (int, float) and 0 < rate < math.inf):
+        raise SkeletonFileError("fps as frames a second", repr(rate)[:60], file=str(path))
+    return None if rate is None else float(rate)
 
 
 def _form(head: bytes, suffix: str) -> str:
