@@ -178,7 +178,9 @@ class Recognizer:
         open_set = read_open_set(folder)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
         if _known(read) != "llm":
-            return cls(facts, vqvae, None, trained_classes(folder), trained_votes(folder), read, open_set)
+            made = cls(facts, vqvae, None, trained_classes(folder), trained_votes(folder), read, open_set)
+            made.check_read(read)
+            return made
         from llmar_pipeline.language.packed_linear import pack_linear_layers
         from llmar_pipeline.language.trained_model import load_model
 

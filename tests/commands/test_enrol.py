@@ -118,7 +118,10 @@ def test_a_class_is_enrolled_ranked_shown_and_removed(model, recordings, tmp_pat
         (["--list", "a.skeleton"], "expected files with --name alone, saw a.skeleton"),
         (["--name=walk"], "expected recordings of 'walk' to learn it from, saw none"),
         (["--name=walk", "a.skeleton", "./a.skeleton"], "saw one of them twice"),
-        (["--name=walk", "a.skeleton"], "a.skeleton: expected a readable file, saw No such file"),
+        (
+            ["--name=walk", "a.skeleton"],
+            "a.skeleton: expected a recording that can be read, saw No such file",
+        ),
         (["--name=throw", "a.skeleton"], "expected the name of a class that the model does not have"),
         (["--remove=walk"], "expected the name of an enrolled class, saw 'walk'"),
     ],

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.language.model_folder import trained_classes
+from llmar_pipeline.language.model_folder import trained_classes, trained_votes
 from llmar_pipeline.recognition import enrolment
 from llmar_pipeline.recognition.known_classes import no_known_classes, read_known
+from llmar_pipeline.recognition.stage1_answers import Read
 from llmar_pipeline.recognizer_folder import check_recognizer
 
 
@@ -38,7 +39,8 @@ def enrol(folder: Path, name: str, files: Sequence[Path]) -> str:
     enrolment.check_name(name, trained)
     from llmar_pipeline.recognizer import Recognizer
 
-    features = Recognizer.load(folder, read="codes").features(files)  # stage 1 alone
+    read: Read = "llm" if trained_votes(folder) is None else "codes"  # which leaves the language model alone
+    features = Recognizer.load(folder, read=read).features(files)
     clips = tuple(file.stem for file in files)
     enrolment.enrol(folder, enrolment.Enrolled(name, clips, features), facts.stage1, trained)
     return f"{name}: enrolled by {len(files)} recording{'s' * (len(files) > 1)}, beside {folder}"
