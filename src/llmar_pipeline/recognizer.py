@@ -13,11 +13,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
@@ -28,13 +27,12 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.language.model_folder import trained_classes, trained_votes
-from llmar_pipeline.language.packing import pad_sentences
-from llmar_pipeline.language.sentence import format_sentence
+from llmar_pipeline.recognition.answering import Answer, Answering
 from llmar_pipeline.recognition.intake import people_of, read_clip
 from llmar_pipeline.recognition.live import Current, People, answers
 from llmar_pipeline.recognition.open_set import OpenSet, read_open_set
 from llmar_pipeline.recognition.segments import NAMES, Segment, Sliding, Thresholds, Told, find_segments
-from llmar_pipeline.recognition.stage1_answers import Encoded, Read, code_chances, encode, head_chances
+from llmar_pipeline.recognition.stage1_answers import Read
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, RecognizerFacts, check_recognizer, corpus_of
 from llmar_pipeline.skeletons.normalization import normalize, without_absent
 from llmar_pipeline.skeletons.sequence import Sequence
@@ -44,7 +42,6 @@ from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.tokenize import (
     codebook_of,
     encode_readings,
-    feature_rows,
     load_vqvae,
     mean_of_steps,
     reconstructed,
@@ -64,42 +61,6 @@ THRESHOLDS = Thresholds()
 
 _SHARE = 0.7  # of the model's own frames make a window: less than a clip, so that fewer show two actions
 _STEPS = 3  # a window
-_LISTS = 8  # of classes, kept as trees
-_TOLERANCE = 1e-3  # of a probability, which is shown to that
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a recogniser says of one recording; `print` shows it as a small table.
-
-    Attributes:
-        clip: The recording's name.
-        names: Class names, the likeliest first; of all classes at most `top_k`.
-        probabilities: Of each of them, over the whole class list.
-        bound: By how much any of them may be wrong; names and their order are certain.
-        codes: The action sentence of the whole recording, 0-based indices into the codebook.
-        none_of_these: It is farther from all classes than the model's threshold; they are still ranked.
-    """
-
-    clip: str
-    names: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    bound: float
-    codes: tuple[int, ...]
-    none_of_these: bool = False
-
-    @property
-    def sentence(self) -> str:
-        """The action sentence as text, such as "<a17> <a402>"."""
-        return format_sentence(self.codes)
-
-    def __str__(self) -> str:
-        rows = [
-            f"{probability:7.1%}  {name}"
-            for name, probability in zip(self.names, self.probabilities, strict=True)
-        ]
-        nearest = [f"none of these (nearest: {self.names[0]})"] if self.none_of_these else []
-        return "\n".join([self.clip, *nearest, *rows, f"sentence: {self.sentence}"])
 
 
 class Recognizer:
@@ -130,20 +91,12 @@ class Recognizer:
         read: Read = "llm",
         open_set: OpenSet | None = None,
     ) -> None:
-        self._facts, self._vqvae, self._model, self._read_by = facts, vqvae, model, read
-        self._open_set = open_set
+        self._facts, self._vqvae, self._read_by = facts, vqvae, read
         self.body: Body = vqvae.body
         self.vertical = facts.vertical
         self._corpus = corpus_of(facts, vqvae.body)
-        self.class_names: tuple[str, ...] = tuple(class_names if model is None else model.class_names)
-        votes = votes if model is None else model.class_votes
-        self._votes = vqvae.code_votes() if votes is None else votes  # of a training before models kept them
-        if model is not None:
-            from llmar_pipeline.language.label_trie import LabelTrie
-
-            if model.input == "codes":
-                model.class_votes = self._votes
-            self._trie = lru_cache(_LISTS)(partial(LabelTrie, tokenizer=model.tokenizer))
+        self._answering = Answering(vqvae, model, class_names, votes, open_set, facts.test_readings)
+        self.class_names: tuple[str, ...] = self._answering.class_names
 
     @classmethod
     def load(
@@ -177,7 +130,7 @@ class Recognizer:
         facts = check_recognizer(folder)
         open_set = read_open_set(folder)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
-        if _known(read) != "llm":
+        if read != "llm":
             made = cls(facts, vqvae, None, trained_classes(folder), trained_votes(folder), read, open_set)
             made.check_read(read)
             return made
@@ -272,29 +225,7 @@ class Recognizer:
         Raises:
             UserError: The model has nobody of that kind, or not for these names.
         """
-        names = self.class_names if classes is None else tuple(classes)
-        if _known(read) == "llm":
-            if self._model is None:
-                raise UserError("expected the language model, saw it not loaded: load with read='llm'")
-            self._trie(names)
-            return
-        if read == "head" and not self._vqvae.settings.classifies:
-            raise UserError(
-                "expected a class head of stage 1, saw a model that was trained without: answer with "
-                "--read=llm, or train one with --params=experiment=best (vqvae.auxiliary=class)"
-            )
-        if read == "codes" and self._votes is None:
-            raise UserError(
-                "expected what each code says of the classes, saw a model that was trained on features and "
-                "keeps none: answer with --read=llm"
-            )
-        others = [name for name in names if name not in self.class_names]
-        if others or not names or len(set(names)) < len(names):
-            seen = repr(others[0])[:60] if others else "one of them twice" if names else "none"
-            raise UserError(
-                f"expected classes of the training with --read={read}, which knows no others, each once, saw "
-                f"{seen}; correct the list, or answer with --read=llm"
-            )
+        self._answering.check(read, self.class_names if classes is None else tuple(classes))
 
     def read(self, recording: Recording, form: str | None = None) -> Sequence:
         """Read a recording as `predict` does.
@@ -471,7 +402,8 @@ class Recognizer:
                     refused = error
                     break
             if sequences:
-                yield from self._answers(sequences, names, top_k, read)
+                titles = [sequence.name for sequence in sequences]
+                yield from self._answering.answers(self._clips(sequences), titles, names, top_k, read)
             if refused is not None:
                 raise refused
             if not sequences:
@@ -499,69 +431,6 @@ class Recognizer:
             made.append(mean_of_steps(encode_readings(self._vqvae, clips, readings)[0]))
         return np.concatenate(made)
 
-    def _answers(
-        self, sequences: list[Sequence], names: tuple[str, ...], top_k: int, read: Read
-    ) -> Iterator[Answer]:
-        encoded = encode(self._vqvae, self._clips(sequences), self._facts.test_readings)
-        bounds = np.zeros(len(sequences))
-        if read == "llm":
-            told, bounds = self._asked(encoded, names, top_k)
-        else:
-            told = self._told(encoded, [self.class_names.index(name) for name in names], read)
-        names, found, refused = self._judged(encoded, names, told)
-        for number, sequence in enumerate(sequences):
-            chances = found[number]
-            if not np.isfinite(chances).all():
-                raise UserError(
-                    f"expected finite scores, saw NaN for {sequence.name!r}: stage 2 has diverged, train it "
-                    "with a lower learning rate"
-                )
-            best = np.argsort(-chances, kind="stable")[:top_k]
-            yield Answer(
-                sequence.name,
-                tuple(names[index] for index in best),
-                tuple(float(chances[index]) for index in best),
-                float(bounds[number]),
-                tuple(encoded.codes[number, 0].tolist()),
-                bool(refused[number]),
-            )
-
-    def _judged(
-        self, encoded: Encoded, names: tuple[str, ...], chances: np.ndarray
-    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-        """Names and their probabilities with the enrolled ones, and what is none of them.
-
-        A list of the caller's own is taken as it is.
-        """
-        if self._open_set is None or names != self.class_names:
-            return names, chances, np.zeros(len(chances), bool)
-        plain = encoded.features.unflatten(0, encoded.codes.shape[:2])[:, 0]
-        names = (*names, *(known.name for known in self._open_set.enrolled))
-        return names, *self._open_set.judge(mean_of_steps(plain), chances)
-
-    def _told(self, encoded: Encoded, labels: list[int], read: Read) -> np.ndarray:
-        """What stage 1 alone answers: probabilities."""
-        if read == "codes" and self._votes is not None:
-            return code_chances(self._votes, encoded, labels)
-        told = head_chances(self._vqvae, encoded, labels)
-        assert told is not None, "`check_read` has looked"
-        return told
-
-    def _asked(self, encoded: Encoded, names: tuple[str, ...], top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the language model answers: probabilities, and by how much they may be wrong."""
-        from llmar_pipeline.language.answer import find_names
-        from llmar_pipeline.language.name_search import Ask
-
-        assert self._model is not None, "`check_read` has looked"
-        trie, features = self._trie(names), self._model.input == "features"
-        flat = encoded.codes.flatten(0, 1).cpu().numpy()
-        asked, mask = pad_sentences(list(feature_rows(encoded.features) if features else flat))
-        by_clip = encoded.codes.shape[:2]
-        asked, mask = asked.unflatten(0, by_clip), mask.unflatten(0, by_clip)
-        guesses = self._model.guesses(asked[:, 0], mask[:, 0], trie.class_names)
-        found = find_names(self._model, asked, mask, trie, Ask(top_k, _TOLERANCE), guesses=guesses)
-        return found.probabilities, found.bounds
-
     def _clips(self, sequences: list[Sequence]) -> Clips:
         steps = self._facts.normalization
         data = [normalize(without_absent(sequence.data), self.body.topology, steps) for sequence in sequences]
@@ -581,9 +450,3 @@ class Recognizer:
                 f"others in {sequence.name!r}; leave it out"
             )
         return sequence
-
-
-def _known(read: str) -> str:
-    if read not in get_args(Read):
-        raise UserError(f"expected read as one of {', '.join(get_args(Read))}, saw {read!r:.40}")
-    return read

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
-from test_recognizer import NORMALIZATION, write_recognizer, write_vqvae
 from tiny_llm import CLASS_NAMES
+from tiny_recognizer import NORMALIZATION, write_recognizer, write_vqvae
 
 from llmar_pipeline.cli import cli
 from llmar_pipeline.corpora import CORPORA
