@@ -284,8 +284,8 @@ def test_what_is_added_later_is_no_part_of_the_fingerprint(folder, tmp_path):
     before = model_fingerprint(folder, model)
     assert set(before) >= {"adapter_model.safetensors", "language_model.json", "adapter_config.json"}
     assert "recognizer.json" not in before
-    (folder / "thresholds.json").write_text("{}")
-    (folder / "enrolled.safetensors").write_bytes(b"")
+    (folder / "notes.json").write_text("{}")
+    (folder / "more.safetensors").write_bytes(b"")
     assert model_fingerprint(folder, model) == before
     Recognizer.load(folder, cache=tmp_path)
 

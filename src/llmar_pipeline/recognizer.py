@@ -210,7 +210,7 @@ class Recognizer:
                 "expected classes as a list of names, top_k and batch_size from 1 on, saw "
                 f"classes={classes!r}, top_k={top_k} and batch_size={batch_size}; correct the call of predict"
             )
-        names = self.class_names if classes is None else tuple(classes)
+        names = None if classes is None else tuple(classes)
         read = self._read_by if read is None else read
         self.check_read(read, classes)
         return self._in_batches(iter(recordings), names, top_k, batch_size, read)
@@ -390,7 +390,12 @@ class Recognizer:
             yield dict(zip(answer.names, answer.probabilities, strict=True))
 
     def _in_batches(
-        self, waiting: Iterator[Recording], names: tuple[str, ...], top_k: int, batch_size: int, read: Read
+        self,
+        waiting: Iterator[Recording],
+        names: tuple[str, ...] | None,
+        top_k: int,
+        batch_size: int,
+        read: Read,
     ) -> Iterator[Answer]:
         while True:
             sequences: list[Sequence] = []

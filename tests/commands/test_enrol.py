@@ -98,7 +98,8 @@ def test_a_class_is_enrolled_ranked_shown_and_removed(model, recordings, tmp_pat
     assert set(answer.names) == {*CLASS_NAMES, "walk on"}
     assert sum(answer.probabilities) == pytest.approx(1)
     assert [name for name in answer.names if name != "walk on"] == list(asked.names)
-    assert "walk on" not in after.predict(walks[-1], classes=["sit", "stand"]).names
+    for own in (["sit", "stand"], after.class_names):  # as it is, also where it is that of the training
+        assert "walk on" not in after.predict(walks[-1], classes=own, top_k=99).names
 
     assert kedro("enrol", "--list", "--model", model) == (
         0,
@@ -159,6 +160,8 @@ def test_a_threshold_is_chosen_anew_and_kept_beside_the_model(model, trained, re
     assert f"keeps 50 % of {len(held_out)} held-out clips" in output
     recognizer = Recognizer.load(model, cache=tmp_path)
     assert sorted(recognizer.predict(file).none_of_these for file in held_out) == [False, True]
+    code, output = kedro("threshold", "--model", model, "--keep=nan", twin)
+    assert (code, "share to be kept above 0 and at most 1, saw nan" in output) == (1, True)
     path = model / "added" / "threshold.json"
     path.write_text(path.read_text().replace("0.5", "0.6"))
     with pytest.raises(UserError, match=r"threshold.json as it was written, saw another.*kedro threshold"):

@@ -1,6 +1,7 @@
 """Files told from their content, whatever they are called."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from small_recordings import VALID
 
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.corpora.corpus import Source
+from llmar_pipeline.corpora.formats.keypoint_files import read_frame_rate
 from llmar_pipeline.corpora.formats.pyskl import forget
 from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.corpora.recordings import clips_of, corpus_of_clip, recordings_in
@@ -40,6 +42,29 @@ def test_content_says_what_a_file_is(tmp_path, kind, named):
     assert found.load(Source(path.stem, str(path)), named=False).n_frames > 0
     if corpus == "custom":
         assert (found.topology, found.units, found.vertical) == (COCO17, "pixels", "down")
+
+
+@pytest.mark.parametrize(
+    "text", ["30\n" + "0\n\n" * 2000, "30" + "\n" * 20_000, f"1\n1\nids\n{'9' * 5000}\n"]
+)
+def test_text_that_goes_on_without_a_body_is_looked_at_once(tmp_path, text):
+    """It would take for ever where looking back is tried for every blank line."""
+    (tmp_path / "clip.txt").write_text(text)
+    clip = Source("clip", str(tmp_path / "clip.txt"))
+    with pytest.raises(UserError, match=r"clip\.txt"):
+        told(tmp_path / "clip.txt").load(clip, named=False)
+
+
+def test_the_frame_rate_is_asked_of_keypoints_whatever_their_name(tmp_path):
+    for name in ("clip.npz", "clip.json"):
+        (tmp_path / name).write_bytes(VALID["ntu60"][2])
+        assert read_frame_rate(tmp_path / name) is None
+    np.savez(tmp_path / "text.npz", fps="30")
+    with zipfile.ZipFile(tmp_path / "damaged.npz", "w") as archive:
+        archive.writestr("fps.npy", b"no array")
+    for name in ("text.npz", "damaged.npz"):
+        with pytest.raises(UserError, match=name):
+            read_frame_rate(tmp_path / name)
 
 
 def test_text_and_json_are_told_apart_under_one_name(tmp_path):

@@ -79,12 +79,18 @@ def test_without_its_language_model_it_is_found_where_it_lies(
 
 def test_what_lies_beside_a_model_goes_with_it_and_programs_do_not(tiny_recognizer_folder, tmp_path):
     folder = shutil.copytree(tiny_recognizer_folder, tmp_path / "model")
-    (folder / "thresholds.json").write_text("{}")
-    (folder / "enrolled.safetensors").write_bytes(b"")
+    enrolled = folder / "added" / "enrolled"
+    enrolled.mkdir(parents=True)
+    (folder / "added" / "threshold.json").write_text("{}")
+    (enrolled / "0123456789abcdef.json").write_text("{}")
+    (enrolled / "0123456789abcdef.safetensors").write_bytes(b"")
     for name in ("program.py", ".lock", "weights.partial", "model.pkl"):
         (folder / name).write_bytes(b"")
+    (enrolled / ".lock").write_bytes(b"")
     there, _ = unpacked(pack(folder, tmp_path / "model.zip", tmp_path, with_llm=False), tmp_path)
-    assert tree(there) == tree(folder) - {"program.py", ".lock", "weights.partial", "model.pkl"}
+    left = {"program.py", ".lock", "weights.partial", "model.pkl", "added/enrolled/.lock"}
+    assert tree(there) == tree(folder) - left
+    assert "added/enrolled/0123456789abcdef.safetensors" in tree(there)
 
 
 def test_the_same_model_makes_the_same_file(file, tiny_recognizer_folder, tmp_path):

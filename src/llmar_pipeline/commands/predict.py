@@ -68,9 +68,11 @@ def class_list(text: str | None) -> tuple[str, ...] | None:
     """
     if text is None:
         return None
-    names = tuple(
-        name for name in map(str.strip, next(csv.reader([text], skipinitialspace=True), [])) if name
-    )
+    try:
+        told = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise UserError(f'--classes: expected names such as "wave, clap", saw {error}') from error
+    names = tuple(name for name in map(str.strip, told) if name)
     if not names:
         raise UserError(f'--classes={text}: expected names such as "wave, clap", saw none')
     return names
@@ -156,7 +158,11 @@ class Prediction:
             content: dict[str, Any] = {"file": clip.at, "clip": clip.name}
             content |= {"persons": who, "bodies": [body.decision for body in sequence.bodies]} if who else {}
             content |= {"names": answer.names, "probabilities": answer.probabilities, "bound": answer.bound}
-            content |= {"codes": answer.codes, "sentence": answer.sentence}
+            content |= {
+                "none_of_these": answer.none_of_these,
+                "codes": answer.codes,
+                "sentence": answer.sentence,
+            }
             content |= {"remark": sequence.remark} if sequence.remark else {}
             Progress.write(json.dumps(content))
         else:
@@ -174,7 +180,8 @@ class Prediction:
 
         before, after = self._recognizer.reconstruct(sequence)
         topology = self._recognizer.body.topology
-        title = f"{answer.names[0]}, {answer.probabilities[0]:.0%}"
+        nearest = "none of these, nearest: " * answer.none_of_these
+        title = f"{nearest}{answer.names[0]}, {answer.probabilities[0]:.0%}"
         books = self._recognizer.tokens_a_step
         drawn = animation(before, after, topology.bones, title, answer.codes, topology.mirror, books)
         with whole_file(path) as file:

@@ -29,8 +29,8 @@ def choose_threshold(folder: Path, twins: Sequence[Path], kept: float) -> str:
     for twin in twins or [folder]:
         if _settings(twin) != settings:
             raise UserError(
-                f"expected a twin of {folder}, saw other settings of stage 1 in {twin}; train it with the "
-                "same experiment and size"
+                f"expected a twin of {folder}, saw another corpus or other settings of stage 1 in {twin}; "
+                "train it with the same environment, experiment and size"
             )
         known = read_known(twin)
         if known is None:
@@ -44,6 +44,6 @@ def choose_threshold(folder: Path, twins: Sequence[Path], kept: float) -> str:
 
 
 def _settings(folder: Path) -> object:
-    check_recognizer(folder)
+    facts = check_recognizer(folder)
     known = json.loads((folder / VQVAE_FOLDER / "config.json").read_text(encoding="utf-8"))
-    return known["config"], known["body"]
+    return known["config"], known["body"], facts.corpus, facts.units, facts.normalization

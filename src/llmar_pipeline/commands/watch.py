@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
+from contextlib import suppress
 from statistics import quantiles
 from typing import Any
 
@@ -87,14 +88,16 @@ def watch(
         UserError: The source fails, windows make no sense, or no frame was good.
     """
     sliding = recognizer.sliding(*windows[:3])
-    arrivals, failed = _Arrivals(patient), []
+    arrivals = _Arrivals(patient)
+    failed: list[Exception] = []
 
     def receive() -> None:
         try:
             source(arrivals.put)
-        except UserError as error:
+        except Exception as error:  # it would end this thread alone, and the answers wait for ever
             failed.append(error)
-        arrivals.end()
+        finally:
+            arrivals.end()
 
     topology, vertical = recognizer.body.topology, recognizer.vertical
     read = arrivals.frames(lambda line: read_frame(line, topology), complain)
@@ -115,6 +118,8 @@ def watch(
                 say(_line(current) if as_json else str(current))
     except KeyboardInterrupt:
         pass
+    if failed and isinstance(failed[0], OSError):
+        raise UserError(f"expected a source of frames that can be read, saw {failed[0]}; name another")
     if failed:
         raise failed[0]
     complain(_summary(arrivals, latencies, left_out))
@@ -151,7 +156,13 @@ def _summary(arrivals: _Arrivals, latencies: list[float], left_out: int) -> str:
 
 
 def standard_input(put: Put) -> None:
-    """Frames as lines."""
+    """Frames as lines.
+
+    Raises:
+        UserError: It is closed.
+    """
+    if sys.stdin is None:
+        raise UserError("expected frames on standard input, saw it closed; name --udp or --websocket")
     while line := sys.stdin.buffer.readline(LARGEST + 1):
         if line.strip():
             put(line)
@@ -184,15 +195,18 @@ def websocket(port: int) -> Callable[[Put], None]:
     Raises:
         UserError: The port cannot be had.
     """
+    from websockets.exceptions import ConnectionClosed
     from websockets.sync.server import ServerConnection, serve
 
     puts: list[Put] = []
 
     def receive(connection: ServerConnection) -> None:
-        for message in connection:
-            puts[0](message.encode() if isinstance(message, str) else message)
+        with suppress(ConnectionClosed):  # a sender that dies says nothing
+            for message in connection:
+                puts[0](message.encode() if isinstance(message, str) else message)
 
-    settings: dict[str, Any] = {"origins": _PAGES, "max_size": LARGEST, "compression": None}
+    # Somewhat larger than a frame may be, so that it is refused as one, and the connection stays.
+    settings: dict[str, Any] = {"origins": _PAGES, "max_size": 4 * LARGEST, "compression": None}
     try:
         server = serve(receive, LOOPBACK, port, **settings)
     except OSError as error:

@@ -53,6 +53,8 @@ def recordings_in(place: Path) -> tuple[list[Path], list[Path]]:
     """
     if not stat.S_ISDIR(_looked_at(place).st_mode):
         return [place], []
+    if not os.access(place, os.R_OK | os.X_OK):
+        raise SkeletonFileError("a folder that can be read", "Permission denied", file=str(place))
     found = sorted(path for path in files_below(place) if path.name.lower() not in _BESIDE)
     files = [path for path in found if path.suffix.lower() in _SUFFIXES]
     if not files:
@@ -178,9 +180,15 @@ def _is_table(text: str) -> bool:
 
 
 def _joints_of_a_body(text: str) -> int | None:
-    """The number of joints in the first body of a `.skeleton` text; None where it is no such text."""
-    found = re.match(r"\d+\s*\n(?:\s*0\s*\n)*\s*[1-9]\d*\s*\n[^\n]*\n\s*(\d+)\s*\n", text)
-    return int(found[1]) if found else None
+    """The number of joints in the first body of a `.skeleton` text; None where it is no such text.
+
+    Line by line: a pattern over blank lines and zeros would take for ever where they alternate.
+    """
+    rows = [row for line in text.split("\n") if (row := line.strip())]
+    body = next((place for place, row in enumerate(rows[1:], 1) if row != "0"), len(rows))
+    told = [*rows[:1], *rows[body : body + 3 : 2]]  # frames; bodies, and two lines below them joints
+    whole = len(told) == 3 and all(re.fullmatch("[0-9]{1,9}", row) for row in told)
+    return int(told[2]) if whole else None
 
 
 def _layout_of(clip: Source, own: Topology) -> Topology:

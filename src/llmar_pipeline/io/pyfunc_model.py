@@ -170,6 +170,7 @@ def signature() -> "ModelSignature":
             ColSpec(Array(DataType.string), "names"),
             ColSpec(Array(DataType.double), "probabilities"),
             ColSpec(DataType.double, "bound"),
+            ColSpec(DataType.boolean, "none_of_these"),
             ColSpec(Array(DataType.long), "codes"),
             ColSpec(DataType.string, "sentence"),
         ]

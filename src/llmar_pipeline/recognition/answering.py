@@ -129,14 +129,14 @@ class Answering:
             )
 
     def answers(
-        self, clips: Clips, titles: SequenceOf[str], names: tuple[str, ...], top_k: int, read: Read
+        self, clips: Clips, titles: SequenceOf[str], names: tuple[str, ...] | None, top_k: int, read: Read
     ) -> Iterator[Answer]:
         """What is said of each of some clips.
 
         Args:
             clips: Normalised.
             titles: What they are called.
-            names: To choose from.
+            names: To choose from; None takes those of the training and the enrolled ones, and may refuse all.
             top_k: Names in an answer.
             read: Who answers; `check` has let it pass.
 
@@ -147,11 +147,16 @@ class Answering:
         """
         encoded = encode(self._vqvae, clips, self._readings)
         bounds = np.zeros(len(titles))
+        ranked = self.class_names if names is None else names
         if read == "llm":
-            told, bounds = self._asked(encoded, names, top_k)
+            found, bounds = self._asked(encoded, ranked, top_k)
         else:
-            told = self._told(encoded, [self.class_names.index(name) for name in names], read)
-        names, found, refused = self._judged(encoded, names, told)
+            found = self._told(encoded, [self.class_names.index(name) for name in ranked], read)
+        refused = np.zeros(len(titles), bool)
+        if names is None and self._open_set is not None:
+            plain = encoded.features.unflatten(0, encoded.codes.shape[:2])[:, 0]
+            ranked = (*ranked, *(known.name for known in self._open_set.enrolled))
+            found, refused = self._open_set.judge(mean_of_steps(plain), found)
         for number, title in enumerate(titles):
             chances = found[number]
             if not np.isfinite(chances).all():
@@ -162,25 +167,12 @@ class Answering:
             best = np.argsort(-chances, kind="stable")[:top_k]
             yield Answer(
                 title,
-                tuple(names[index] for index in best),
+                tuple(ranked[index] for index in best),
                 tuple(float(chances[index]) for index in best),
                 float(bounds[number]),
                 tuple(encoded.codes[number, 0].tolist()),
                 bool(refused[number]),
             )
-
-    def _judged(
-        self, encoded: Encoded, names: tuple[str, ...], chances: np.ndarray
-    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-        """Names and their probabilities with the enrolled ones, and what is none of them.
-
-        A list of the caller's own is taken as it is.
-        """
-        if self._open_set is None or names != self.class_names:
-            return names, chances, np.zeros(len(chances), bool)
-        plain = encoded.features.unflatten(0, encoded.codes.shape[:2])[:, 0]
-        names = (*names, *(known.name for known in self._open_set.enrolled))
-        return names, *self._open_set.judge(mean_of_steps(plain), chances)
 
     def _told(self, encoded: Encoded, labels: list[int], read: Read) -> np.ndarray:
         """What stage 1 alone answers: probabilities."""

@@ -123,4 +123,6 @@ def _folder(recognizer: Path) -> Path:
 
 def _place(recognizer: Path, name: str) -> Path:
     """A class's file: any name, in any script, has one of its own."""
-    return _folder(recognizer) / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+    return (
+        _folder(recognizer) / f"{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:16]}.json"
+    )

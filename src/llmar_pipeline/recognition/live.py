@@ -113,10 +113,14 @@ def changes(current: Iterable[Current]) -> Iterator[Current]:
 
 
 def _people(frame: np.ndarray | People, body: Body, number: int) -> People:
-    if isinstance(frame, Mapping):
-        return frame
     wanted = [len(body.topology.joints), body.topology.coordinates]
-    data = np.asarray(frame)
+    ids, persons = (list(frame), list(frame.values())) if isinstance(frame, Mapping) else (None, frame)
+    if ids == []:
+        return {}
+    try:
+        data = np.asarray(persons)
+    except ValueError:  # persons of different shapes
+        data = np.empty(0)
     if (
         data.ndim != 3
         or list(data.shape[1:]) != wanted
@@ -127,7 +131,7 @@ def _people(frame: np.ndarray | People, body: Body, number: int) -> People:
             f"frame {number}: expected numbers [person, {wanted[0]}, {wanted[1]}], NaN for a missing joint, "
             f"saw {data.dtype} {list(data.shape)}; correct it"
         )
-    return dict(enumerate(data))
+    return dict(zip(range(len(data)) if ids is None else ids, data, strict=True))
 
 
 def _told(
@@ -135,7 +139,8 @@ def _told(
 ) -> Told | None:
     """What is told of the window; None where nobody is seen."""
     seen = Counter(person for people in recent for person in people)
-    rows = {person: row for row, (person, _) in enumerate(seen.most_common(_PEOPLE))}
+    most = min(_PEOPLE, max(len(recent), 2))  # of more persons than frames a sequence would be none
+    rows = {person: row for row, (person, _) in enumerate(seen.most_common(most))}
     topology = body.topology
     shape = (max(len(rows), 1), len(recent), len(topology.joints), topology.coordinates)
     data = np.full(shape, np.nan)

@@ -89,10 +89,12 @@ def choose_refusal(recognizer: Path, refusals: Sequence[Refusal], kept: float) -
         By all their clips together; its temperature is the geometric mean of theirs.
 
     Raises:
-        UserError: No clip was held out in any of them.
+        UserError: No clip was held out in any of them, or the share is none.
 
     Source: ours.
     """
+    if not 0 < kept <= 1:
+        raise UserError(f"expected a share to be kept above 0 and at most 1, saw {kept:g} (--keep=0.95)")
     told = [refusal for refusal in refusals if len(refusal.distances)]
     if not told:
         raise UserError(

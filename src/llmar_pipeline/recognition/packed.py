@@ -21,7 +21,7 @@ from llmar_pipeline.language.llm import ensure_llm
 from llmar_pipeline.language.trained_model import find_llm
 from llmar_pipeline.recognizer_folder import MANIFEST as WHOLE
 from llmar_pipeline.recognizer_folder import check_recognizer
-from llmar_pipeline.records import sealed, unsealed
+from llmar_pipeline.records import ADDED, sealed, unsealed
 
 MANIFEST = "packed.json"
 MODEL, LLM = "recognizer", "llm"
@@ -79,7 +79,9 @@ def pack(folder: Path, target: Path, cache: Path, with_llm: bool = True, llm: st
     facts = check_recognizer(folder)
     now = None if llm is None else LLMConfig(model=llm, precision="float32")
     inside = [folder / name for name in (WHOLE, *facts.files)]
-    members = {f"{MODEL}/{path.relative_to(folder).as_posix()}": path for path in [*inside, *_data(folder)]}
+    for beside in (folder, folder / ADDED, folder / ADDED / "enrolled"):
+        inside += _data(beside)
+    members = {f"{MODEL}/{path.relative_to(folder).as_posix()}": path for path in inside}
     if with_llm:
         place = ensure_llm(find_llm(folder, cache, now), cache)
         members |= {f"{LLM}/{path.name}": path for path in _data(place)}

@@ -28,6 +28,9 @@ Tell = Callable[[Iterable[Sequence]], Iterable[Told]]
 """Recognises sequences: what is told of each, in their order."""
 
 
+_FASTEST, _LONGEST = 10_000, 3_600  # frames a second, seconds
+
+
 @dataclass(frozen=True)
 class Sliding:
     """Windows of one length that begin one step after the other.
@@ -51,9 +54,10 @@ class Sliding:
         Raises:
             UserError: The frame rate is no positive number, or a step none within a window.
         """
-        if not (0 < fps < float("inf") and 0 < step_s <= window_s < float("inf")):
+        if not (0 < fps <= _FASTEST and 0 < step_s <= window_s <= _LONGEST):
             raise UserError(
-                "expected a frame rate above 0 and a step of 0 to 1 window, saw "
+                f"expected a frame rate above 0, at most {_FASTEST:,}, and a step of 0 to 1 window of at "
+                f"most {_LONGEST:,} seconds, saw "
                 f"fps={fps:g}, window_s={window_s:g}, step_s={step_s:g}; correct them"
             )
         return cls(fps, max(1, round(window_s * fps)), max(1, round(step_s * fps)))

@@ -76,18 +76,24 @@ def read_frame_rate(path: Path) -> float | None:
         path: A file that `read_keypoints` has read, or one of another format.
 
     Raises:
-        SkeletonFileError: `fps` is no number above 0.
+        SkeletonFileError: `fps` is no number above 0, or damaged.
     """
     rate: Any = None
-    with path.open("rb") as file:
-        form = _form(file.read(_HEAD), path.suffix.lower())
-    if form == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            if "fps.npy" in archive.namelist():
-                rate = _read_array("fps", archive, archive.getinfo("fps.npy")).tolist()
-    elif form == ".json":
-        content = json.loads(path.read_bytes())
-        rate = content.get("fps") if isinstance(content, dict) else None
+    try:
+        with path.open("rb") as file:
+            form = _form(file.read(_HEAD), "")
+        if form == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                if "fps.npy" in archive.namelist():
+                    rate = _read_array("fps", archive, archive.getinfo("fps.npy")).tolist()
+        elif form == ".json":
+            content = json.loads(path.read_bytes())
+            rate = content.get("fps") if isinstance(content, dict) else None
+    except SkeletonFileError as error:
+        raise SkeletonFileError(error.expected, error.seen, file=str(path)) from error
+    except Exception as error:  # zipfile and numpy raise many kinds
+        seen = f"{type(error).__name__}: {error}"[:100]
+        raise SkeletonFileError("fps as frames a second", seen, file=str(path)) from error
     if rate is not None and not (type(rate) in (int, float) and 0 < rate < math.inf):
         raise SkeletonFileError("fps as frames a second", repr(rate)[:60], file=str(path))
     return None if rate is None else float(rate)
