@@ -38,7 +38,18 @@ def track(
     catalog=None,
     register=True,
 ):
-    names = ("dataset", "corpus", "protocol", "experiment", "size", "unseen", "fold", "shots", "run")
+    names = (
+        "dataset",
+        "corpus",
+        "protocol",
+        "experiment",
+        "size",
+        "unseen",
+        "generalized",
+        "fold",
+        "shots",
+        "run",
+    )
     stages = {"vqvae_training": {"seed": seeds[0]}, "lora_training": {"seed": seeds[1]}}
     configuration = {
         "mlflow": {"tracking_uri": "sqlite://", "register_models": register},

@@ -128,7 +128,7 @@ class Recognizer:
             folder, inside = unpacked(folder, cache)
             llm = llm or (None if inside is None else str(inside))
         facts = check_recognizer(folder)
-        open_set = read_open_set(folder)
+        open_set = read_open_set(folder, facts.stage1)
         vqvae = load_vqvae(folder / VQVAE_FOLDER)
         if read != "llm":
             made = cls(facts, vqvae, None, trained_classes(folder), trained_votes(folder), read, open_set)

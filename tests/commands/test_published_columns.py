@@ -4,7 +4,14 @@ import pytest
 
 from llmar_pipeline.commands.published import columns
 
-USUAL = {"experiment": "llm_ar", "unseen": "none", "fold": "none", "shots": "all", "synthetic": False}
+USUAL = {
+    "experiment": "llm_ar",
+    "unseen": "none",
+    "fold": "none",
+    "shots": "all",
+    "synthetic": False,
+    "generalized": False,
+}
 NTU120 = {"corpus": "ntu120", "protocol": "xset"}
 NAMES = {
     *("table1/ntu60_xsub", "table1/ntu60_xview", "table1/ntu120_xsub", "table1/ntu120_xset"),
@@ -47,6 +54,7 @@ def test_a_run_stands_in_the_columns_that_it_fills(chosen, names):
         {"fold": "1of3"},
         {"shots": 5},
         {"unseen": 5},
+        {"unseen": 3, "generalized": True},
         {"unseen": "110-10"},
         {"corpus": "utdmhad", "protocol": "xsub"},
         {"corpus": "uav", "protocol": "csv2"},

@@ -42,8 +42,8 @@ def uri(store):
     return f"sqlite:///{store}/mlflow.db"
 
 
-def track(store, uri, folder, name=NAME):
-    run = TrackedRun.start(uri, "demo", "a run", {}, store / "kept")
+def track(store, uri, folder, name=NAME, experiment="demo"):
+    run = TrackedRun.start(uri, experiment, "a run", {}, store / "kept")
     run.registered = name
     run.log_model(folder)
     run.end("FINISHED")
@@ -127,7 +127,7 @@ def test_a_model_is_registered_once_and_another_is_its_next_version(
 def test_a_large_model_is_logged_by_its_place(store, uri, tiny_recognizer_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(pyfunc_model, "LARGE", 0)
     folder = shutil.copytree(tiny_recognizer_folder, tmp_path / "large")
-    track(store, uri, folder, "large")
+    track(store, uri, folder, "large", "of its own")
     there = MlflowClient(uri).get_model_version_download_uri("large", "1")
     assert not list(Path(there).rglob("*.safetensors"))
     assert load_model(there).predict(input_example(folder)["inputs"])[0]["names"]
@@ -143,6 +143,8 @@ def test_a_run_of_a_grid_logs_its_model_without_a_name(store, uri, tiny_recogniz
     assert {model.name for model in client.search_registered_models()} == before
     [output] = client.get_run(run.run_id).outputs.model_outputs
     assert client.get_logged_model(output.model_id).status == "READY"
+    [again] = client.get_run(track(store, uri, tiny_recognizer_folder, None).run_id).outputs.model_outputs
+    assert again.model_id == output.model_id  # it is not copied twice
 
 
 def test_what_cannot_be_logged_is_kept_and_delivered(
@@ -153,7 +155,7 @@ def test_what_cannot_be_logged_is_kept_and_delivered(
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_model_artifacts", full)
-        run = TrackedRun.start(uri, "demo", "a run", {}, tmp_path / "kept")
+        run = TrackedRun.start(uri, "full disk", "a run", {}, tmp_path / "kept")
         run.registered = "later"
         run.log_model(tiny_recognizer_folder)
         run.end("FINISHED")

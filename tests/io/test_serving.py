@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import io
 import json
 import logging
 import socket
@@ -87,6 +88,7 @@ def test_names_and_probabilities_are_those_of_the_model(port, recognizer):
         "names": list(expected.names),
         "probabilities": pytest.approx(expected.probabilities),
         "bound": pytest.approx(expected.bound),
+        "none_of_these": expected.none_of_these,
         "codes": list(expected.codes),
         "sentence": expected.sentence,
     }
@@ -136,10 +138,22 @@ def asked(keypoints):
 
 
 GOOD = {"inputs": [{"keypoints": recording(0).tolist()}]}
+
+
+def unpacking(size):
+    """A file of keypoints that is small as long as it is packed."""
+    made = io.BytesIO()
+    np.savez_compressed(made, keypoints=np.zeros((1, size // 75, 25, 3), np.int8))
+    file = base64.b64encode(made.getvalue()).decode()
+    return json.dumps({"inputs": [{"file": file, "name": "a.npz"}]}).encode()
+
+
 LINES = {
     "not JSON": (b"a,b\n1,2", 400, "expected JSON"),
     "invalid UTF-8": (b'{"inputs": "\xff\xfe"}', 400, "expected JSON in UTF-8"),
     "empty": (b"", 400, "expected JSON"),
+    "a long ending": (b'{"inputs": [{"file": "eA==", "name": "a.%s"}]}' % (b"b" * 253), 400, "recording"),
+    "unpacks to much": (unpacking(2**25), 413, "once unpacked"),
     "deep": (b"[" * 50_000, 400, "without end"),
     "NaN": (asked(np.full((1, 1, 25, 3), np.nan)), 400, "NaN is no"),
     "infinite": (asked(np.full((1, 1, 25, 3), 1e3)).replace(b"1000.0", b"1e999"), 400, "that are numbers"),

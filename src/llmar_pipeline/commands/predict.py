@@ -157,12 +157,7 @@ class Prediction:
         if self._as_json:
             content: dict[str, Any] = {"file": clip.at, "clip": clip.name}
             content |= {"persons": who, "bodies": [body.decision for body in sequence.bodies]} if who else {}
-            content |= {"names": answer.names, "probabilities": answer.probabilities, "bound": answer.bound}
-            content |= {
-                "none_of_these": answer.none_of_these,
-                "codes": answer.codes,
-                "sentence": answer.sentence,
-            }
+            content |= {key: value for key, value in answer.as_dict().items() if key != "clip"}
             content |= {"remark": sequence.remark} if sequence.remark else {}
             Progress.write(json.dumps(content))
         else:

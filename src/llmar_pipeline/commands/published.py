@@ -121,7 +121,8 @@ def columns(selection: Mapping[str, Any]) -> tuple[str, ...]:
     if selection["synthetic"] or str(selection["fold"]) != "none" or str(selection["shots"]) != "all":
         return ()
     if unseen != "none":
-        of_table8 = corpus == "ntu120" and unseen == "3" and experiment in ("llm_ar", "full_tuning")
+        alone = unseen == "3" and not selection["generalized"]
+        of_table8 = corpus == "ntu120" and alone and experiment in ("llm_ar", "full_tuning")
         return ("table8/accuracy",) if of_table8 else ()
     paper, found = PROTOCOLS[0].accuracy, []
     if protocol in paper.get(corpus, {}):

@@ -30,8 +30,8 @@ _GOES_ON = {"vqvae_checkpoints", "lora_checkpoints", "kept_sentences", "evaluati
 """Handles that hold what a killed node goes on from: they decide nothing."""
 _TELLS = {"run": ("date", "revision")}
 """Parameters, and what in them says when a run was made, not what comes out."""
-_FOLDERS = ("params:init_from",)
-"""Parameters that name a folder whose content is read."""
+_MODELS = ("params:init_from",)
+"""Parameters that name the folder of a trained model, whose manifest seals all that is read of it."""
 
 
 class ReusingRunner(SequentialRunner):
@@ -145,7 +145,7 @@ def _made_from(node: Any, catalog: Any) -> str | None:
     inputs = _files(recorded, catalog)
     if inputs is None:
         return None
-    beside += [[name, _tree(Path(parameters[name]))] for name in _FOLDERS if parameters.get(name)]
+    beside += [[name, _seal(Path(parameters[name]))] for name in _MODELS if parameters.get(name)]
     all_of_it = [node.name, _program(), parameters, beside, inputs]
     return hashlib.sha256(json.dumps(all_of_it, sort_keys=True).encode()).hexdigest()
 
@@ -165,6 +165,12 @@ def _read_folder(name: str, folder: Path, parameters: dict[str, Any]) -> Path:
 
     llm = LLMConfig(**parameters["params:llm"])
     return local_folder(llm.model, folder, llm.revision)
+
+
+def _seal(model: Path) -> str:
+    """Digest of a trained model's manifest: what is added to the model later changes no training."""
+    manifest = model / "recognizer.json"
+    return hashlib.sha256(manifest.read_bytes() if manifest.is_file() else b"").hexdigest()
 
 
 @functools.cache

@@ -46,7 +46,7 @@ class TrackingHook:
         kept = tracking.kept_folder(g)
         if idle() and "LLMAR_PARENT_RUN" not in os.environ and not any(kept.glob("*.jsonl")):
             return
-        names = ("dataset", "protocol", "experiment", "size", "unseen", "fold", "shots", "run")
+        names = ("dataset", "protocol", "experiment", "size", "unseen", "generalized", "fold", "shots", "run")
         tags = {key: str(g[key]) for key in names}
         seed = seeds(self._parameters)
         pipelines = ",".join(run_params["pipeline_names"] or ["full"])

@@ -17,7 +17,7 @@ from llmar_pipeline import code_digest
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum
-from llmar_pipeline.io.serving import answer_all, as_json
+from llmar_pipeline.io.serving import answer_all
 from llmar_pipeline.language.llm import local_folder
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.language.llm_name import llm_licence
@@ -77,7 +77,7 @@ class PyfuncModel:
         except Exception as error:
             logger.exception("the model failed")
             raise MlflowException("the model failed at this request; the server's log says why") from error
-        return [as_json(answer) for answer in answers]
+        return [answer.as_dict() for answer in answers]
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
@@ -99,16 +99,23 @@ def log_model(client: "MlflowClient", run_id: str, folder: Path, registered: str
         folder: Of the trained model. Its language model is no part of it and stays where it is.
         registered: Name to register it under; None does not.
     """
-    from mlflow.entities import LoggedModelOutput
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     checksum = file_checksum(folder / MANIFEST)
     if registered is not None and (known := _known_version(client, registered, checksum)):
         client.set_tag(run_id, "registered_model", f"models:/{registered}/{known}")
         return
+    experiment = client.get_run(run_id).info.experiment_id
+    for found in client.search_logged_models([experiment], f"tags.`{_CHECKSUM}` = '{checksum}'"):
+        if found.status == LoggedModelStatus.READY:  # of an earlier run that made or found it
+            client.log_outputs(run_id, [LoggedModelOutput(found.model_id, 0)])
+            if registered is not None:
+                _register(client, run_id, found.model_id, registered, checksum)
+            return
     large = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) > LARGE
     config = {"llm": None, "place": str(folder) if large else None, _CHECKSUM: checksum}
-    experiment = client.get_run(run_id).info.experiment_id
-    model_id = client.create_logged_model(experiment, _FOLDER, source_run_id=run_id).model_id
+    tags = {_CHECKSUM: checksum}
+    model_id = client.create_logged_model(experiment, _FOLDER, source_run_id=run_id, tags=tags).model_id
     try:
         with tempfile.TemporaryDirectory(prefix="llmar-") as place:
             _describe(Path(place), folder, model_id, run_id, config)

@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -56,11 +55,6 @@ def answer_all(
         raise RuntimeError(error.message) from error
 
 
-def as_json(answer: Answer) -> dict[str, Any]:
-    """An answer as it leaves a server."""
-    return {**asdict(answer), "sentence": answer.sentence}
-
-
 def application(recognizer: Recognizer, limits: Limits, largest_batch: int = 32) -> "Starlette":
     """The server's ASGI application.
 
@@ -96,7 +90,9 @@ def application(recognizer: Recognizer, limits: Limits, largest_batch: int = 32)
     server = _Server(recognizer, limits, largest_batch)
     routes = [Route("/invocations", server.invocations, methods=["POST"])]
     routes += [Route(path, health) for path in ("/health", "/ping")]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: unknown, 405: unknown})
+    made = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: unknown, 405: unknown})
+    made.router.redirect_slashes = False  # an unknown path is one, with a line
+    return made
 
 
 class _Server:
@@ -135,7 +131,7 @@ class _Server:
             wanted, sequences = await asyncio.to_thread(self._read, body)
         futures = self.batches.ask(sequences, wanted.classes, wanted.params.top_k)
         try:
-            return [as_json(await asyncio.wrap_future(future)) for future in futures]
+            return [(await asyncio.wrap_future(future)).as_dict() for future in futures]
         finally:
             for future in futures:
                 future.cancel()

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class Answer:
     def sentence(self) -> str:
         """The action sentence as text, such as "<a17> <a402>"."""
         return format_sentence(self.codes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it: every field, and the sentence."""
+        return {**asdict(self), "sentence": self.sentence}
 
     def __str__(self) -> str:
         rows = [

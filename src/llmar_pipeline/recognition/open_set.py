@@ -55,18 +55,19 @@ class OpenSet:
         return np.hstack([chances * left, added]), distances.min(axis=1) > self.refusal.threshold
 
 
-def read_open_set(recognizer: Path) -> OpenSet | None:
+def read_open_set(recognizer: Path, stage1: str) -> OpenSet | None:
     """The open set of a trained model; None of one that was trained before models knew their classes so.
 
     Args:
-        recognizer: Folder of the model.
+        recognizer: Folder of the model, which is whole.
+        stage1: Checksum of its VQ-VAE's weights, as `recognizer.json` has it.
 
     Raises:
-        UserError: The folder is not whole; or an added class or threshold is damaged, or of another model.
+        UserError: An added class or threshold is damaged, or of another model.
 
     Source: ours.
     """
-    stage1, known = check_recognizer(recognizer).stage1, read_known(recognizer)
+    known = read_known(recognizer)
     if known is None:
         return None
     prototypes, refusal = known

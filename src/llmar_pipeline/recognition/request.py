@@ -2,9 +2,12 @@
 
 import base64
 import binascii
+import io
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -46,12 +49,12 @@ class _Part(BaseModel):
 
 
 class Recording(_Part):
-    """One recording: its keypoints, or a file of the corpus that the model was trained on.
+    """One recording: its keypoints, or a file of any format that the corpora have.
 
     Attributes:
         keypoints: Lists [person][frame][joint][coordinate], in the corpus's units, y up; null where missing.
         file: The file's bytes in base64.
-        name: What the recording is called in its answer; of a file its name, whose ending tells the format.
+        name: What the recording is called in its answer; of a file its name, with its ending.
     """
 
     keypoints: list[Any] | None = None
@@ -174,7 +177,7 @@ def _read(recording: Recording, read: Read, left: int, limits: Limits) -> Sequen
         both = "none" if recording.file is None else "both"
         raise UserError(f"expected keypoints or file, saw {both}; give one of them")
     if recording.file is not None:
-        sequence = _read_file(recording.file, recording.name, read)
+        sequence = _read_file(recording.file, recording.name, read, limits)
         return replace(sequence, name=Path(recording.name).stem)
     persons = [person for person in recording.keypoints or [] if isinstance(person, list)]
     _check_length(max(map(len, persons), default=0), left, limits)
@@ -184,7 +187,7 @@ def _read(recording: Recording, read: Read, left: int, limits: Limits) -> Sequen
     return replace(sequence, name=recording.name or sequence.name)
 
 
-def _read_file(content: str, name: str, read: Read) -> Sequence:
+def _read_file(content: str, name: str, read: Read, limits: Limits) -> Sequence:
     suffix = Path(name).suffix
     if not suffix:
         raise UserError(f"expected the file's name with its ending, saw {name!r}; give it as name")
@@ -192,8 +195,15 @@ def _read_file(content: str, name: str, read: Read) -> Sequence:
         decoded = base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError) as error:
         raise UserError(f"expected the file's bytes in base64, saw others ({error}); encode them") from error
+    if decoded.startswith(b"PK\x03\x04"):
+        with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(decoded)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > limits.body:
+                raise TooLargeError(
+                    f"expected a file of {limits.body:,} bytes at most once unpacked, saw more; send "
+                    "fewer frames"
+                )
     with tempfile.TemporaryDirectory(prefix="llmar-") as folder:
-        path = Path(folder, f"recording{suffix}")
+        path = Path(folder, f"recording{suffix[:16]}")  # a name may be longer than one of a file
         path.write_bytes(decoded)
         try:
             return read(path)
