@@ -190,7 +190,9 @@ def test_mlflow_keeps_the_run(workplace, full_run):
     seen = {(each.tags[0].value, each.dataset.name) for each in run.inputs.dataset_inputs}
     splits = {(split, f"demo xsub {split}") for split in ("train", "val", "test")}
     assert seen == {*splits, ("output", "vqvae"), ("output", "recognizer")}
-    assert not list((workplace.folder / "mlruns").rglob("*.safetensors"))  # models are not copied
+    copied = list((workplace.folder / "mlruns").rglob("*.safetensors"))  # once, as a model that can be served
+    assert {path.relative_to(workplace.folder / "mlruns").parts[1] for path in copied} == {"models"}
+    assert len(copied) == len(list(workplace.file("06_models", "recognizer").rglob("*.safetensors")))
     assert not any(name.startswith("table") for name in run.data.metrics)  # made-up recordings are in none
     assert tags["language_model"] == run.data.params["llm.model"]
     metrics = json.loads(workplace.file("08_reporting", "metrics.json").read_text())
@@ -211,7 +213,7 @@ def test_the_trained_model_has_its_card_which_is_no_part_of_it(workplace, full_r
     metrics = json.loads(workplace.file("08_reporting", "metrics.json").read_text())
     [result] = card.data.eval_results
     assert result.metric_value == pytest.approx(100 * metrics["accuracy"], abs=0.051)
-    assert card.content == workplace.file("08_reporting", "model_card.md").read_text()
+    assert (folder / "README.md").read_text() == workplace.file("08_reporting", "model_card.md").read_text()
     assert '<a href="model_card.md">' in workplace.file("08_reporting", "report.html").read_text()
     assert "README.md" not in check_recognizer(folder).files
 

@@ -211,7 +211,7 @@ def test_local_brings_credentials_datasets_and_a_store_of_runs(conf, local, monk
     assert loader["credentials"] == {"bucket": {"key": "s"}}
     assert loader["catalog"]["metrics"]["filepath"] == "s3://b/m.json"
     assert loader["catalog"]["report"]["filepath"].endswith("report.html")
-    assert loader["mlflow"] == {"tracking_uri": "http://nowhere"}
+    assert loader["mlflow"]["tracking_uri"] == "http://nowhere"
 
 
 @pytest.mark.parametrize(
