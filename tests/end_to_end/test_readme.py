@@ -30,7 +30,7 @@ def commands(text: str, program: str) -> list[list[str]]:
     text = re.sub(r"^## Not built yet$.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
     lines = "".join(BLOCK.findall(text)).replace("\\\n", " ").splitlines()
     lines += [span for span in re.findall(r"`([^`\n]+)`", BLOCK.sub("", text)) if span != program]
-    parts = [part for line in lines for part in re.split(r"&&|;", line.strip().removeprefix("$ "))]
+    parts = [part for line in lines for part in re.split(r"&&|;|<\s", line.strip().removeprefix("$ "))]
     starts = re.compile(rf"^\s*(?:\w+=\S+\s+)*(?:\.venv/bin/)?({program}\s.*|{program}$)")
     return [shlex.split(m[1], comments=True)[1:] for part in parts if (m := starts.match(part))]
 
