@@ -524,7 +524,7 @@ def enrol(
             )
         if files and name is None:
             raise UserError(f"expected files with --name alone, saw {files[0]}; leave them out")
-        folder = model or newest_recognizer(Path("data/06_models"))
+        folder = model or newest_recognizer()
         if name is not None:
             lines = [command.enrol(folder, name, files)]
         elif remove is not None:
@@ -550,7 +550,7 @@ def threshold(twins: tuple[Path, ...], model: Path | None, keep: float) -> None:
     from llmar_pipeline.recognizer_folder import newest_recognizer
 
     with one_line_errors():
-        line = choose_threshold(model or newest_recognizer(Path("data/06_models")), twins, keep)
+        line = choose_threshold(model or newest_recognizer(), twins, keep)
     click.echo(line)
 
 

@@ -22,6 +22,7 @@ from llmar_pipeline.vqvae.initial_weights import NEW, InitialWeights
 
 logger = logging.getLogger(__name__)
 
+MODELS = Path("data", "06_models")
 MANIFEST = "recognizer.json"
 CARD = "README.md"
 VQVAE_FOLDER = "vqvae"
@@ -115,11 +116,11 @@ def complete_recognizer(
     return folder
 
 
-def newest_recognizer(models: Path) -> Path:
+def newest_recognizer(models: Path = MODELS) -> Path:
     """The folder of the recogniser that was trained last.
 
     Args:
-        models: Folder of models, `data/06_models`.
+        models: Folder of models.
 
     Raises:
         UserError: There is none.

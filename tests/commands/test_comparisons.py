@@ -110,7 +110,7 @@ def test_draws_stand_beside_chance_and_table_8(loading):
         draws("3", ["llm_ar", "euclidean"], [0.4, 0.6]), loading("ntu120")({"size": "paper"})
     )
     assert "| experiment | seed | LLM, % | not corrected for the prior, % | classes |" in text
-    assert "| llm_ar | 1 | 60.0 | 30.0 | drop; throw; reading |" in text
+    assert "| llm_ar | 1 | 60.0 (10.0 to 90.0) | 30.0 | drop; throw; reading |" in text
     # t(0.975, 1 degree) = 12.7062, standard error 0.1: cut at 0 and 1.
     ours = "| ours: euclidean-paper, 2 draws"
     assert f"{ours}: LLM | local | huggyllama/llama-13b | 50.0 (0.0 to 100.0) |" in text

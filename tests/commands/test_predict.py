@@ -12,7 +12,7 @@ from small_recordings import VALID
 from tiny_llm import CLASS_NAMES
 
 from llmar_pipeline import cli
-from llmar_pipeline.commands.predict import MODELS, Asked, Prediction, class_list, load
+from llmar_pipeline.commands.predict import Asked, Prediction, class_list, load
 from llmar_pipeline.corpora import corpus
 from llmar_pipeline.corpora.formats.pyskl import forget
 from llmar_pipeline.errors import UserError
@@ -208,14 +208,14 @@ def test_the_newest_whole_model_is_the_default(tiny_recognizer_folder, tmp_path,
     with pytest.raises(
         UserError, match=r"a trained model below data/06_models, .*`kedro run`, or name its folder"
     ):
-        newest_recognizer(MODELS)
+        newest_recognizer()
     made = []
     for number, run in enumerate(["old", "newer", "begun"]):
         made.append(tmp_path / "data" / "06_models" / "ntu60" / "xsub" / run / "recognizer")
         shutil.copytree(tiny_recognizer_folder, made[-1])
         os.utime(made[-1] / "recognizer.json", (0, number))
     (made[-1] / "recognizer.json").unlink()
-    assert newest_recognizer(MODELS).resolve() == made[1]
+    assert newest_recognizer().resolve() == made[1]
     loaded = load(None, ALL)
     assert loaded.class_names == CLASS_NAMES
     said = "model: data/06_models/ntu60/xsub/newer/recognizer (the newest; --model names another)\n"

@@ -19,7 +19,6 @@ from llmar_pipeline.recognizer import Answer, Recognizer
 from llmar_pipeline.recognizer_folder import newest_recognizer
 from llmar_pipeline.skeletons.sequence import Sequence
 
-MODELS = Path("data", "06_models")
 _AT_ONCE = 32  # recordings; more gain little, and wait longer for the first answer
 _NAMED = 3  # of the files that are passed over
 
@@ -52,7 +51,7 @@ def load(model: str | None, asked: Asked) -> Recognizer:
     Raises:
         UserError: As of `newest_recognizer`, `Recognizer.load` and `Recognizer.check_read`.
     """
-    folder = newest_recognizer(MODELS) if model is None else Path(model)
+    folder = newest_recognizer() if model is None else Path(model)
     if model is None:
         _say(f"model: {folder} (the newest; --model names another)")
     recognizer = Recognizer.load(folder, read=asked.read)
@@ -107,9 +106,7 @@ class Prediction:
             UserError: An animation of several recordings is asked for.
         """
         clips = list(self._clips(places))
-        if self._gif is not None and (len(clips) > 1 or self._asked.persons):
-            seen = "--persons" if self._asked.persons else f"{len(clips)}"
-            raise UserError(f"--gif={self._gif}: expected one recording, of all its people, saw {seen}")
+        self._check_one("--gif", self._gif, clips)
         waiting = iter(clips)
         with Progress(total=len(clips), title="recognising", leave=len(clips) > 1) as progress:
             while batch := list(islice(waiting, _AT_ONCE)):
@@ -124,6 +121,19 @@ class Prediction:
                 for (clip, who, sequence), answer in zip(read, answers, strict=True):
                     self._show(clip, who, sequence, answer)
                 progress.update(len(batch))
+
+    def _check_one(self, option: str, target: Path | None, clips: SequenceOf[Source]) -> None:
+        """Refuse what draws one recording where there are several, or people of one."""
+        if target is not None and (len(clips) > 1 or self._asked.persons):
+            seen = "--persons" if self._asked.persons else f"{len(clips)}"
+            raise UserError(
+                f"{option}={target}: expected one recording, of all its people, saw {seen}; name one"
+            )
+
+    @staticmethod
+    def _title(clip: Source, who: tuple[str, ...]) -> str:
+        title = f"{clip.at}: {clip.name}" if clip.member else clip.at
+        return f"{title}, {' and '.join(who)}" if who else title
 
     def _clips(self, places: SequenceOf[Path]) -> Iterator[Source]:
         for place in places:
@@ -161,10 +171,8 @@ class Prediction:
             content |= {"remark": sequence.remark} if sequence.remark else {}
             Progress.write(json.dumps(content))
         else:
-            title = f"{clip.at}: {clip.name}" if clip.member else clip.at
-            if who:
-                title += f", {' and '.join(who)}"
-                title += "".join(f" ({body.decision})" for body in sequence.bodies if len(who) == 1)
+            title = self._title(clip, who)
+            title += "".join(f" ({body.decision})" for body in sequence.bodies if len(who) == 1)
             remark = f"\nnote: {sequence.remark}" if sequence.remark else ""
             Progress.write(escaped("\n".join([title, *str(answer).splitlines()[1:]]) + remark) + "\n")
         if self._gif is not None:

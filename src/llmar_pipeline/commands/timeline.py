@@ -59,11 +59,7 @@ class Segmentation(Prediction):
             UserError: A timeline of several recordings is asked for.
         """
         clips = list(self._clips(places))
-        if self._page is not None and (len(clips) > 1 or self._asked.persons):
-            seen = "--persons" if self._asked.persons else f"{len(clips)}"
-            raise UserError(
-                f"--timeline={self._page}: expected one recording, of all its people, saw {seen}; name one"
-            )
+        self._check_one("--timeline", self._page, clips)
         for clip in clips:
             for _, who, sequence in self._read(clip):
                 try:
@@ -81,10 +77,8 @@ class Segmentation(Prediction):
             content = {"file": clip.at, "clip": clip.name, **persons, "fps": rate}
             Progress.write(json.dumps({**content, "segments": [_as_dict(one) for one in found]}))
         else:
-            title = f"{clip.at}: {clip.name}" if clip.member else clip.at
-            title += f", {' and '.join(who)}" if who else ""
             lines = [str(one) for one in found] or ["  no action that is sure enough"]
-            Progress.write(escaped("\n".join([title, *lines])) + "\n")
+            Progress.write(escaped("\n".join([self._title(clip, who), *lines])) + "\n")
         if self._page is not None:
             from llmar_pipeline.reporting.timeline import render_timeline  # imports plotly
 

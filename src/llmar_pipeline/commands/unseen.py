@@ -13,6 +13,7 @@ from llmar_pipeline.commands.nested_runs import NestedRun, parent_run, written_n
 from llmar_pipeline.commands.protocols import markdown_table, published_lines
 from llmar_pipeline.corpora import folds
 from llmar_pipeline.corpora.shots import ShotsConfig
+from llmar_pipeline.corpora.unseen import told_apart
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.metrics import accuracies, seen_and_unseen
 from llmar_pipeline.files import write_json
@@ -118,11 +119,9 @@ def run_draws(
 
 def _told(loader: StackedConfigLoader) -> dict[str, Any]:
     """What descriptions alone have answered, as metrics.json has it."""
-    lists, told = (
-        read_recorded(loader.place("class_lists")),
-        pd.read_parquet(str(loader.place("predictions_{of}")).format(of="text")),
-    )
-    unseen = lists["unseen"] if len(lists["asked"]) > len(lists["unseen"]) else []
+    lists = read_recorded(loader.place("class_lists"))
+    told = pd.read_parquet(str(loader.place("predictions_{of}")).format(of="text"))
+    unseen = told_apart(lists)
     numbers: dict[str, Any] = {"chance": 1 / len(lists["asked"]), "n_test": len(told)}
     for key, column in (("text_", "predicted"), ("transductive_", "transductive")):
         answers = told.assign(predicted=told[column])
@@ -172,7 +171,7 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
         [
             row["experiment"],
             row["seed"],
-            *(f"{100 * row[f'{key}accuracy']:.1f}" for key in shown),
+            *(_of_draw(row, key) for key in shown),
             row["classes"],
         ]
         for _, row in table.iterrows()
@@ -193,6 +192,13 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
     rows = [titles, ["---", *("---:" for _ in titles[1:-1]), "---"], *drawn]
     head = [f"| {' | '.join(map(str, row))} |" for row in rows]
     return "\n".join([*head, "", markdown_table(title, [unseen], lines)])
+
+
+def _of_draw(row: pd.Series, key: str) -> str:
+    """An accuracy of one draw in %, and its interval where the run has one."""
+    low, high = (row.get(f"{key}accuracy_{end}") for end in ("low", "high"))
+    told = f"{100 * row[f'{key}accuracy']:.1f}"
+    return told if low is None or pd.isna(low) else f"{told} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _seen_and_unseen(runs: pd.DataFrame, key: str) -> str:
@@ -224,6 +230,10 @@ def _write(table: pd.DataFrame, file: Path) -> None:
             | {name: row[name] for name in runs if str(name).endswith("accuracy")}
             for _, row in runs.iterrows()
         ]
-        summary.append({"experiment": experiment, "draws": draws})
+        means = {}
+        if "accuracy" in runs:
+            mean, low, high = mean_and_interval(runs["accuracy"].tolist())
+            means = {"accuracy": mean, "interval": None if len(runs) < 2 else [low, high]}
+        summary.append({"experiment": experiment, **means, "draws": draws})
     write_json(file.with_suffix(".json"), summary)
     table.to_csv(file, index=False)

@@ -1,6 +1,6 @@
 """Classes that training never sees: which they are, and the split without them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -92,6 +92,15 @@ class ClassLists(BaseModel):
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
     asked: tuple[str, ...] = ()
+
+
+def told_apart(class_lists: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """The unseen classes of a run whose test asks for seen ones beside them; else none.
+
+    Args:
+        class_lists: As `ClassLists` is written.
+    """
+    return class_lists["unseen"] if len(class_lists["asked"]) > len(class_lists["unseen"]) else ()
 
 
 def hold_out(

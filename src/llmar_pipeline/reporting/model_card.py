@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import llmar_pipeline
 from llmar_pipeline.corpora import CORPORA
@@ -17,6 +16,7 @@ from llmar_pipeline.language.llm_name import llm_licence, llm_name
 from llmar_pipeline.records import read_sealed
 from llmar_pipeline.reporting.config import RunInfo
 from llmar_pipeline.reporting.summary import headline, percent, result_of
+from llmar_pipeline.reporting.templates import templates
 
 _BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -55,14 +55,8 @@ def model_card(
     vqvae = json.loads((recognizer / VQVAE_FOLDER / "config.json").read_text(encoding="utf-8"))
     facts, topology = read_sealed(recognizer / MANIFEST), vqvae["body"]["topology"]
     corpus = CORPORA[facts["corpus"]]
-    environment = Environment(
-        loader=PackageLoader("llmar_pipeline", "reporting"),
-        autoescape=False,  # of HTML; `plain` keeps names from being read as Markdown
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    # Not escaped as HTML is; `plain` keeps names from being read as Markdown.
+    environment = templates(autoescape=False, keep_trailing_newline=True)
     environment.filters |= {"percent": percent, "plain": _plain}
     return environment.get_template("model_card.md").render(
         metadata=yaml.safe_dump(_metadata(run, metrics, llm.model), sort_keys=False, allow_unicode=True),

@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 import pandas as pd
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -19,6 +18,7 @@ from llmar_pipeline.reporting.gallery import SIDE, Gallery
 from llmar_pipeline.reporting.report_figures import FIGURES, Section
 from llmar_pipeline.reporting.summary import percent, result_of
 from llmar_pipeline.reporting.tables import example_clips
+from llmar_pipeline.reporting.templates import templates
 
 LIMIT = 8_000_000  # bytes of a report
 _PARTS = {
@@ -125,13 +125,7 @@ def render_report(context: ReportContext, limit: int = LIMIT) -> str:
 
 def _render(context: ReportContext, left_out: list[str]) -> str:
     # Every value that reaches the page is escaped, except Plotly's own markup.
-    environment = Environment(
-        loader=PackageLoader("llmar_pipeline", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {"percent": percent, "token_color": token_color}
     c, predictions = context, context.predictions
     classes = None if predictions is None else per_class(predictions)

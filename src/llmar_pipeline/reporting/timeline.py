@@ -5,11 +5,11 @@ from collections.abc import Sequence as SequenceOf
 from itertools import cycle
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from llmar_pipeline.recognition.segments import Segment
 from llmar_pipeline.reporting.figures import PALETTE
 from llmar_pipeline.reporting.stick_figures import side_colour
+from llmar_pipeline.reporting.templates import templates
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.topology import Topology
 from llmar_pipeline.skeletons.transforms import fill_gaps
@@ -41,30 +41,27 @@ def render_timeline(
     points, width, height = _picture(shown[:, ::every])
     names = dict.fromkeys(segment.name for segment in segments)
     colours = dict(zip(names, cycle(PALETTE), strict=False))
-    environment = Environment(
-        loader=PackageLoader("llmar_pipeline", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("timeline.html").render(
-        name=recording.name,
-        seconds=recording.n_frames / fps,
-        fps=fps,
-        segments=segments,
-        colours=colours,
-        drawing={
-            "points": b64encode(points.tobytes()).decode(),
-            "persons": points.shape[1],
-            "joints": points.shape[2],
-            "rate": fps / every,
-            "width": width,
-            "height": height,
-            "bones": [[*bone, side_colour(bone[0], topology.mirror)] for bone in topology.bones],
-            "segments": [[s.begin_s, s.end_s, s.name, colours[s.name]] for s in segments],
-            "missing": _MISSING,
-        },
+    return (
+        templates()
+        .get_template("timeline.html")
+        .render(
+            name=recording.name,
+            seconds=recording.n_frames / fps,
+            fps=fps,
+            segments=segments,
+            colours=colours,
+            drawing={
+                "points": b64encode(points.tobytes()).decode(),
+                "persons": points.shape[1],
+                "joints": points.shape[2],
+                "rate": fps / every,
+                "width": width,
+                "height": height,
+                "bones": [[*bone, side_colour(bone[0], topology.mirror)] for bone in topology.bones],
+                "segments": [[s.begin_s, s.end_s, s.name, colours[s.name]] for s in segments],
+                "missing": _MISSING,
+            },
+        )
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from llmar_pipeline.corpora.unseen import told_apart
 from llmar_pipeline.evaluation.calibration import expected_calibration_error, reliability
 from llmar_pipeline.evaluation.config import MOST_FITTED, EvaluationConfig
 from llmar_pipeline.evaluation.metrics import (
@@ -134,8 +135,7 @@ def score(
         "transductive": predictions_text.assign(predicted=predictions_text["transductive"]),
     }
     clips = train["name"].nunique()
-    generalized = len(class_lists["asked"]) > len(class_lists["unseen"])
-    unseen = class_lists["unseen"] if generalized else []
+    unseen = told_apart(class_lists)
     read_out_metrics: dict[str, float | None] = {}
     for name, answers in read_outs.items():
         read_out_metrics |= accuracies(answers, f"{name}_")
@@ -155,6 +155,6 @@ def score(
         **refusal_metrics(refusals),
         **accuracies(predictions_val, "val_"),
         "n_val": len(predictions_val),
-        "class_list": "all" if generalized else "unseen" if class_lists["unseen"] else "trained",
+        "class_list": "all" if unseen else "unseen" if class_lists["unseen"] else "trained",
         "unseen_classes": class_lists["unseen"],
     }
