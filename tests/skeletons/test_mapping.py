@@ -1,5 +1,6 @@
 """Joints of one skeleton found in another."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.mapping import joint_weights, mapped
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, KINECT20_HEAD_FIRST, LCRNET13, NTU25
 
+SIDES = ("left", "right")
 MEDIAPIPE33, OPENPOSE25 = (find_layout(name, Path())[0] for name in ("mediapipe33", "openpose25"))
 MEDIAPIPE33_2D = MEDIAPIPE33.__class__(**{**MEDIAPIPE33.__dict__, "coordinates": 2})
 
@@ -25,34 +27,50 @@ def joint(data, topology, name):
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "missing"),
+    ("source", "target", "placed"),
     [
-        (NTU25, KINECT20, set()),
+        (NTU25, KINECT20, {}),
         (
             KINECT20,
             NTU25,
-            {"neck", "left hand tip", "right hand tip", "left thumb", "right thumb"},
+            {
+                "neck": ("spine shoulder", "head"),
+                **{f"{side} {part}": (f"{side} hand",) for side in SIDES for part in ("hand tip", "thumb")},
+            },
         ),
-        (KINECT20_HEAD_FIRST, KINECT20, set()),
-        (MEDIAPIPE33, KINECT20, set()),
-        (MEDIAPIPE33, NTU25, {"neck", "left hand tip", "right hand tip"}),
-        (NTU25, LCRNET13, set()),
+        (KINECT20_HEAD_FIRST, KINECT20, {}),
+        (MEDIAPIPE33, KINECT20, {}),
+        (
+            MEDIAPIPE33,
+            NTU25,
+            {"neck": ("spine shoulder", "head"), **{f"{side} hand tip": (f"{side} hand",) for side in SIDES}},
+        ),
+        (NTU25, LCRNET13, {}),
         (
             COCO17,
             OPENPOSE25,
-            {f"{side} {part}" for side in ("left", "right") for part in ("big toe", "small toe", "heel")},
+            {
+                f"{side} {part}": (f"{side} ankle",)
+                for side in SIDES
+                for part in ("big toe", "small toe", "heel")
+            },
         ),
-        (OPENPOSE25, COCO17, set()),
-        (MEDIAPIPE33_2D, COCO17, set()),
-        (MEDIAPIPE33_2D, OPENPOSE25, {"left small toe", "right small toe"}),
+        (OPENPOSE25, COCO17, {}),
+        (MEDIAPIPE33_2D, COCO17, {}),
+        (MEDIAPIPE33_2D, OPENPOSE25, {f"{side} small toe": (f"{side} big toe",) for side in SIDES}),
     ],
     ids=lambda value: value.name if hasattr(value, "name") else "",
 )
-def test_what_is_there_is_taken_by_name_and_the_rest_is_missing(source, target, missing):
+def test_what_is_there_is_taken_by_name_and_the_rest_lies_at_its_neighbours(source, target, placed):
     data = points(source)
     made = mapped(data, source, target)
     assert made.dtype == np.float32
-    assert {name for name in target.joints if np.isnan(joint(made, target, name)).all()} == missing
+    assert not np.isnan(made).any()
+    weights = joint_weights(source, target)
+    assert {name for name, row in zip(target.joints, weights, strict=True) if not row.any()} == placed.keys()
+    for name, neighbours in placed.items():
+        between = np.mean([joint(made, target, its) for its in neighbours], axis=0)
+        np.testing.assert_allclose(joint(made, target, name), between, rtol=1e-6)
     shared = set(source.joints) & set(target.joints) - {"neck"}
     assert len(shared) >= 12
     for name in shared:
@@ -100,6 +118,18 @@ def test_a_middle_of_which_one_end_is_missing_is_missing():
     joint(data, MEDIAPIPE33, "left hip")[0, 1] = np.nan
     base = joint(mapped(data, MEDIAPIPE33, KINECT20), KINECT20, "hip centre")
     assert np.isnan(base).all(axis=-1).tolist() == [[False, True, False], [False, False, False]]
+
+
+def test_a_joint_with_none_above_it_lies_at_what_hangs_on_it():
+    """A nose that nobody recorded, where another joint is the root: the middle of the eyes and what else."""
+    model = replace(COCO17, root=COCO17.joints.index("left hip"))
+    noseless = replace(COCO17, name="noseless", joints=("hat", *COCO17.joints[1:]))
+    data = points(noseless)
+    names = zip(model.joints, model.parents, strict=True)
+    hanging = [joint(data, model, name) for name, parent in names if parent == 0]
+    assert len(hanging) > 1
+    nose = joint(mapped(data, noseless, model), model, "nose")
+    np.testing.assert_allclose(nose, np.mean(hanging, axis=0), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

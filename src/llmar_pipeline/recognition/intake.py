@@ -27,7 +27,7 @@ def read_clip(
             model was trained on, as the clip's own corpus chooses them.
 
     Returns:
-        `[person, frame, joint, coordinate]` in the model's joints, y up, NaN where one is missing; the remark
+        `[person, frame, joint, coordinate]` in the model's joints, y up, NaN where one is unseen; the remark
         says what was mapped or left out.
 
     Raises:

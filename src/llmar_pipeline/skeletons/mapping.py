@@ -61,14 +61,17 @@ def joint_weights(source: Topology, target: Topology) -> np.ndarray:
 def mapped(data: np.ndarray, source: Topology, target: Topology) -> np.ndarray:
     """A recording of one skeleton as one of another.
 
+    A joint that no joint of the recording makes lies where its neighbours in the skeleton are: a hand tip at
+    the hand, a neck half way from the shoulders to the head. A model that always saw it move with them takes
+    a joint that is never seen for another posture.
+
     Args:
         data: `[person, frame, joint, coordinate]` of `source`, in any unit, NaN where missing.
         source: The skeleton that was recorded.
         target: The skeleton that is wanted.
 
     Returns:
-        The same of `target`, float32; NaN also where the recording has no such joint, or lacks one of the two
-        that it lies between.
+        The same of `target`, float32; NaN where the recording lacks what a joint is made of.
 
     Raises:
         UserError: They differ in their number of coordinates, or the joint that centring subtracts, a
@@ -93,11 +96,33 @@ def mapped(data: np.ndarray, source: Topology, target: Topology) -> np.ndarray:
             f"{', '.join(missing[:5])}{', ...' * (len(missing) > 5)}); take a model that was trained on such "
             "recordings"
         )
+    weights = _beside_neighbours(weights, target)
     made = np.full((*data.shape[:2], len(there), target.coordinates), np.nan, np.float32)
-    for joint in np.flatnonzero(there):
+    for joint in range(len(there)):
         of = np.flatnonzero(weights[joint])
         made[:, :, joint] = np.einsum("pfjc,j->pfc", data[:, :, of], weights[joint, of])
     return made
+
+
+def _beside_neighbours(weights: np.ndarray, target: Topology) -> np.ndarray:
+    """The same, joints that were missing half way from their parent to what hangs on them, if it is there."""
+    there, made = weights.any(axis=1), weights.copy()
+    for joint in _from_the_top(target):
+        if not there[joint]:
+            above = made[[its for its in target.parents[joint : joint + 1] if its >= 0]]
+            below = weights[[child for child, its in enumerate(target.parents) if its == joint]]
+            ends = [some[some.any(axis=1)].mean(axis=0) for some in (above, below) if some.any()]
+            made[joint] = np.mean(ends, axis=0) if ends else 0
+    return made
+
+
+def _from_the_top(target: Topology) -> list[int]:
+    """Joints, each behind its parent."""
+
+    def depth(joint: int) -> int:
+        return 0 if target.parents[joint] < 0 else 1 + depth(target.parents[joint])
+
+    return sorted(range(len(target.parents)), key=depth)
 
 
 def _names(topology: Topology) -> list[str]:
