@@ -60,7 +60,8 @@ def difference(peers: Sequence[Row], rivals: Sequence[Row | None]) -> str:
     return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}{seeds})"
 
 
-def _percent(values: Sequence[float], sign: str = "") -> str:
+def percent(values: Sequence[float], sign: str = "") -> str:
+    """Mean and, of several, standard deviation of shares of 1, in per cent."""
     spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * mean(values):{sign}.1f}{spread}"
 
@@ -68,21 +69,22 @@ def _percent(values: Sequence[float], sign: str = "") -> str:
 def _line(peers: Sequence[Row], rivals: Sequence[Row | None], seed: str) -> str:
     first, accuracy = peers[0], [row["metrics"]["accuracy"] for row in peers]
     one, best = ([row[f"{name}_accuracy"] for row in peers] for name in ("one_reading", "best_epoch"))
-    own = _percent(accuracy)
+    own = percent(accuracy)
     if len(peers) == 1:
         own += " ({:.1f} to {:.1f})".format(
             *(100 * first["metrics"][f"accuracy_{end}"] for end in ("low", "high"))
         )
     streams = f"{', '.join(first['streams'])}{'' if first['budget'] == 'as best' else '; ' + first['budget']}"
     there = [rival["metrics"]["accuracy"] for rival in rivals if rival]
+    changed = "".join(f", {name}={value}" for name, value in first.get("overrides", {}).items())
     cells = [
-        f"{first['environment']} {first['protocol']}",
+        f"{first['environment']} {first['protocol']}{changed}",
         streams.replace("_", " "),
         seed,
         own if len(peers) == 1 else f"**{own}**",
-        *(_percent(values) for values in (one, best)),
-        _percent([b - o for b, o in zip(best, one, strict=True)], "+"),
-        _percent(there) if there else "",
+        *(percent(values) for values in (one, best)),
+        percent([b - o for b, o in zip(best, one, strict=True)], "+"),
+        percent(there) if there else "",
         difference(peers, rivals),
         *(
             f"{mean(row[name] for row in peers):,.0f}"

@@ -6,7 +6,8 @@
 A table is what stands between `<!-- columns: ... -->`, which names the columns that are shown, and
 `<!-- end -->`; the last `kedro ablations ... --table-only` above it makes it. That command's figure is named
 by `<!-- figure: images/name.svg -->`. `<!-- draws: unseen/name -->` takes what `kedro unseen` wrote,
-`name.csv` and `name-generalized.csv` in results/.
+`name.csv` and `name-generalized.csv` in results/. `<!-- peer -->` takes the table of benchmarks/peer.py,
+`<!-- few clips: corpus -->` and `<!-- figure of few clips: corpus images/name.svg -->` that of few_clips.py.
 """
 
 import re
@@ -21,10 +22,16 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 DOCS = Path(__file__).resolve().parent
+sys.path.append(str(DOCS))
+from few_clips import few_clips_figure, few_clips_table, page  # noqa: E402
+
 MARKS = re.compile(
     r"^(?P<command>kedro ablations .*--table-only)$"
     r"|<!-- columns: (?P<columns>.*) -->\n(?P<table>(?s:.*?))(?P<end><!-- end -->)"
     r"|<!-- draws: (?P<draws>.*) -->\n(?s:.*?)<!-- end -->"
+    r"|<!-- peer -->\n(?P<peer>(?s:.*?))<!-- end -->"
+    r"|<!-- few clips: (?P<few>.*) -->\n(?s:.*?)<!-- end -->"
+    r"|<!-- figure of few clips: (?P<few_of>\S+) (?P<few_figure>\S+) -->"
     r"|<!-- figure: (?P<figure>.*) -->",
     re.MULTILINE,
 )
@@ -113,6 +120,13 @@ def filled(text: str) -> tuple[str, dict[str, bytes]]:
         command = found["command"] or command
         if found["figure"]:
             figures[found["figure"]] = made_by(command)[1]
+        if found["few_figure"]:
+            figures[found["few_figure"]] = few_clips_figure(found["few_of"])
+        if found["few"]:
+            return f"<!-- few clips: {found['few']} -->\n{few_clips_table(found['few'])}<!-- end -->"
+        if found["peer"] is not None:
+            table = [line for line in page(DOCS / "results") if line.startswith("|")]
+            return "\n".join(["<!-- peer -->", *table, "<!-- end -->"])
         if found["draws"]:
             return f"<!-- draws: {found['draws']} -->\n{draws_of(found['draws'])}<!-- end -->"
         if not found["columns"]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 _ROW, _PANEL = 0.32, 4.2  # inches: height of an experiment, width of a corpus
 _COLOUR, _SEEDS = "#1f5fa8", "#8a8a8a"
 # Text stays text, and the same numbers give the same bytes.
-_STYLE: Any = {
+STYLE: Any = {
     **{"svg.fonttype": "none", "svg.hashsalt": "llmar", "font.size": 9},
     **{"axes.spines.top": False, "axes.spines.right": False},
 }
@@ -32,7 +32,7 @@ def accuracy_plot(table: pd.DataFrame, compared: pd.DataFrame) -> bytes:
         return b""
     corpora = list(compared.groupby(["environment", "protocol"], sort=False))
     rows = max(len(means) for _, means in corpora)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(0.9 + _PANEL * len(corpora), 0.8 + _ROW * rows), layout="constrained")
         for axes, ((environment, protocol), means) in zip(
             figure.subplots(1, len(corpora), squeeze=False)[0], corpora, strict=True

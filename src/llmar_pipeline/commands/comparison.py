@@ -16,8 +16,10 @@ from llmar_pipeline.files import whole_file
 COLUMNS = {
     "accuracy": ("accuracy, %", 100, 1),
     "mean_class_accuracy": ("mean class accuracy, %", 100, 1),
+    "head_accuracy": ("class head, %", 100, 1),
     "bag_of_codes_accuracy": ("bag of codes, %", 100, 1),
     "nearest_neighbour_accuracy": ("nearest neighbour, %", 100, 1),
+    "shuffled_accuracy": ("shuffled, %", 100, 1),
     "zipf_js": ("JS(usage, Zipf), nats", 1, 4),
     "correlated_share": ("correlated tokens, %", 100, 2),
     "mmd": ("MMD to words", 1, 3),
