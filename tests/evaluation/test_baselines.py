@@ -3,10 +3,17 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 
 from llmar_pipeline.evaluation import baselines
-from llmar_pipeline.evaluation.baselines import bag_of_codes, code_counts, head_answers, likeliest
+from llmar_pipeline.evaluation.baselines import (
+    bag_of_codes,
+    code_answers,
+    code_counts,
+    head_answers,
+    likeliest,
+)
 from llmar_pipeline.evaluation.code_transformer import code_transformer
 from llmar_pipeline.evaluation.readings import mean_by_clip
 
@@ -155,3 +162,19 @@ def test_codes_of_all_readings_are_counted():
         sentences.at[row, "codes"] = np.array([0, 0])
     for answers in (bag_of_codes(sentences), code_transformer(sentences, 0)):
         assert answers.to_dict("list") == {"name": ["asked"], "true": ["sit"], "predicted": ["sit"]}
+
+
+def test_codes_answer_by_what_they_said_in_training():
+    """Two codes, two classes: p(0 | sit) = 3/4, p(0 | wave) = 1/4; of a head, logits, which are averaged."""
+    votes = torch.tensor([[0.75, 0.25], [0.25, 0.75]]).log()
+    sentences = table(
+        ("train", "sit", [0, 0], 1), ("test", "sit", [0, 0, 1], 1), ("test", "sit", [1, 1, 0], 1)
+    )
+    names = ["sit", "wave"]
+    assert code_answers(sentences, votes, names)["predicted"].tolist() == names
+    assert code_answers(sentences, torch.tensor([[9.0, 1.0], [2.0, 5.0]]), names)["predicted"].tolist() == [
+        "sit",  # (9 + 9 + 2) / 3 against (1 + 1 + 5) / 3
+        "sit",  # 13 / 3 against 11 / 3
+    ]
+    assert code_answers(sentences, None, names).empty
+    assert code_answers(sentences, votes, ["walk", "run"]).empty  # none of them was asked

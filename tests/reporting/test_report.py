@@ -162,7 +162,8 @@ def test_every_read_out_stands_beside_what_the_llm_is_above_it():
     for row in (
         "bag of codes: linear, on counts of codes the LLM is 4.8 points above it (-1.0 to +10.0) 70.2 %",
         "codes in order: a small transformer on codes the LLM adds nothing to it (-5.0 to +5.0) 75.0 %",
-        "class head: linear, on stage 1's features the LLM is 15.0 points below it (-20.0 to -10.0) 90.0 %",
+        "class head: linear, on stage 1's features; kedro predict --read=head "
+        "the LLM is 15.0 points below it (-20.0 to -10.0) 90.0 %",
     ):
         assert row in text
     assert "In brackets beside a control: the paired 95&nbsp;% interval" in text

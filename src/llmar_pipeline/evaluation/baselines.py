@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
+from torch import Tensor
 
 from llmar_pipeline.evaluation.config import MOST_FITTED
 from llmar_pipeline.evaluation.readings import mean_by_clip
+from llmar_pipeline.recognition.stage1_answers import code_scores
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """scikit-learn's C, the inverse of the weight of the L2 penalty, from the strongest penalty on."""
@@ -125,6 +128,27 @@ def head_answers(sentences: pd.DataFrame) -> pd.DataFrame:
     if "head" not in test or not set(train["action"]) & set(test["action"]):
         return answer_table(test[:0], [])
     return likeliest(test, train["action"].to_numpy(), np.stack(test["head"]))
+
+
+def code_answers(sentences: pd.DataFrame, votes: Tensor | None, class_names: Sequence[str]) -> pd.DataFrame:
+    """What the codes answer to test clips, each by what it said in training: `kedro predict --read=codes`.
+
+    Args:
+        sentences: Columns name, split, action, codes.
+        votes: As `trained_votes` gives them, `[codes, classes]`; None where the model keeps none.
+        class_names: Those of the training.
+
+    Returns:
+        `name`, `true`, `predicted`, one row a test clip; no row where the model cannot be asked so, or where
+        no test clip is of a class that was trained.
+
+    Source: see `code_chances`.
+    """
+    test = sentences[sentences["split"] == "test"]
+    if votes is None or not set(class_names) & set(test["action"]):
+        return answer_table(test[:0], [])
+    scores = [code_scores(votes, torch.from_numpy(codes)).log_softmax(-1).numpy() for codes in test["codes"]]
+    return likeliest(test, class_names, np.stack(scores))
 
 
 def code_counts(sentences: Sequence[np.ndarray], n_codes: int) -> csr_matrix:

@@ -76,10 +76,25 @@ def code_chances(votes: Tensor, encoded: Encoded, labels: list[int]) -> np.ndarr
 
     Source: multinomial naive Bayes; see `VQVAE.code_votes`.
     """
+    return _chances(code_scores(votes, encoded.codes.cpu()), labels)
+
+
+def code_scores(votes: Tensor, codes: Tensor) -> Tensor:
+    """What the codes of some sentences say for each class, up to what is the same for all.
+
+    Args:
+        votes: As of `code_chances`.
+        codes: Action sentences of one length, `[..., S]`, int64.
+
+    Returns:
+        `[..., classes]`, float64, nats.
+
+    Source: as of `code_chances`.
+    """
     votes = votes.cpu().double()
-    told, of_each_class = votes[encoded.codes.cpu()], votes.exp().sum(0)
+    told, of_each_class = votes[codes], votes.exp().sum(0)
     adds_up = torch.allclose(of_each_class, torch.ones_like(of_each_class), atol=1e-3)
-    return _chances(told.sum(2) if adds_up else told.mean(2), labels)
+    return told.sum(-2) if adds_up else told.mean(-2)
 
 
 def _chances(scores: Tensor, labels: list[int]) -> np.ndarray:

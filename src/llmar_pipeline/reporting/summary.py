@@ -12,8 +12,9 @@ from llmar_pipeline.reporting.tables import prediction_table, text_table
 READ_OUTS = {
     "bag_of_codes": ("bag of codes", "linear, on counts of codes"),
     "code_transformer": ("codes in order", "a small transformer on codes"),
+    "codes": ("codes alone", "by what each said in training; kedro predict --read=codes"),
     "nearest_neighbour": ("nearest neighbour", "on joints, nothing learnt"),
-    "head": ("class head", "linear, on stage 1's features"),
+    "head": ("class head", "linear, on stage 1's features; kedro predict --read=head"),
     "text": ("descriptions", "linear, from how far each joint moves to texts of the classes"),
     "transductive": ("the same, transductive", "the test clips by themselves, without labels, as well"),
 }

@@ -42,15 +42,17 @@ def predict(
 
 
 def read_out(
-    action_sentences: pd.DataFrame, evaluation: EvaluationConfig
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """What is read without a language model: counts of codes, codes in order, and features."""
-    from llmar_pipeline.evaluation.baselines import bag_of_codes, head_answers
+    recognizer_model: Path, action_sentences: pd.DataFrame, evaluation: EvaluationConfig
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """What is read without a language model: counts of codes, codes in order, codes alone, and features."""
+    from llmar_pipeline.evaluation.baselines import bag_of_codes, code_answers, head_answers
     from llmar_pipeline.evaluation.code_transformer import code_transformer
+    from llmar_pipeline.language.model_folder import trained_classes, trained_votes
 
     return (
         bag_of_codes(action_sentences, evaluation.seed),
         code_transformer(action_sentences, evaluation.seed),
+        code_answers(action_sentences, trained_votes(recognizer_model), trained_classes(recognizer_model)),
         head_answers(action_sentences),
     )
 
@@ -109,6 +111,7 @@ def score(
     predictions_shuffled: pd.DataFrame,
     predictions_bag_of_codes: pd.DataFrame,
     predictions_code_transformer: pd.DataFrame,
+    predictions_codes: pd.DataFrame,
     predictions_nearest_neighbour: pd.DataFrame,
     predictions_head: pd.DataFrame,
     predictions_text: pd.DataFrame,
@@ -129,6 +132,7 @@ def score(
     read_outs = {
         "bag_of_codes": predictions_bag_of_codes,
         "code_transformer": predictions_code_transformer,
+        "codes": predictions_codes,
         "nearest_neighbour": predictions_nearest_neighbour,
         "head": predictions_head,
         "text": predictions_text,

@@ -25,8 +25,13 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.read_out,
-                inputs=["action_sentences", "params:evaluation"],
-                outputs=["predictions_bag_of_codes", "predictions_code_transformer", "predictions_head"],
+                inputs=["recognizer_model", "action_sentences", "params:evaluation"],
+                outputs=[
+                    "predictions_bag_of_codes",
+                    "predictions_code_transformer",
+                    "predictions_codes",
+                    "predictions_head",
+                ],
                 name="read_out",
             ),
             Node(
@@ -64,6 +69,7 @@ def create_pipeline() -> Pipeline:
                     "predictions_shuffled",
                     "predictions_bag_of_codes",
                     "predictions_code_transformer",
+                    "predictions_codes",
                     "predictions_nearest_neighbour",
                     "predictions_head",
                     "predictions_text",
