@@ -429,6 +429,7 @@ def predict(
 
         if form is not None:
             check_choice("format", form, FORMATS, "--format=")
+        _check_of_segments(bool(segments or timeline))
         asked = Asked(class_list(classes), top, read, form, persons)
         prediction: Prediction
         if segments or timeline:
@@ -485,6 +486,21 @@ def watch(
             click.echo,
             complain,
         )
+
+
+def _check_of_segments(wanted: bool) -> None:
+    """Refuse options of segments without them, and --top with them, which says nothing of them."""
+    context = click.get_current_context()
+    of_segments = {"fps", "window_s", "step_s", "enter", "leave"}
+    for option in context.command.params:
+        name = str(option.name)
+        typed = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if typed and not wanted and name in of_segments:
+            raise UserError(
+                f"{option.opts[0]}: expected --segments or --timeline with it, saw neither; add one"
+            )
+        if typed and wanted and name == "top":
+            raise UserError("--top: expected it without --segments and --timeline, saw both; leave it out")
 
 
 def _windows(given: Mapping[str, Any]) -> Any:

@@ -183,6 +183,24 @@ def test_no_permission_is_one_line_whoever_asks(predict, tmp_path, monkeypatch):
     ]
 
 
+def test_a_subfolder_without_permission_is_one_line_and_the_rest_is_answered(predict, tmp_path, monkeypatch):
+    """As root all folders can be read; so the system's answer is made up."""
+    put(tmp_path, "ntu60")
+    closed = tmp_path / "closed"
+    put(closed, "nwucla")
+    listed = os.scandir
+
+    def refuse(path):
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    failed, out, err = predict(tmp_path)
+    assert (failed, out.count("sentence: ")) == (1, 1)
+    assert err == f"{closed}: expected a folder that can be read, saw Permission denied.\n"
+
+
 def test_places_that_are_none(predict, tmp_path):
     (tmp_path / "empty").mkdir()
     failed, out, err = predict(tmp_path / "empty", tmp_path / "none", *put(tmp_path / "good", "ntu60"))
@@ -269,10 +287,16 @@ def test_the_exit_code_says_whether_all_were_answered(command, tmp_path):
         ("--classes=,", "Error: --classes=,: expected names"),
         ("--classes=jump,jump", "Error: "),
         ("--top=0", "Invalid value for '--top'"),
+        ("--fps=30", "Error: --fps: expected --segments or --timeline with it, saw neither; add one"),
+        ("--window=1", "Error: --window: expected --segments or --timeline with it"),
+        ("--step=1", "Error: --step: expected --segments or --timeline with it"),
+        ("--enter=0.5", "Error: --enter: expected --segments or --timeline with it"),
+        ("--exit=0.2", "Error: --exit: expected --segments or --timeline with it"),
+        ("--top=3 --segments", "Error: --top: expected it without --segments and --timeline, saw both"),
     ],
 )
 def test_what_is_typed_wrongly_is_refused_before_any_answer(command, tmp_path, option, reason):
-    done = command(*map(str, put(tmp_path, "ntu60")), option)
+    done = command(*map(str, put(tmp_path, "ntu60")), *option.split())
     assert done.exit_code != 0
     assert done.stdout == ""
     assert reason in done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,3 +72,12 @@ def test_a_timeline_is_of_one_recording(recognizer, file, tmp_path):
     with pytest.raises(UserError, match=r"--timeline=.*out.html: expected one recording, .*, saw 2"):
         run(recognizer, [file, file], tmp_path / "out.html")
     assert not (tmp_path / "out.html").exists()
+
+
+def test_what_was_mapped_or_left_out_is_said_with_the_segments(recognizer, file, monkeypatch, capsys):
+    read = Recognizer.read
+    monkeypatch.setattr(Recognizer, "read", lambda *its: replace(read(*its), remark="1 of 3 people is read"))
+    assert run(recognizer, [file]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["note: 1 of 3 people is read", ""]
+    assert run(recognizer, [file], as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["remark"] == "1 of 3 people is read"

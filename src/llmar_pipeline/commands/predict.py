@@ -138,7 +138,7 @@ class Prediction:
     def _clips(self, places: SequenceOf[Path]) -> Iterator[Source]:
         for place in places:
             try:
-                files, others = recordings_in(place)
+                files, others = recordings_in(place, self._refuse)
             except UserError as error:
                 self._refuse(error)
                 continue

@@ -74,10 +74,12 @@ class Segmentation(Prediction):
         found = recognizer.segments(sequence, rate, window_s, step_s, thresholds, classes)
         if self._as_json:
             persons = {"persons": who} if who else {}
-            content = {"file": clip.at, "clip": clip.name, **persons, "fps": rate}
+            remark = {"remark": sequence.remark} if sequence.remark else {}
+            content = {"file": clip.at, "clip": clip.name, **persons, "fps": rate, **remark}
             Progress.write(json.dumps({**content, "segments": [_as_dict(one) for one in found]}))
         else:
             lines = [str(one) for one in found] or ["  no action that is sure enough"]
+            lines += [f"note: {sequence.remark}"] if sequence.remark else []
             Progress.write(escaped("\n".join([self._title(clip, who), *lines])) + "\n")
         if self._page is not None:
             from llmar_pipeline.reporting.timeline import render_timeline  # imports plotly

@@ -325,16 +325,24 @@ def leaves(path: Path, folder: Path) -> bool:
         return True
 
 
-def files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path, pass_over: Callable[[UserError], None] | None = None) -> Iterator[Path]:
     """All files below a folder. Links within it are followed, but not in circles.
 
+    Args:
+        folder: Which.
+        pass_over: Told of each folder in it that cannot be read, whose files are left out then.
+
     Raises:
-        UserError: A folder in it cannot be read.
+        UserError: A folder in it cannot be read, and nobody is told.
     """
 
     def refuse(error: OSError) -> None:
-        if Path(error.filename) != folder:
-            raise UserError(f"{error.filename}: expected a folder that can be read, saw {error.strerror}.")
+        if Path(error.filename) == folder:
+            return
+        unreadable = UserError(f"{error.filename}: expected a folder that can be read, saw {error.strerror}.")
+        if pass_over is None:
+            raise unreadable
+        pass_over(unreadable)
 
     seen: set[str] = set()
     links: list[Path] = []

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -39,11 +39,14 @@ _OF_JOINTS = {len(CORPORA[name].topology.joints): name for name in ("ntu60", "ua
 _FAMILIES = (("ntu60", "ntu120"), ("smarthome", "smarthome2d"))  # of one kind of file
 
 
-def recordings_in(place: Path) -> tuple[list[Path], list[Path]]:
+def recordings_in(
+    place: Path, pass_over: Callable[[UserError], None] | None = None
+) -> tuple[list[Path], list[Path]]:
     """The files of a folder, or the file itself.
 
     Args:
         place: A file, or a folder, whose subfolders are looked through as for a training.
+        pass_over: Told of each subfolder that cannot be read; None: it is raised.
 
     Returns:
         Files that may be recordings, by name, and those that are none by the end of their names.
@@ -55,7 +58,7 @@ def recordings_in(place: Path) -> tuple[list[Path], list[Path]]:
         return [place], []
     if not os.access(place, os.R_OK | os.X_OK):
         raise SkeletonFileError("a folder that can be read", "Permission denied", file=str(place))
-    found = sorted(path for path in files_below(place) if path.name.lower() not in _BESIDE)
+    found = sorted(path for path in files_below(place, pass_over) if path.name.lower() not in _BESIDE)
     files = [path for path in found if path.suffix.lower() in _SUFFIXES]
     if not files:
         seen = f"{len(found)} files of other kinds, such as {found[0].name}" if found else "an empty folder"
