@@ -75,7 +75,8 @@ def test_results_stand_with_interval_and_controls(card):
     text = words(card())
     assert "Top-1 accuracy **91.2 %** (95 % interval 88.0 to 94.1 %) on 1,234 test clips, 2 classes" in text
     assert "| shuffled action sentences | 1.7 % | |" in text
-    assert "| class head: linear, on stage 1's features | 95.0 % | the LLM is 3.8 points below it " in text
+    head = "class head: linear, on stage 1's features; kedro predict --read=head"
+    assert f"| {head} | 95.0 % | the LLM is 3.8 points below it " in text
     assert "(-6.0 to -1.0) |" in text
     assert "| chance, one of 2 classes | 50.0 % | |" in text
     assert "| on validation clips | 89.3 % | 99 clips |" in text
@@ -153,7 +154,9 @@ def test_it_warns_of_made_up_recordings_of_few_clips_and_of_what_was_started_fro
     ],
 )
 def test_a_licence_is_what_the_files_of_a_language_model_say(tmp_path, files, licence):
-    for name, text in files.items():
+    for name, text in {"config.json": "{}", **files}.items():
         (tmp_path / name).write_text(text)
-    assert llm_licence("someone/model", tmp_path) == licence
-    assert llm_licence("smollm2", tmp_path) == "Apache-2.0"
+    assert llm_licence(LLMConfig(model=str(tmp_path), precision="auto"), tmp_path) == licence
+    assert llm_licence(LLMConfig(model="smollm2", precision="auto"), tmp_path) == "Apache-2.0"
+    elsewhere = LLMConfig(model="nobody/has-it-here", precision="auto")
+    assert llm_licence(elsewhere, tmp_path) == "not stated beside its weights: see where they come from"

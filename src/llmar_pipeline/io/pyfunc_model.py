@@ -18,7 +18,6 @@ from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import file_checksum
 from llmar_pipeline.io.serving import answer_all
-from llmar_pipeline.language.llm import local_folder
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.language.llm_name import llm_licence
 from llmar_pipeline.language.model_folder import trained_llm
@@ -205,13 +204,9 @@ def licences(folder: Path) -> dict[str, str]:
         folder: Of the trained model.
     """
     llm, corpus = trained_llm(folder), CORPORA[check_recognizer(folder).corpus]
-    try:
-        place = local_folder(llm.model, llm_cache(tempfile.gettempdir()), llm.revision)
-    except UserError:
-        place = None
     return {
         "code": "Apache-2.0",
-        f"language model {llm.model}": llm_licence(llm.model, place),
+        f"language model {llm.model}": llm_licence(llm, llm_cache(tempfile.gettempdir())),
         f"recordings of {corpus.name}": f"the terms of their owners; cite: {corpus.citation}",
     }
 

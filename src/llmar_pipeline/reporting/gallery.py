@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from llmar_pipeline.reporting.stick_figures import evenly_spaced, frame_boxes
+from llmar_pipeline.reporting.stick_figures import evenly_spaced, frame_boxes, side_of
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.skeletons.topology import Topology
 
 SIDE = 240  # of the square that a clip is drawn in
 FRAMES = 48  # at most, evenly spaced
@@ -66,7 +65,7 @@ def gallery(chosen: pd.DataFrame, sequences: Path) -> Gallery:
     """
     store = SequenceStore.open(sequences)
     topology = store.body.topology
-    bones = [(child, parent, _side(topology, child)) for child, parent in topology.bones]
+    bones = [(child, parent, side_of(child, topology.mirror)) for child, parent in topology.bones]
     joints, clips = len(topology.joints), []
     for row in chosen.itertuples(index=False):
         frames = _frames(store.by_name(row.name).data[..., :2])
@@ -74,11 +73,6 @@ def gallery(chosen: pd.DataFrame, sequences: Path) -> Gallery:
         answer = (row.name, row.true, row.predicted, float(row.probability), bool(row.right))
         clips.append(GalleryClip(*answer, frames, still))
     return Gallery(joints, bones, clips)
-
-
-def _side(topology: Topology, joint: int) -> int:
-    partner = topology.mirror[joint]
-    return 0 if partner == joint else 1 if joint < partner else 2
 
 
 def _frames(data: np.ndarray) -> list[list[int | None]]:

@@ -10,7 +10,6 @@ import yaml
 
 import llmar_pipeline
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig, trained_precision
 from llmar_pipeline.language.llm_name import llm_licence, llm_name
 from llmar_pipeline.records import read_sealed
@@ -78,20 +77,9 @@ def model_card(
         llm_sha256=language.get("llm_sha256"),
         lora=lora,
         number_type=trained_precision(recognizer),
-        licence=_licence(llm, llm_cache),
+        licence=llm_licence(llm, llm_cache),
         version=llmar_pipeline.__version__,
     )
-
-
-def _licence(llm: LLMConfig, cache: Path) -> str:
-    """That of the language model, by its files where they are on this machine."""
-    from llmar_pipeline.language.llm import local_folder
-
-    try:
-        folder = None if llm.model == "smollm2" else local_folder(llm.model, cache, llm.revision)
-    except UserError:
-        folder = None
-    return llm_licence(llm.model, folder)
 
 
 def _metadata(run: RunInfo, metrics: Mapping[str, Any] | None, llm: str) -> dict[str, Any]:

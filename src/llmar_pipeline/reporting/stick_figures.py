@@ -62,8 +62,13 @@ def bone_segments(people: np.ndarray, bones: Bones) -> np.ndarray:
 
 def side_colour(joint: int, mirror: Sequence[int] | None) -> str:
     """The colour of a side of the body: that of the joint at the end of a bone. Source: ours."""
+    return (INK, BLUE, VERMILLION)[side_of(joint, mirror)]
+
+
+def side_of(joint: int, mirror: Sequence[int] | None) -> int:
+    """The side of the body that a joint is on: 0 between both, 1 and 2. Source: ours."""
     partner = joint if mirror is None else mirror[joint]
-    return INK if partner == joint else BLUE if joint < partner else VERMILLION
+    return 0 if partner == joint else 1 if joint < partner else 2
 
 
 def draw_skeletons(
