@@ -57,7 +57,7 @@ def test_our_numbers_stand_beside_the_published_ones(loading, tmp_path):
     assert len(lines) == 9
 
 
-@pytest.mark.parametrize("env", ["smarthome", "smarthome2d"])
+@pytest.mark.parametrize("env", ["smarthome", "smarthome2d", "smarthome_refined"])
 def test_mean_class_accuracy_is_the_headline_of_smarthome(loading, tmp_path, env):
     loaders = protocol_loaders({"data_dir": str(tmp_path)}, loading(env))
     write_metrics(loaders["xsub"], accuracy=0.9, accuracy_low=0.8, accuracy_high=1.0, mean_class_accuracy=0.5)
