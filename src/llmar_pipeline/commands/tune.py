@@ -123,7 +123,7 @@ def tune(
     file = start.place("metrics").parents[1] / "tune" / f"{run}.csv"
     table = run_planned(conf_source, env, planned, pipelines, f"tune {run}", file, load, tell)
     final = read_params(write_params(chosen[pick(table, metric_of(start))]))
-    final["chosen_on"] = table["fold"].unique().tolist()
+    final["chosen_on"] = "+".join(table["fold"].unique())
     if load(final)["parameters"]["val_share"]:
         final["val_share"] = 0
     return table, file, final

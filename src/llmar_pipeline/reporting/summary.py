@@ -122,7 +122,7 @@ def trained_on(metrics: Mapping[str, Any]) -> str:
     if not metrics.get("val_share") and not metrics["n_val"]:
         trained += ", all of the training part (val_share 0)"
     if folds := metrics.get("chosen_on"):
-        trained += f"; the settings were chosen on folds of the training part ({', '.join(folds)})"
+        trained += f"; the settings were chosen on folds of the training part ({folds.replace('+', ', ')})"
     return f"{trained}."
 
 

@@ -127,7 +127,7 @@ def score(
     corpus: dict[str, Any],
     evaluation: EvaluationConfig,
     val_share: float,
-    chosen_on: list[str] | None,
+    chosen_on: str | None,
 ) -> dict[str, Any]:
     """Accuracy with its interval and its controls; the validation accuracy is the one to tune on."""
     validating = action_sentences.loc[action_sentences["split"] == "val", "name"].nunique()
