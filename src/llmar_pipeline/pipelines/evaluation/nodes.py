@@ -146,7 +146,7 @@ def score(
         "text": predictions_text,
         "transductive": predictions_text.assign(predicted=predictions_text["transductive"]),
     }
-    clips = train["name"].nunique()
+    clips, raw = train["name"].nunique(), others["uncorrected"]
     unseen = told_apart(class_lists)
     read_out_metrics: dict[str, float | None] = {}
     for name, answers in read_outs.items():
@@ -159,6 +159,7 @@ def score(
         **seen_and_unseen(predictions, unseen),
         "calibration_error": expected_calibration_error(reliability(predictions)),
         **accuracies(others["uncorrected"], "uncorrected_"),
+        **(seen_and_unseen(raw, unseen, "uncorrected_") if raw is not None else {}),
         **accuracies(others["generated"], "generated_"),
         **accuracies(predictions_shuffled, "shuffled_"),
         **read_out_metrics,
