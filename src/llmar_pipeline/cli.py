@@ -366,9 +366,9 @@ def tune(
         )
         if final:
             NestedRun(Path(conf_source), env, best, "full").finish()
-            numbers = written_numbers(loader, "metrics")
-            result, trained = percent(numbers[metric]), f"{numbers['n_train']:,} clips trained"
-            click.echo(f"\n{trained}, {numbers['n_val']:,} validated")
+            found = written_numbers(loader, "metrics")
+            result, trained = percent(found[metric]), f"{found['n_train']:,} clips trained"
+            click.echo(f"\n{trained}, {found['n_val']:,} validated")
             click.echo(f"{metric.replace('_', ' ')} {result} %: {loader.place('report')}")
 
 
