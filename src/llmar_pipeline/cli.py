@@ -366,8 +366,10 @@ def tune(
         )
         if final:
             NestedRun(Path(conf_source), env, best, "full").finish()
-            result = percent(written_numbers(loader, "metrics")[metric])
-            click.echo(f"\n{metric.replace('_', ' ')} {result} %: {loader.place('report')}")
+            found = written_numbers(loader, "metrics")
+            result, trained = percent(found[metric]), f"{found['n_train']:,} clips trained"
+            click.echo(f"\n{trained}, {found['n_val']:,} validated")
+            click.echo(f"{metric.replace('_', ' ')} {result} %: {loader.place('report')}")
 
 
 @cli.command()

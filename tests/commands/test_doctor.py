@@ -143,6 +143,25 @@ def test_unseen_classes_are_drawn_and_counted_as_the_run_would(selection: dict[s
     assert "unseen=3: expected at most 2" in text
 
 
+def test_features_in_place_of_codes_are_counted(selection: dict[str, Any]) -> None:
+    """NTU RGB+D 120 X-Set at the paper's size, by official counts."""
+    project = Path(__file__).parents[2]
+    chosen = {"experiment": "no_discretization", "size": "paper", "protocol": "xset"}
+    chosen |= {"data_dir": selection["data_dir"], "llm": {"model": "/no/such/folder"}}
+    loader = StackedConfigLoader(str(project / "conf"), "ntu120", chosen, **CONFIG_LOADER_ARGS)
+    told = {f.subject: f.text for f in examine(loader["globals"], loader["parameters"])}
+    features = re.search(r"and ([\d.]+) GB for features in place of codes", told["disk"])
+    # 113,945 clips, 7 of 12 train: 9 readings of each, one of the others; 16 steps of 5,120 x 2 bytes
+    trained = sum(7 if k == 12 else min(7, k) for k in (12,) * (113_945 // 12) + (113_945 % 12,))
+    needed = (9 * trained + 113_945 - trained) * 16 * 5120 * 2
+    assert features is not None
+    assert float(features[1]) == pytest.approx(needed / 1e9, rel=0.01)
+    chosen["experiment"] = "llm_ar"
+    plain = StackedConfigLoader(str(project / "conf"), "ntu120", chosen, **CONFIG_LOADER_ARGS)
+    told = {f.subject: f.text for f in examine(plain["globals"], plain["parameters"])}
+    assert "features in place" not in told["disk"]
+
+
 def test_missing_recordings_and_a_full_disk(
     selection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,12 @@ def test_every_column_has_its_name_in_the_docs(project):
         (NTU120 | {"experiment": "full_tuning"}, {"table1/ntu120_xset", "table7/accuracy"}),
         (NTU120 | {"experiment": "best"}, {"table1/ntu120_xset"}),
         (NTU120 | {"unseen": 3}, {"table8/accuracy"}),
+        (NTU120 | {"unseen": 3, "experiment": "class_list_known"}, {"table8/accuracy"}),
+        (NTU120 | {"unseen": 3, "experiment": "best"}, set()),
+        *(
+            ({"corpus": corpus, "protocol": "xview1"}, {"table2/smarthome_xview1"})
+            for corpus in ("smarthome", "smarthome2d")
+        ),
     ],
 )
 def test_a_run_stands_in_the_columns_that_it_fills(chosen, names):

@@ -120,8 +120,11 @@ def test_only_the_demo_makes_recordings_up(env):
     assert loader.size_note.startswith(f"size: {loader['globals']['size']}, ")
 
 
-def test_the_papers_overlays_change_nothing_but_at_the_small_sizes():
-    assert OmegaConf.load(CONF / "sizes/paper.yml") == {}
+def test_the_papers_overlays_change_nothing_but_at_the_small_sizes_and_train_on_official_splits():
+    assert OmegaConf.load(CONF / "sizes/paper.yml") == {"val_share": 0}
+    for experiment in EXPERIMENTS:
+        assert load("ntu60", size="paper", experiment=experiment)["parameters"]["val_share"] == 0
+    assert load("ntu60", size="gpu")["parameters"]["val_share"] == VAL_SHARE
     own = OmegaConf.load(CONF / "experiments/llm_ar.yml")
     assert set(own) == {"sizes"}
     assert set(own.sizes) == {"laptop", "demo"}
@@ -137,7 +140,9 @@ def test_our_sizes_change_what_their_name_says_and_not_the_method():
         "evaluation": {"batch_size"},
     }
     for size in SIZES:
-        for section, values in OmegaConf.load(CONF / "sizes" / f"{size}.yml").items():
+        own = OmegaConf.load(CONF / "sizes" / f"{size}.yml")
+        assert own.pop("val_share", VAL_SHARE) == (0 if size in ("paper", "qlora") else VAL_SHARE)
+        for section, values in own.items():
             assert set(values) <= cost[section], size
 
 

@@ -4,10 +4,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ntu_names import official_names
 
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.ntu import MISSING, MISSING_60
+from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.ingestion.completeness import compare
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 
 NTU60, NTU120 = CORPORA["ntu60"], CORPORA["ntu120"]
@@ -73,6 +77,21 @@ def test_official_counts_fit_the_missing_lists() -> None:
 
 def official_split(corpus: str, protocol: str, names: list[str]) -> list[str]:
     return list(CORPORA[corpus].protocols[protocol](index_of(names), val_share=0))
+
+
+def test_all_official_names_are_split_as_the_authors_count() -> None:
+    """And none validates where none is asked for; where a tenth is, two subjects are."""
+    names = official_names()
+    index = index_of(names)
+    assert (len(names), len(set(names)), index["subject"].nunique()) == (56_578, 56_578, 40)
+    facts = CorpusFacts.of(NTU60)
+    for protocol, counts in (("xsub", (40_091, 16_487)), ("xview", (37_646, 18_932))):
+        split = split_clips(index, facts, protocol, val_share=0)["split"].value_counts().to_dict()
+        assert split == dict(zip(("train", "test"), counts, strict=True))
+    tenth = split_clips(index, facts, "xsub")["split"]
+    assert index["subject"].groupby(tenth).nunique().to_dict() == {"train": 18, "val": 2, "test": 20}
+    found, amiss = compare(index, pd.DataFrame(columns=["name"]), NTU60)
+    assert (found, len(amiss)) == ("", 0)
 
 
 def test_protocols() -> None:

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from smarthome_files import write_smarthome
 
 from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.corpora.smarthome import CROSS_VIEW_ACTIONS, IDENTIFIERS
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 
 SMARTHOME, SMARTHOME2D = CORPORA["smarthome"], CORPORA["smarthome2d"]
 NAME = "Drink.Fromcup_p03_r02_v11_c04"
+TEA = "Maketea.Insertteabag"
 
 
 def person(x: float = 0.0, **changes: Any) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def test_parse_name() -> None:
         "replication": 2,
         "video": 11,
     }
-    for label, name in enumerate(SMARTHOME.class_names):
+    for label, name in enumerate(IDENTIFIERS):
         assert SMARTHOME.parse_name(f"{name}_p25_r00_v00_c07")["action"] == label
 
 
@@ -57,15 +59,35 @@ def test_foreign_names_are_refused(name: str) -> None:
 
 def test_class_names() -> None:
     assert len(SMARTHOME.class_names) == len(set(SMARTHOME.class_names)) == 31
-    assert SMARTHOME.class_names[0] == "Cook.Cleandishes"
-    assert SMARTHOME.class_names[26:] == ("Uselaptop", "Usetelephone", "Usetablet", "Walk", "WatchTV")
+    assert SMARTHOME.class_names[0] == "cook: clean dishes"
+    assert SMARTHOME.class_names[26:] == ("use laptop", "use telephone", "use tablet", "walk", "watch TV")
+    assert SMARTHOME.class_names[SMARTHOME.parse_name(f"{TEA}_p03_r02_v11_c04")["action"]] == (
+        "make tea: insert tea bag"
+    )
     assert SMARTHOME2D.class_names == SMARTHOME.class_names
+
+
+def test_names_in_words_are_the_identifiers_with_spaces() -> None:
+    """Nothing is said that the files do not say, and in the order of both class lists."""
+
+    def letters(text: str) -> str:
+        return re.sub(r"\W", "", text).lower()
+
+    for name, words in zip(IDENTIFIERS, SMARTHOME.class_names, strict=True):
+        assert letters(words) == letters(name)
+        assert re.fullmatch(r"[a-z]+( [a-z]+)?:?( [a-z]+| TV)*", words)
+    cross_view = [SMARTHOME.class_names[action] for action in CROSS_VIEW_ACTIONS]
+    assert len(cross_view) == 19
+    assert cross_view[:2] + cross_view[-3:] == [
+        *("cut bread", "drink from bottle"),
+        *("use tablet", "use telephone", "walk"),
+    ]
 
 
 def index(subjects: range = range(1, 26), cameras: range = range(1, 8)) -> pd.DataFrame:
     names = [
         f"{action}_p{subject:02}_r00_v00_c{camera:02}"
-        for action in SMARTHOME.class_names
+        for action in IDENTIFIERS
         for subject in subjects
         for camera in cameras
     ]
@@ -91,7 +113,7 @@ def test_cross_view(name: str, cameras: set[int]) -> None:
     assert (split == "test").sum() == 19 * 2
     labels = protocol.labels(rows["action"])
     assert set(labels[split != "unused"]) == set(range(19))
-    of = dict(zip(rows["action"].map(lambda action: SMARTHOME.class_names[action]), labels, strict=True))
+    of = dict(zip(rows["action"].map(lambda action: IDENTIFIERS[action]), labels, strict=True))
     assert (of["Cutbread"], of["Leave"], of["Usetablet"], of["Usetelephone"]) == (0, 9, 16, 17)
     assert (of["Walk"], of["WatchTV"]) == (18, -1)
 

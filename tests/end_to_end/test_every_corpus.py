@@ -72,7 +72,7 @@ def test_nwucla_on_made_up_files(finished, tmp_path):
     assert metrics["n_test"] == 3 * 3  # view 3
 
 
-@pytest.mark.parametrize("env", ["smarthome", "smarthome2d"])
+@pytest.mark.parametrize("env", ["smarthome", "smarthome2d", "smarthome_refined"])
 def test_smarthome_in_its_official_layout(finished, workplace, tmp_path, env):
     write_smarthome(tmp_path, ["Walk", "Sitdown", "Cutbread", "Laydown"], [3, 4, 10], [1, 2, 5])
     metrics = finished(env, "xview1", tmp_path)
@@ -81,7 +81,7 @@ def test_smarthome_in_its_official_layout(finished, workplace, tmp_path, env):
         workplace.folder / f"data_{env}/03_primary/{env}/xview1/recordings/splits.parquet"
     ).drop_duplicates("action")
     labels = dict(zip(splits["action"], splits["label"], strict=True))
-    assert labels == {"Cutbread": 0, "Sitdown": 13, "Walk": 18, "Laydown": -1}
+    assert labels == {"cut bread": 0, "sit down": 13, "walk": 18, "lay down": -1}
 
 
 @pytest.mark.parametrize("kind", ["files", "pickle"])

@@ -46,7 +46,14 @@ def test_every_candidate_runs_on_every_fold_and_the_best_of_them_is_trained(work
     assert "fold" not in command
     report = Path(tuned.strip().splitlines()[-1].partition("%: ")[2])
     metrics = json.loads(report.with_name("metrics.json").read_text())
-    assert metrics["n_val"] == 0
+    assert (metrics["n_val"], metrics["val_share"]) == (0, 0)
+    assert metrics["chosen_on"] == "subject:1+subject:4"
+    trained = f"{metrics['n_train']:,} clips trained"
+    assert f"{trained}, 0 validated" in tuned
+    said = f"{trained}, all of the training part (val_share 0); the settings were chosen on folds of the "
+    assert f"{said}training part (subject:1, subject:4)." in " ".join(
+        report.read_text(encoding="utf-8").split()
+    )
     assert f"accuracy {100 * metrics['accuracy']:.1f} %: {report}" in tuned
 
 

@@ -3,13 +3,15 @@
 import json
 
 import pandas as pd
+from mlflow.tracking import MlflowClient
 
 
 def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(workplace):
     data = workplace.folder / "data"
     output = workplace.command("unseen", "--classes=2", "--draws=2")
     assert "| chance |  |  | 50.0 |" in output
-    assert "2 draws: not corrected for the prior |" in output
+    assert "2 draws: LLM, raw scores |" in output
+    assert "2 draws: LLM, corrected for the prior |" in output
     assert "2 draws: descriptions without the LLM |" in output
     assert "2 draws: descriptions and the test clips without labels |" in output
     draws = json.loads((data / "08_reporting/demo/xsub/unseen/tiny-2.json").read_text())[0]["draws"]
@@ -39,6 +41,37 @@ def test_two_draws_train_without_their_classes_and_are_tested_on_them_alone(work
         )
         assert set(recognizer["class_names"]) == by_split["train"]
         assert "[list]" in recognizer["instruction"]
+
+
+def test_the_class_list_in_training_shares_stage_1_and_no_clip_need_validate(workplace, many_runs):
+    """Experiments that differ in stage 2 alone, on the official split, as at the paper's size."""
+    experiments = ("llm_ar", "class_list_known")
+    options = ("--classes=2", "--draws=1", f"--experiments={','.join(experiments)}")
+    code, output = many_runs(*options, command="unseen", data="listed", val_share=0)
+    assert code == 0, output
+    folder = workplace.folder / "listed"
+    (table,) = folder.glob("08_reporting/demo/xsub/unseen/tiny-2.csv")
+    rows = pd.read_csv(table).set_index("experiment")
+    assert list(rows.index) == list(experiments)
+    assert rows["classes"].nunique() == 1
+    told = json.loads(table.with_suffix(".json").read_text())
+    for known in told:
+        row = rows.loc[known["experiment"]]
+        for key in ("accuracy", "uncorrected_accuracy"):
+            assert known[key] == row[key] == known["draws"][0][key]
+        assert (row["n_val"], row["val_share"]) == (0, 0)
+    runs = [next(folder.glob(f"06_models/demo/xsub/{name}-tiny-unseen2-seed0*")) for name in experiments]
+    stage1, stage2 = (
+        [(run / file).read_bytes() for run in runs]
+        for file in ("vqvae/model.safetensors", "recognizer/adapter_model.safetensors")
+    )
+    assert stage1[0] == stage1[1]
+    assert stage2[0] != stage2[1]
+    client = MlflowClient(tracking_uri=workplace.tracking_uri)
+    tracked = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    taken = {run.data.tags.get("run"): run.data.tags.get("stage1_taken_from") for run in tracked}
+    assert taken[runs[1].name] == runs[0].name
+    assert taken[runs[0].name] is None
 
 
 def test_descriptions_answer_among_all_classes_without_a_training(workplace):

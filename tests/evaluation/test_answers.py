@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny_llm import CLASS_NAMES
+from tiny_training import schedule
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation import answers
@@ -23,6 +24,7 @@ from llmar_pipeline.language.loading import load_llm
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import shuffle_across_clips
 from llmar_pipeline.language.trained_model import load_model, save_model
+from llmar_pipeline.training import validation
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +54,11 @@ def clips(n_test=11):
     )
 
 
-def ask(recognizer, folder, sentences=None, class_names=None, **settings):
+def ask(recognizer, folder, sentences=None, class_names=None, training=None, **settings):
     config = EvaluationConfig(**{"batch_size": 2, "seed": 0, "table_rows": 1, "film_strips": 0} | settings)
     sentences = clips() if sentences is None else sentences
-    return answer_clips(Path(recognizer), sentences, Path(folder), Path(folder), config, class_names)
+    folder = Path(folder)
+    return answer_clips(Path(recognizer), sentences, folder, folder, config, class_names, training=training)
 
 
 def log_probabilities(table):
@@ -103,6 +106,21 @@ def test_the_answers_are_the_exact_scores(plain, model, codes):
     best = [CLASS_NAMES[i] for i in scores.argmax(axis=1)]
     assert plain.test["predicted"].tolist() == best
     assert len(set(best)) > 1
+
+
+def test_of_many_validation_clips_those_are_answered_that_cost_little(
+    recognizer, plain, tmp_path, monkeypatch
+):
+    training = schedule(max_steps=1, batch_size=1)
+    assert ask(recognizer, tmp_path / "all", training=training).val["name"].tolist() == list(
+        plain.val["name"]
+    )
+    monkeypatch.setattr(validation, "MOST", 2)
+    drawn = ask(recognizer, tmp_path / "drawn", training=training)
+    names = [list(plain.val["name"])[number] for number in validation.validated_behind(4, training, 1.0)]
+    assert len(names) == 2
+    assert drawn.val["name"].tolist() == names
+    pd.testing.assert_frame_equal(drawn.test, plain.test.drop(columns="generated"))
 
 
 def test_the_control_scores_the_sentence_of_another_clip(plain, model, codes):

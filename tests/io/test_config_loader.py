@@ -144,6 +144,8 @@ def test_one_folder_under_several_names_is_one_folder(conf, tmp_path, monkeypatc
 
 def test_two_environments_may_share_their_raw_files(conf):
     assert load(conf, "smarthome2d", data_dir="/d")["globals"]["raw_dir"] == "/d/01_raw/smarthome"
+    refined = load(conf, "smarthome_refined", data_dir="/d")["globals"]
+    assert (refined["raw_dir"], refined["corpus"]) == ("/d/01_raw/smarthome_refined", "smarthome2d")
 
 
 @pytest.mark.parametrize("kind", ["gztar", "zip"])

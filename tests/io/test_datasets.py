@@ -1,6 +1,7 @@
 import errno
 import inspect
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from llmar_pipeline.io.folder_dataset import FolderDataset
 from llmar_pipeline.io.image_dataset import ImageDataset
 from llmar_pipeline.io.page_dataset import PageDataset
 from llmar_pipeline.io.sentences_dataset import ActionSentencesDataset
+from llmar_pipeline.language.sentence import read_clips
 from llmar_pipeline.records import checksums, record
 
 
@@ -102,30 +104,40 @@ def test_action_sentences_preview_as_readable_json(tmp_path):
 
 
 def test_features_lie_beside_action_sentences(tmp_path):
-    rng = np.random.default_rng(0)
-    features = [rng.normal(size=(2, 3)).astype(np.float16) for _ in range(3)]
+    features = np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float16)
     table = pd.DataFrame(
         {"name": list("abc"), "split": "test", "action": "sit", "reading": 0, "codes": [[1, 2]] * 3}
     )
     dataset = ActionSentencesDataset(filepath=str(tmp_path / "sentences.parquet"))
-    dataset.save(table.assign(features=features))
+    dataset.save(with_features(table, tmp_path / "made.npy", features))
     loaded = dataset.load()
-    assert [f.tolist() for f in loaded["features"]] == [f.tolist() for f in features]
-    assert loaded["features"][1].dtype == np.float16
-    views = loaded["features"].tolist()
-    assert views[0].base is views[2].base  # one mapped file, none of it in memory
-    assert isinstance(views[0].base.base, np.memmap)
+    dataset.save(loaded)  # they stay where they are
+    read = read_clips(dataset.load().iloc[[2, 0]], "features")
+    for rows in (read, pickle.loads(pickle.dumps(read)), read[:]):
+        assert len(pickle.dumps(rows)) < 1000  # the place, not what lies there
+        assert [f.tolist() for f in rows] == features[[2, 0]].tolist()
+        assert rows[0].dtype == np.float16
+        assert rows[0].base is rows[1].base  # one mapped file, none of it in memory
+        assert isinstance(rows[0].base.base, np.memmap)
     assert dataset.preview()["columns"] == ["name", "split", "action", "codes"]
     assert {p.name for p in tmp_path.glob("[!.]*")} == {"sentences.parquet", "sentences.features.npy"}
     dataset.save(table)
     assert "features" not in dataset.load()
 
 
+def with_features(table, file, features):
+    """As `tokenize_clips` returns it."""
+    np.save(file, features)
+    made = table.assign(features=range(len(table)))
+    made.attrs["features"] = str(file)
+    return made
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_features_are_refused(tmp_path, damage):
     dataset = ActionSentencesDataset(filepath=str(tmp_path / "sentences.parquet"))
     table = pd.DataFrame({"name": list("ab"), "codes": [[1, 2]] * 2})
-    dataset.save(table.assign(features=[np.ones((4, 8), np.float16)] * 2))
+    dataset.save(with_features(table, tmp_path / "made.npy", np.ones((2, 4, 8), np.float16)))
     damage(tmp_path / "sentences.features.npy")
     with pytest.raises(DatasetError) as error:
         dataset.load()

@@ -385,6 +385,9 @@ def test_the_headline_metric_has_the_names_of_the_papers_columns(project):
         "table2/smarthome_xsub": 25.0,
     }
     assert of_codes.data.metrics == {"perplexity": 2.0}
+    both = {"headline": "accuracy", "accuracy": 0.75, "uncorrected_accuracy": 0.5}
+    raw = told(project, "metrics", "metrics", file, both, ("table8/accuracy",))
+    assert raw.data.metrics["table8/accuracy"] == 50.0
 
 
 def test_a_run_has_mlflows_own_tags_and_those_that_it_is_given(project, monkeypatch):

@@ -1,5 +1,7 @@
 """Stage 2 on validation clips: loss and accuracy by hand, and no trace in what is trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +12,10 @@ from tiny_training import schedule
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_answers
+from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.lora import train_lora
-from llmar_pipeline.language.validation import cost
+from llmar_pipeline.language.validation import cost, cost_of
+from llmar_pipeline.operations import LLMShape, Tokens, lora_step, scoring
 
 ADAPTER = AdapterConfig(rank=4, action_tokens="trainable", code_mixing=0.2, code_dropout=0.2)
 
@@ -94,3 +98,22 @@ def test_a_stopped_training_goes_on_with_the_same_history(train, monkeypatch):
 def test_what_a_clip_costs():
     assert cost(16, 7, 5, 5) == 0.5  # a forward pass of as many tokens
     assert cost(16, 7, 5, 33) == 1
+    assert cost(16, 579, 5, 422, trained=68) == (16 + 579 + 422) / (2 * (16 + 68 + 5))
+
+
+@pytest.mark.parametrize(("after", "trained", "nodes"), [(7, 7, 219), (7, 7, 422), (579, 579, 422)])
+def test_the_cost_by_tokens_is_that_by_operations(after, trained, nodes):
+    """LLaMA-13B: all but attention and vocabulary is products with weights, as many a token."""
+    llama, read = LLMShape(5120, 13824, 40, 5120, 32000), Tokens(6, 16, after, 4.9, nodes)
+    a_clip = lora_step(llama, AdapterConfig(), replace(read, after=trained), 256) / 256
+    assert cost(16, after, 4.9, nodes, trained) == pytest.approx(scoring(llama, read) / a_clip, rel=0.12)
+
+
+def test_a_training_on_lists_is_known_to_read_shorter_ones(build):
+    model = build(instruction="recognize_from_list")
+    trie = LabelTrie(CLASS_NAMES, model.tokenizer)
+    one, many = (cost_of(model, trie, 16, schedule(micro_batch_size=n)) for n in (1, len(CLASS_NAMES)))
+    after, listed = (len(model.prompt(names).after) for names in (CLASS_NAMES, CLASS_NAMES[:3]))
+    answer = np.mean([len(answer) for answer in trie.answers])
+    assert many == cost(16, after, answer, len(trie.node_tokens))
+    assert one == cost(16, after, answer, len(trie.node_tokens), trained=listed) > many

@@ -9,10 +9,19 @@ from tiny_llm import CLASS_NAMES, write_tiny_llm
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from llmar_pipeline.corpora import CORPORA
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
-from llmar_pipeline.language.instructions import encode_answers
-from llmar_pipeline.language.loading import attach_lora, load_llm
-from llmar_pipeline.language.packing import pad_sentences
+from llmar_pipeline.language.instructions import (
+    encode_answer,
+    encode_answers,
+    encode_prompt,
+    load_instruction,
+)
+from llmar_pipeline.language.llm import ensure_llm
+from llmar_pipeline.language.loading import attach_lora, load_llm, read_tokenizer
+from llmar_pipeline.language.packing import CLIPS_A_ROW, pad_sentences
+from llmar_pipeline.language.samples import OTHER_CLASSES
 
 BYTES = {torch.bfloat16: 2, torch.float32: 4}
 NF4 = 1 / 2 + 1 / 64 + 4 / (64 * 256)
@@ -59,6 +68,8 @@ class Llama:
         return LlamaForCausalLM(config)
 
 
+BEFORE, AFTER, AFTER_SIX_NAMES, AFTER_ALL_NAMES, LONGEST_ANSWER = 6, 7, 68, 579, 15
+"""Tokens by SmolLM2's tokenizer, of NTU RGB+D 120's names."""
 LLAMA_13B = Llama(hidden=5120, inner=13824, layers=40, heads=40, vocabulary=32000)
 
 
@@ -135,6 +146,28 @@ def test_logits_are_made_for_answers_only(build):
     assert set(sizes) == {int(answers[1].sum()) * vocabulary}
 
 
+@pytest.mark.slow
+def test_tokens_of_the_instruction_and_its_names(tmp_path, project):
+    pytest.importorskip("gguf")
+    try:
+        tokenizer = read_tokenizer(ensure_llm(LLMConfig(model="smollm2", precision="float32"), tmp_path))
+    except UserError as error:
+        pytest.skip(str(error))
+    names = CORPORA["ntu120"].class_names
+    longest = sorted(names, key=lambda name: -len(tokenizer(f", {name}")["input_ids"]))
+    plain = encode_prompt(tokenizer, load_instruction("recognize"), ())
+    assert (len(plain.before), len(plain.after)) == (BEFORE, AFTER)
+    listed = load_instruction("recognize_from_list")
+    most = CLIPS_A_ROW + OTHER_CLASSES  # of micro-batches of 4
+    assert len(encode_prompt(tokenizer, listed, longest[:most]).after) == AFTER_SIX_NAMES
+    assert len(encode_prompt(tokenizer, listed, names).after) == AFTER_ALL_NAMES
+    assert max(len(encode_answer(tokenizer, name)) for name in names) == LONGEST_ANSWER
+    text = (project / "docs" / "memory.md").read_text(encoding="utf-8")
+    sentence = f"the {AFTER} become {AFTER_SIX_NAMES} at most"
+    assert sentence in text
+    assert f"{AFTER_ALL_NAMES} tokens" in text
+
+
 def test_the_documents_numbers(project):
     """Every number of the table, in GB; LLaMA-13B, rank 64."""
     llm, text = LLAMA_13B, (project / "docs" / "memory.md").read_text(encoding="utf-8")
@@ -152,14 +185,20 @@ def test_the_documents_numbers(project):
     quantised = llm.linear * NF4
     assert row("base weights") == gigabytes((llm.linear + llm.rest) * 2, quantised + llm.rest * 2)
     assert row("adapters, gradients, Adam") == gigabytes(*[16 * llm.adapters(64)] * 2)
-    four, many, listed = activations(1, 154), activations(8, 302), activations(1, 2442)
+
+    def row_of(after):  # the last token of an answer is not read
+        return BEFORE + CLIPS_A_ROW * (16 + after + LONGEST_ANSWER - 1)
+
+    four, many = (activations(clips // CLIPS_A_ROW, row_of(AFTER)) for clips in (4, 64))
+    listed = activations(1, row_of(AFTER_SIX_NAMES))
     assert row("activations, 4 clips") == gigabytes(four, four)
     assert row("activations, 64 clips") == gigabytes(many, many)
-    assert row("activations, 4 clips, classes in the instruction") == gigabytes(listed, listed)
-    one = 154 * llm.layer_bytes(154, 64, 2, dropout_mask=1)
-    kept = llm.layers * 154 * 2 * llm.hidden + one
+    assert row("activations, 4 clips, six classes in the instruction") == gigabytes(listed, listed)
+    tokens = row_of(AFTER)
+    one = tokens * llm.layer_bytes(tokens, 64, 2, dropout_mask=1)
+    kept = llm.layers * tokens * 2 * llm.hidden + one
     assert row("the same 4 clips with gradient checkpointing (not built)") == gigabytes(kept, kept)
-    assert row("logits, 4 clips") == gigabytes(*[4 * 15 * llm.vocabulary * 16] * 2)
+    assert row("logits, 4 clips") == gigabytes(*[4 * LONGEST_ANSWER * llm.vocabulary * 16] * 2)
     assert row("base weights when scored in float32") == gigabytes(
         (llm.linear + llm.rest) * 4, quantised + llm.rest * 4
     )

@@ -1,16 +1,21 @@
 """Action sentences: the same whatever else is encoded, and the motion they bring back."""
 
+import gc
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.sentence import read_clips
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.skeletons.topology import KINECT20, NTU25, Body
+from llmar_pipeline.vqvae import tokenize
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.tokenize import (
@@ -82,10 +87,13 @@ def test_neither_batch_size_nor_other_clips_change_a_sentence(model_folder, sequ
     assert all(small[key].tolist() == codes.tolist() for key, codes in table.items())
 
 
-def test_features_stand_beside_their_codes(model_folder, sequences):
+def test_features_stand_beside_their_codes(model_folder, sequences, tmp_path):
     plain = sentences(model_folder, sequences)
     config = TokenizationConfig(readings=2, batch_size=5, seed=0)
-    table = tokenize_clips(model_folder, sequences, SPLITS, config, AUGMENTATION, features=True)
+    table = tokenize_clips(
+        model_folder, sequences, SPLITS, config, AUGMENTATION, features=tmp_path / "features.npy"
+    )
+    table["features"] = list(read_clips(table, "features"))
     pd.testing.assert_frame_equal(table.drop(columns="features"), plain)
     model = VQVAE.load(model_folder)
     parts, levels = len(model.parts), model.settings.residual_levels
@@ -97,6 +105,28 @@ def test_features_stand_beside_their_codes(model_folder, sequences):
         nearest = model.quantizer.books[number].nearest(features[:, :, part].flatten(0, 1)) + 32 * number
         agree = nearest == codes[:, :, part, 0].flatten()
         assert agree.float().mean() > 0.95  # float16 decides a near tie otherwise
+
+
+def test_no_more_than_one_batch_of_features_is_held(model_folder, sequences, tmp_path, monkeypatch):
+    rows, held = tokenize.feature_rows, list[weakref.ref]()
+
+    def watched(features):
+        gc.collect()
+        assert not any(batch() is not None for batch in held)
+        made = rows(features).view(Watched)
+        held.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(tokenize, "feature_rows", watched)
+    config = TokenizationConfig(readings=2, batch_size=3, seed=0)
+    file = tmp_path / "features.npy"
+    table = tokenize_clips(model_folder, sequences, SPLITS, config, AUGMENTATION, features=file)
+    assert len(held) == -(-len(table) // 3) > 2
+    assert len(np.load(file, mmap_mode="r")) == len(table)
+
+
+class Watched(np.ndarray):
+    """An array that can be seen to be gone."""
 
 
 def test_near_ties_are_decided_alike_alone_and_in_a_batch(model_folder):

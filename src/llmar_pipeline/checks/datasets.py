@@ -92,7 +92,9 @@ def output_folders(names: Iterable[str], catalog: Any) -> list[Path]:
     return sorted({file.parent for file in files if file is not None})
 
 
-def disk(folder: Path, store: int | None, whose: str, weights: int, there: Iterable[Path]) -> Finding:
+def disk(
+    folder: Path, store: int | None, whose: str, weights: int, there: Iterable[Path], features: int = 0
+) -> Finding:
     """Whether the disk takes what the run will write.
 
     Args:
@@ -101,6 +103,7 @@ def disk(folder: Path, store: int | None, whose: str, weights: int, there: Itera
         whose: Sequences they are, where it is not those that lie there.
         weights: How many are trained, of both models together.
         there: Folders of what an earlier run wrote of it.
+        features: Bytes of what the language model reads in place of codes.
     """
     nearest = _nearest(folder)
     free = shutil.disk_usage(nearest).free
@@ -110,10 +113,11 @@ def disk(folder: Path, store: int | None, whose: str, weights: int, there: Itera
     trained = CHECKPOINTS * _BYTES_A_WEIGHT * weights
     text = f"about {in_bytes(STORES * store)} for the sequences{whose}, as read and normalised"
     text += f", and {in_bytes(trained)} for checkpoints" if trained else ""
+    text += f", and {in_bytes(features)} for features in place of codes" if features else ""
     written = sum(path.stat().st_size for parts in there for path in parts.rglob("*") if path.is_file())
     text += f", {in_bytes(written)} of it there already" if written else ""
     text += f"; {in_bytes(free)} free at {nearest}"
-    if STORES * store + trained - written > free:
+    if STORES * store + trained + features - written > free:
         return Finding("missing", "disk", f"{text}: free some space, or --params=data_dir=<folder>")
     return Finding("ok", "disk", text)
 

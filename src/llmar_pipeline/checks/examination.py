@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llmar_pipeline.checks.datasets import check_folders, check_inputs, check_outputs, disk
@@ -25,7 +26,7 @@ from llmar_pipeline.pipeline_registry import all_inputs
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training.config import TrainingConfig
-from llmar_pipeline.vqvae.config import VQVAEConfig
+from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 
 
 class Examination:
@@ -234,4 +235,25 @@ class Examination:
             folder / "03_primary" / recordings,
             folder / "06_models" / run,
         ]
-        return disk(folder, needed, whose, self._weights, there)
+        if features := self._feature_bytes():
+            there.append(folder / "04_feature" / run)
+        return disk(folder, needed, whose, self._weights, there, features)
+
+    def _feature_bytes(self) -> int:
+        """Of what the language model reads in place of codes; 0 where it reads codes, or no clip is known."""
+        if "tokenization" not in self._asked or self._parameters["lora"].get("input") != "features":
+            return 0
+        from llmar_pipeline import operations  # imports PyTorch
+
+        splits = self._splits
+        if splits is None:
+            try:
+                splits = look(self._selection, self._parameters, self.found, officially=True).splits
+            except UserError:
+                return 0
+        clips, config = splits["split"].value_counts(), TokenizationConfig(**self._parameters["tokenization"])
+        readings = (1 + config.readings) * clips.get("train", 0)
+        readings += config.test_readings * (clips.get("val", 0) + clips.get("test", 0))
+        vqvae = VQVAEConfig(**self._parameters["vqvae"])
+        steps = operations.sentence_length(vqvae, self._body()) // vqvae.residual_levels
+        return int(readings * steps * vqvae.code_dim * np.dtype(np.float16).itemsize)

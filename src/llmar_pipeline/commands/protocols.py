@@ -125,8 +125,7 @@ def published_lines(
     """
     if selection["synthetic"]:  # the demo borrows a corpus's reader, not its recordings
         return []
-    # 2D and 3D poses of the same recordings: publications do not always say which they read.
-    return published.rows(table, selection["raw_name"] or selection["corpus"], columns)
+    return published.rows(table, selection["corpus"], columns)
 
 
 def markdown_table(title: str, columns: list[str], lines: list[tuple[str, str, str, list[str]]]) -> str:

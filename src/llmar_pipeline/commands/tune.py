@@ -91,7 +91,8 @@ def tune(
 
     Returns:
         One row a run (candidate, fold, seed and its numbers), the CSV file it stands in, and the parameters
-        of the final run: those of the best candidate, trained on all training clips with seed 0.
+        of the final run: those of the best candidate, trained on all training clips with seed 0; `chosen_on`
+        names the folds, so that its metrics say it.
 
     Raises:
         UserError: an unknown name; no candidate came to its end on all folds.
@@ -122,6 +123,7 @@ def tune(
     file = start.place("metrics").parents[1] / "tune" / f"{run}.csv"
     table = run_planned(conf_source, env, planned, pipelines, f"tune {run}", file, load, tell)
     final = read_params(write_params(chosen[pick(table, metric_of(start))]))
+    final["chosen_on"] = "+".join(table["fold"].unique())
     if load(final)["parameters"]["val_share"]:
         final["val_share"] = 0
     return table, file, final

@@ -21,12 +21,16 @@ from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.records import read_recorded
 
 ANSWERS = {
+    "uncorrected_": "LLM, raw scores",
     "": "LLM",
-    "uncorrected_": "not corrected for the prior",
     "text_": "descriptions without the LLM",
     "transductive_": "descriptions and the test clips without labels",
 }
-"""What answers clips of unseen classes: how its numbers in metrics.json begin, and what it is."""
+"""What answers clips of unseen classes: how its numbers in metrics.json begin, and what it is.
+
+Raw scores are what the paper describes; they stand for themselves where others are corrected for the prior.
+"""
+_CORRECTED = "LLM, corrected for the prior"
 
 _UNTRAINED = "ingestion,normalization,evaluation"
 
@@ -166,6 +170,8 @@ def as_markdown(table: pd.DataFrame, loader: StackedConfigLoader) -> str:
     unseen = str(table["unseen"].iloc[0])
     known = table.columns[table.notna().all()]
     shown = {key: title for key, title in ANSWERS.items() if f"{key}accuracy" in known}
+    if "uncorrected_" in shown:
+        shown[""] = _CORRECTED
     titles = ["experiment", "seed", *(f"{title}, %" for title in shown.values()), "classes"]
     drawn = [
         [
@@ -230,10 +236,11 @@ def _write(table: pd.DataFrame, file: Path) -> None:
             | {name: row[name] for name in runs if str(name).endswith("accuracy")}
             for _, row in runs.iterrows()
         ]
-        means = {}
-        if "accuracy" in runs:
-            mean, low, high = mean_and_interval(runs["accuracy"].tolist())
-            means = {"accuracy": mean, "interval": None if len(runs) < 2 else [low, high]}
+        means: dict[str, Any] = {}
+        for key in ("", "uncorrected_"):
+            if f"{key}accuracy" in runs and runs[f"{key}accuracy"].notna().all():
+                mean, low, high = mean_and_interval(runs[f"{key}accuracy"].tolist())
+                means |= {f"{key}accuracy": mean, f"{key}interval": None if len(runs) < 2 else [low, high]}
         summary.append({"experiment": experiment, **means, "draws": draws})
     write_json(file.with_suffix(".json"), summary)
     table.to_csv(file, index=False)

@@ -14,20 +14,47 @@ from llmar_pipeline.corpora.protocol import Protocol
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import LCRNET13, LCRNET13_2D
 
-_CLASSES = """
-Cook.Cleandishes Cook.Cleanup Cook.Cut Cook.Stir Cook.Usestove Cutbread Drink.Frombottle Drink.Fromcan
-Drink.Fromcup Drink.Fromglass Eat.Attable Eat.Snack Enter Getup Laydown Leave Makecoffee.Pourgrains
-Makecoffee.Pourwater Maketea.Boilwater Maketea.Insertteabag Pour.Frombottle Pour.Fromcan Pour.Fromkettle
-Readbook Sitdown Takepills Uselaptop Usetelephone Usetablet Walk WatchTV
-"""
-CLASS_NAMES = tuple(_CLASSES.split())
-"""The 31 activities in label order, as files and publications write them."""
+_ACTIVITIES = {
+    "Cook.Cleandishes": "cook: clean dishes",
+    "Cook.Cleanup": "cook: clean up",
+    "Cook.Cut": "cook: cut",
+    "Cook.Stir": "cook: stir",
+    "Cook.Usestove": "cook: use stove",
+    "Cutbread": "cut bread",
+    "Drink.Frombottle": "drink from bottle",
+    "Drink.Fromcan": "drink from can",
+    "Drink.Fromcup": "drink from cup",
+    "Drink.Fromglass": "drink from glass",
+    "Eat.Attable": "eat at table",
+    "Eat.Snack": "eat snack",
+    "Enter": "enter",
+    "Getup": "get up",
+    "Laydown": "lay down",
+    "Leave": "leave",
+    "Makecoffee.Pourgrains": "make coffee: pour grains",
+    "Makecoffee.Pourwater": "make coffee: pour water",
+    "Maketea.Boilwater": "make tea: boil water",
+    "Maketea.Insertteabag": "make tea: insert tea bag",
+    "Pour.Frombottle": "pour from bottle",
+    "Pour.Fromcan": "pour from can",
+    "Pour.Fromkettle": "pour from kettle",
+    "Readbook": "read book",
+    "Sitdown": "sit down",
+    "Takepills": "take pills",
+    "Uselaptop": "use laptop",
+    "Usetelephone": "use telephone",
+    "Usetablet": "use tablet",
+    "Walk": "walk",
+    "WatchTV": "watch TV",
+}
+"""The 31 activities in label order: as files and publications write them, and in words (ours)."""
+IDENTIFIERS, CLASS_NAMES = tuple(_ACTIVITIES), tuple(_ACTIVITIES.values())
 
-_CROSS_VIEW_CLASSES = """
+_CROSS_VIEW = """
 Cutbread Drink.Frombottle Drink.Fromcan Drink.Fromcup Drink.Fromglass Eat.Attable Eat.Snack Enter Getup Leave
 Pour.Frombottle Pour.Fromcan Readbook Sitdown Takepills Uselaptop Usetablet Usetelephone Walk
 """
-CROSS_VIEW_ACTIONS = tuple(CLASS_NAMES.index(name) for name in _CROSS_VIEW_CLASSES.split())
+CROSS_VIEW_ACTIONS = tuple(map(IDENTIFIERS.index, _CROSS_VIEW.split()))
 """The 19 that the cross-view protocols have, in their own order (it is not the order of the 31)."""
 
 _MOST_PEOPLE = 100  # in one frame; no home holds as many
@@ -48,13 +75,13 @@ def parse_name(file_name: str) -> dict[str, int]:
     """
     stem = Path(file_name).name.removesuffix(".json")
     match = re.fullmatch(r"(\w+(?:\.\w+)?)_p(\d\d)_r(\d\d)_v(\d\d)_c(\d\d)", stem, re.ASCII)
-    if match is None or match[1] not in CLASS_NAMES:
+    if match is None or match[1] not in IDENTIFIERS:
         raise SkeletonFileError(
             "a name such as Drink.Fromcup_p03_r02_v11_c04, its activity one of the 31", repr(stem)
         )
     subject, replication, video, camera = map(int, match.groups()[1:])
     return {
-        "action": CLASS_NAMES.index(match[1]),
+        "action": IDENTIFIERS.index(match[1]),
         "subject": subject,
         "camera": camera,
         "replication": replication,
@@ -171,8 +198,9 @@ _corpus = partial(
     protocols={"xsub": _XSUB, "xview1": _XVIEW1, "xview2": _XVIEW2},
     persons=2,
     download=(
-        "Request the Toyota Smarthome skeletons at https://project.inria.fr/toyotasmarthome/ and unpack the "
-        "trimmed clips' .json files into this folder."
+        "Request the Toyota Smarthome skeletons at https://project.inria.fr/toyotasmarthome/, or, for "
+        "smarthome_refined, take those of https://github.com/YangDi666/SSTA-PRS, and unpack the trimmed "
+        "clips' .json files into this folder."
     ),
     citation=(
         "S. Das, R. Dai, M. Koperski, L. Minciullo, L. Garattoni, F. Bremond, G. Francesca. Toyota "

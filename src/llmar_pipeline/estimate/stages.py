@@ -14,7 +14,7 @@ from llmar_pipeline.evaluation.config import MOST_FITTED, EvaluationConfig
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training.config import TrainingConfig
-from llmar_pipeline.training.validation import FORWARD, validated
+from llmar_pipeline.training.validation import FORWARD, validated, validated_behind
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 
 
@@ -118,7 +118,8 @@ class _Work:
         tokenization = TokenizationConfig(**parameters["tokenization"])
         self.readings = tokenization.readings
         self.train, self.val, self.test = (recordings.count(split) for split in ("train", "val", "test"))
-        self.asked = tokenization.test_readings * (self.val + self.test)
+        self.test_readings = tokenization.test_readings
+        self.asked = self.test_readings * (self.val + self.test)
         corpus = CORPORA[selection["corpus"]]
         if selection["corpus"] == "custom":
             corpus = corpus.open(Path(selection["raw_dir"]))
@@ -154,22 +155,23 @@ class _Work:
         return START["tokenization"] + seconds, f"{windows:,} sentences in float64, and pictures"
 
     def lora(self) -> tuple[float, str]:
-        from llmar_pipeline.language.validation import cost  # its import takes seconds
-
         training = TrainingConfig(**self.parameters["lora_training"])
         adapter = AdapterConfig(**self.parameters["lora"])
-        shape, tokens = self._language()
-        needed = operations.lora_step(shape, adapter, tokens, training.batch_size)
-        weight = cost(tokens.sentence, tokens.after, tokens.answer, tokens.nodes)
-        seen = validated(self.val, training, weight)
+        shape, tokens, trained = self._language(training)
+        needed = operations.lora_step(shape, adapter, replace(tokens, after=trained), training.batch_size)
+        seen = validated(self.val, training, _cost(tokens, trained))
         needed += len(seen) * operations.scoring(shape, tokens) / training.save_every
         precision = precision_of(self.parameters)
         least = shape.layers * self.pace.lora_layer
         return self._training("lora", training, needed, precision, self.pace.lora[precision], least)
 
     def evaluation(self) -> tuple[float, str]:
-        config, clips = EvaluationConfig(**self.parameters["evaluation"]), self.asked
-        shape, tokens = self._language()
+        config = EvaluationConfig(**self.parameters["evaluation"])
+        training = TrainingConfig(**self.parameters["lora_training"])
+        shape, tokens, trained = self._language(training)
+        weight = self.test_readings * _cost(tokens, trained)
+        validating = len(validated_behind(self.val, training, weight))
+        clips = self.test_readings * (validating + self.test)
         read = tokens.nodes
         if config.prior_correction != "always" and self.parameters["unseen"]["classes"] == "none":
             read = min(read, READ_NODES)
@@ -203,11 +205,13 @@ class _Work:
         )
         return START[stage] + config.max_steps * step, how
 
-    def _language(self) -> tuple[operations.LLMShape, operations.Tokens]:
+    def _language(self, training: TrainingConfig) -> tuple[operations.LLMShape, operations.Tokens, int]:
+        """Sizes of the model, tokens around a sentence in scoring, and those behind it in training."""
         from llmar_pipeline.language.instructions import encode_prompt, load_instruction
         from llmar_pipeline.language.label_trie import LabelTrie
         from llmar_pipeline.language.llm import local_folder
         from llmar_pipeline.language.loading import read_tokenizer
+        from llmar_pipeline.language.samples import OTHER_CLASSES
 
         llm = self.parameters["llm"]
         folder = local_folder(str(llm["model"]), self.llm_cache, llm.get("revision"))
@@ -216,8 +220,17 @@ class _Work:
         unseen = self.parameters["unseen"]["classes"] != "none"
         instruction = load_instruction("recognize_from_list" if unseen else "recognize")
         before, after = encode_prompt(tokenizer, instruction, names)
+        listed = names[: training.micro_batch_size + OTHER_CLASSES]
+        trained = len(encode_prompt(tokenizer, instruction, listed).after)
         trie = LabelTrie(names, tokenizer)
         answer = sum(map(len, trie.answers)) / len(names)
         sentence = operations.sentence_length(self.vqvae_config, self.body)
         tokens = operations.Tokens(len(before), sentence, len(after), answer, len(trie.node_tokens))
-        return operations.LLMShape.read(folder), tokens
+        return operations.LLMShape.read(folder), tokens, trained
+
+
+def _cost(tokens: operations.Tokens, trained: int) -> float:
+    """What a validation clip costs, that of a training clip being 1."""
+    from llmar_pipeline.language.validation import cost  # its import takes seconds
+
+    return cost(tokens.sentence, tokens.after, tokens.answer, tokens.nodes, trained)

@@ -29,7 +29,10 @@ from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.probability import probabilities
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
 from llmar_pipeline.language.trained_model import load_model
+from llmar_pipeline.language.validation import cost_of
+from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.digests import tensor_checksum
+from llmar_pipeline.training.validation import validated_behind
 
 Item = TypeVar("Item")
 Sentences = Sequence[np.ndarray]
@@ -43,7 +46,7 @@ class Answers(NamedTuple):
         test: Of the test clips; with a column `generated` where they were answered freely too, a column
             `uncorrected` where scores are corrected for the prior, with what they say without it, and a
             column `bound`, as the others: by how much any probability may be wrong.
-        val: Of the validation clips; empty where there are none.
+        val: Of the validation clips, or those drawn of them; empty where there are none.
         shuffled: Of the test clips, each with the sentence of another one.
     """
 
@@ -60,6 +63,7 @@ def answer_clips(
     config: EvaluationConfig,
     class_names: Sequence[str] | None = None,
     llm: LLMConfig | None = None,
+    training: TrainingConfig | None = None,
 ) -> Answers:
     """Score the class list for every test and validation clip, and for the shuffled control.
 
@@ -78,6 +82,8 @@ def answer_clips(
         config: Batch size, corrections, free generation.
         class_names: The class list of the test clips; that of the training by default.
         llm: Where the language model may lie by now, if not where it lay in training.
+        training: The schedule of stage 2, by whose cost validation clips are drawn (`validated_behind`);
+            None: all are answered.
 
     Raises:
         UserError: The model is incomplete, the sentences are of another codebook, a code is not in it,
@@ -109,9 +115,20 @@ def answer_clips(
         generated = asking.generated("test_generated", read_clips(test, model.input), asked)
         predictions.insert(3, "generated", generated)
     predictions_val = predictions[:0]
-    if len(val):
+    if len(val := _affordable(val, model, trained, training)):
         predictions_val = _table(*asking.probabilities("val", val, trained), trained)
     return Answers(predictions, predictions_val, shuffled)
+
+
+def _affordable(
+    val: pd.DataFrame, model: ActionLanguageModel, classes: LabelTrie, training: TrainingConfig | None
+) -> pd.DataFrame:
+    """Readings of the validation clips that are answered."""
+    if not len(val) or training is None:
+        return val
+    names = val["name"].unique()
+    weight = cost_of(model, classes, len(val["codes"].iloc[0]), training) * len(val) / len(names)
+    return val[val["name"].isin(names[validated_behind(len(names), training, weight)])]
 
 
 def model_fingerprint(recognizer: Path, model: ActionLanguageModel) -> dict[str, Any]:

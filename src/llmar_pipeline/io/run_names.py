@@ -9,7 +9,7 @@ from typing import Any
 RECORDINGS_PARAMETERS = ("ingestion", "normalization", "demo_recordings")
 """What the stored sequences depend on: all else only names a run."""
 NEUTRAL_PARAMETERS = (
-    *("ingestion.workers", "evaluation.table_rows"),
+    *("ingestion.workers", "evaluation.table_rows", "chosen_on"),
     *(f"{stage}_training.{often}" for stage in ("vqvae", "lora") for often in ("save_every", "log_every")),
 )
 """What no result depends on."""

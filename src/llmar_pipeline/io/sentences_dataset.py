@@ -1,5 +1,6 @@
 """Action sentences in the catalog, with a preview in Kedro-Viz."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,15 @@ import pyarrow
 from kedro_datasets._typing import TablePreview
 from kedro_datasets.pandas import ParquetDataset
 
-from llmar_pipeline.files import whole_file
 from llmar_pipeline.records import announce, check_recorded, forget, record
 
 
 class ActionSentencesDataset(ParquetDataset):
     """A Parquet file of action sentences: name, split, label, action, reading, codes.
 
-    A column `features`, where there is one, lies beside it in a NumPy file `<name>.features.npy`
-    [readings, W, du], and loads as views of that file, which are read when they are used: those of a large
-    corpus need not fit into memory.
+    Features of its readings, where there are some, lie beside it in a NumPy file `<name>.features.npy`
+    [readings, W, du]. A column `features` has their rows there and `attrs["features"]` the file, so they are
+    read when they are used, whichever process does: those of a large corpus need not fit into memory.
 
     Kedro-Viz turns a preview into JSON and cannot write the arrays in `codes`, so the parent's preview fails.
     """
@@ -32,17 +32,21 @@ class ActionSentencesDataset(ParquetDataset):
         pyarrow.default_memory_pool().release_unused()  # else what it was read through stays: 130 bytes a row
         check_recorded(self._features_file, "run `kedro run --pipelines=tokenization` again")
         if self._features_file.exists():
-            table["features"] = list(np.asarray(np.load(self._features_file, mmap_mode="r")))
+            table["features"] = np.arange(len(table))
+            table.attrs["features"] = str(self._features_file)
         return table
 
     def save(self, data: pd.DataFrame) -> None:
-        """Write the table, then its features: a table whose writing was interrupted has none."""
-        forget(self._features_file)
-        super().save(data.drop(columns="features", errors="ignore"))
+        """Write the table, then take its features here: a table whose writing was interrupted has none."""
+        file, table = data.attrs.get("features"), data.drop(columns="features", errors="ignore")
+        table.attrs = {name: value for name, value in data.attrs.items() if name != "features"}
+        if file != str(self._features_file):  # else they are here
+            forget(self._features_file)
+        super().save(table)
         pyarrow.default_memory_pool().release_unused()
-        if "features" in data:
+        if file is not None and file != str(self._features_file):
             announce(self._features_file)
-            _write_rows(self._features_file, list(data["features"]))
+            shutil.move(file, self._features_file)
             record(self._features_file)
 
     def preview(self, nrows: int = 5) -> TablePreview:
@@ -62,13 +66,3 @@ class ActionSentencesDataset(ParquetDataset):
     @property
     def _features_file(self) -> Path:
         return Path(str(self._filepath)).with_suffix(".features.npy")
-
-
-def _write_rows(file: Path, rows: list[np.ndarray]) -> None:
-    """Write equally shaped rows one after the other: stacked, they would need their memory twice."""
-    shape = (len(rows), *rows[0].shape)
-    header = {"descr": np.lib.format.dtype_to_descr(rows[0].dtype), "fortran_order": False, "shape": shape}
-    with whole_file(file) as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
-        for row in rows:
-            stream.write(row.tobytes())

@@ -36,7 +36,8 @@ class TrackedRun:
     Attributes:
         uri: Where it is tracked.
         run_id: Its id there; None as long as it could not be opened.
-        columns: Further names of its headline metric, in per cent: the columns of published tables.
+        columns: Further names of its headline metric, in per cent: the columns of published tables. They have
+            raw scores where the metric is of corrected ones.
         registered: Name that its trained model is registered under; None logs it alone.
     """
 
@@ -211,7 +212,8 @@ def tell(name: str, dataset: Any, file: Path | None, data: Any = None) -> None:
         data = dataset.load() if data is None else data
         numbers = {k: v for k, v in data.items() if isinstance(v, int | float)}
         if "headline" in data:
-            numbers |= dict.fromkeys(run.columns, 100 * data[data["headline"]])
+            corrected, raw = (data.get(f"{prefix}{data['headline']}") for prefix in ("", "uncorrected_"))
+            numbers |= dict.fromkeys(run.columns, 100 * (corrected if raw is None else raw))
         run.log_metrics(numbers)
     if file is not None:
         if kind == "splits":

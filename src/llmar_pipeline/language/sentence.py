@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -55,11 +56,48 @@ def shuffle_across_clips(codes: Sequence[np.ndarray], seed: int) -> list[np.ndar
     return shuffled
 
 
-def read_clips(sentences: pd.DataFrame, column: str) -> list[np.ndarray]:
+class MappedFeatures(Sequence[np.ndarray]):
+    """Features of readings in a NumPy file, read one by one when they are used.
+
+    They go to another process as the place where they lie.
+
+    Args:
+        file: As `tokenize_clips` writes it, [readings, W, du].
+        rows: Which of its rows.
+
+    Source: ours.
+    """
+
+    def __init__(self, file: Path, rows: np.ndarray) -> None:
+        self._file, self._rows = file, rows
+        self._all: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, reading: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, reading: slice) -> MappedFeatures: ...
+    def __getitem__(self, reading: int | slice) -> np.ndarray | MappedFeatures:
+        """Features [W, du] of a reading, or several readings."""
+        if isinstance(reading, slice):
+            return MappedFeatures(self._file, self._rows[reading])
+        if self._all is None:
+            self._all = np.asarray(np.load(self._file, mmap_mode="r"))
+        found: np.ndarray = self._all[self._rows[reading]]
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_all": None}
+
+
+def read_clips(sentences: pd.DataFrame, column: str) -> Sequence[np.ndarray]:
     """What the language model reads of each clip.
 
     Args:
-        sentences: Action sentences, a row a reading.
+        sentences: Action sentences, a row a reading; codes or features of each, or the row of its features
+            in the file that `attrs` names.
         column: "codes" or "features", as `lora.input` says.
 
     Returns:
@@ -75,6 +113,8 @@ def read_clips(sentences: pd.DataFrame, column: str) -> list[np.ndarray]:
             f"expected {column} beside the action sentences, since lora.input={column}, saw none; run "
             "`kedro run --pipelines=stage2` with the same parameters."
         )
+    if column in sentences.attrs:
+        return MappedFeatures(Path(sentences.attrs[column]), sentences[column].to_numpy())
     return list(sentences[column])
 
 

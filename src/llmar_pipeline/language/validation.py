@@ -10,23 +10,43 @@ from llmar_pipeline.language.answer import find_names
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.name_search import Ask
 from llmar_pipeline.language.packing import pad_sentences
+from llmar_pipeline.language.samples import OTHER_CLASSES
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.validation import validated
 
 
-def cost(sentence: float, after: float, answer: float, nodes: int) -> float:
+def cost(sentence: float, after: float, answer: float, nodes: int, trained: float | None = None) -> float:
     """Of a validation clip, that of a training clip being 1, by the tokens that the model reads.
 
     Args:
         sentence: Action tokens.
-        after: Tokens of the instruction behind them.
+        after: Tokens of the instruction behind them, with the whole class list where it names classes.
         answer: Tokens of an answer, on average.
         nodes: Tokens of the tree of all answers.
+        trained: Tokens of the instruction in training, where it lists fewer classes; None: as many.
 
     Source: ours; a backward pass through frozen weights costs as much as a forward pass.
     """
-    return (sentence + after + nodes) / (2 * (sentence + after + answer))
+    trained = after if trained is None else trained
+    return (sentence + after + nodes) / (2 * (sentence + trained + answer))
+
+
+def cost_of(model: ActionLanguageModel, trie: LabelTrie, sentence: int, training: TrainingConfig) -> float:
+    """The `cost` of a validation clip for a model as it was trained.
+
+    Args:
+        model: What is trained.
+        trie: Of its class list.
+        sentence: Action tokens of a clip.
+        training: The schedule, whose micro-batches decide how many classes training lists.
+
+    Source: ours.
+    """
+    names, answer = model.class_names, float(np.mean([len(answer) for answer in trie.answers]))
+    listed = names[: training.micro_batch_size + OTHER_CLASSES]
+    after, trained = (len(model.prompt(some).after) for some in (names, listed))
+    return cost(sentence, after, answer, len(trie.node_tokens), trained)
 
 
 def validation(
@@ -57,9 +77,7 @@ def validation(
         return None
     trie = LabelTrie(model.class_names, model.tokenizer)
     lengths = [len(answer) for answer in trie.answers]
-    after = len(model.prompt(model.class_names).after)
-    weight = cost(len(sentences[0]), after, float(np.mean(lengths)), len(trie.node_tokens))
-    chosen = validated(len(sentences), training, weight)
+    chosen = validated(len(sentences), training, cost_of(model, trie, len(sentences[0]), training))
     tokens = sum(lengths[labels[index]] for index in chosen)
 
     def validate() -> dict[str, float]:

@@ -65,7 +65,7 @@ def run_summary(
         (
             f"validation {LABELS[first]}",
             metrics.get(f"val_{first}"),
-            f"{metrics['n_val']} clips of training subjects left out",
+            f"{metrics['n_val']} clips of training subjects left out{_drawn_from(metrics)}",
         ),
         *(
             (f"control: {title}", metrics.get(f"{name}_{first}"), f"{what}; {llm_adds(metrics, name)}")
@@ -94,6 +94,7 @@ def run_summary(
         asked = "asked among all classes" if among_all else "the whole class list of the test"
         notes.append(f"Not trained, and {asked}: {', '.join(unseen)}.")
     notes += [] if metrics["n_val"] else [NO_VALIDATION]
+    notes += [note] if (note := trained_on(metrics)) else []
     notes += class_notes(metrics)
     notes += [note] if (note := below_head(metrics)) else []
     notes += [f"{quarantined} damaged recordings were left out (quarantine.parquet)."] if quarantined else []
@@ -109,6 +110,26 @@ def interval(metrics: Mapping[str, Any]) -> str:
     """The 95 % interval of the headline metric, in per cent. Source: ours."""
     low, high = (100 * metrics[f"{headline(metrics)}_{end}"] for end in ("low", "high"))
     return f"{low:.1f} to {high:.1f} %"
+
+
+def trained_on(metrics: Mapping[str, Any]) -> str:
+    """How many clips trained, and on what the settings were chosen; nothing of a run from before it was kept.
+
+    Source: ours.
+    """
+    if metrics.get("n_train") is None:
+        return ""
+    trained = f"{metrics['n_train']:,} clips trained"
+    if not metrics.get("val_share") and not metrics["n_val"]:
+        trained += ", all of the training part (val_share 0)"
+    if folds := metrics.get("chosen_on"):
+        trained += f"; the settings were chosen on folds of the training part ({folds.replace('+', ', ')})"
+    return f"{trained}."
+
+
+def _drawn_from(metrics: Mapping[str, Any]) -> str:
+    drawn_from = metrics.get("val_drawn_from")
+    return "" if drawn_from is None else f", drawn from {drawn_from:,}"
 
 
 def class_notes(metrics: Mapping[str, Any]) -> list[str]:
@@ -186,8 +207,9 @@ def result_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `value`, `label` and `interval` of the headline metric; `controls`, (name, value, what the language
-        model adds to it); `others`, (name, value); `val` on validation clips, or None; `class_notes`;
-        `paired`, whether a control has an interval; `below_head`.
+        model adds to it); `others`, (name, value); `val` on validation clips, or None, and
+        `val_clips`, how many; `class_notes`; `trained_on`; `paired`, whether a control has an interval;
+        `below_head`.
 
     Source: ours.
     """
@@ -214,6 +236,8 @@ def result_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
             *((("top-5 accuracy", metrics["top5"]),) if metrics.get("top5") is not None else ()),
         ],
         "class_notes": class_notes(metrics),
+        "trained_on": trained_on(metrics),
+        "val_clips": f"{metrics.get('n_val', 0):,} clips{_drawn_from(metrics)}",
         "val": metrics.get(f"val_{first}"),
         "paired": any(metrics.get(f"minus_{name}_low") is not None for name in READ_OUTS),
         "below_head": below_head(metrics),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmar_pipeline.code_digest import CODE, code_of
-from llmar_pipeline.files import file_checksum, json_checksum
+from llmar_pipeline.files import file_checksum, json_checksum, whole_file
 from llmar_pipeline.kept_batches import Part, in_kept_batches
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig, plain
@@ -58,7 +59,7 @@ def tokenize_clips(
     splits: pd.DataFrame,
     config: TokenizationConfig,
     augmentation: AugmentationConfig,
-    features: bool = False,
+    features: Path | None = None,
     kept: Path | None = None,
     others: SequenceOf[Path] = (),
 ) -> pd.DataFrame:
@@ -74,7 +75,7 @@ def tokenize_clips(
         splits: columns name, split, label, action.
         config: number of readings, batch size, seed.
         augmentation: strength of the random readings.
-        features: keep also what the codes were taken from.
+        features: file for what the codes were taken from, written batch by batch; none without.
         kept: folder in which codes are kept as they are made, so that a killed run goes on; one file a shard
             of the sequences. Those of the same model, clips, settings and code are not made again.
         others: such folders of other runs, from which equal ones are taken.
@@ -82,10 +83,11 @@ def tokenize_clips(
     Returns:
         Columns name, split, label, action, reading (0: the clip as it is), codes (int array [S]); `head`, the
         log-probabilities that the class head gives the classes of the training, in the order of their labels,
-        from the features, float32 array [classes], where there is such a head; with `features` also
-        these: the encoder's output before the codebook, float16 array [W * P, du], time step by time step,
-        part by part. They are tangent vectors at the origin of the ball, as log-mapped codes are.
-        `attrs["codebook"]` is the checksum of the log-mapped codes.
+        from the features, float32 array [classes], where there is such a head. `attrs["codebook"]` is the
+        checksum of the log-mapped codes. With a file for them, `features` is the row there of each reading's
+        features and `attrs["features"]` the file, as `read_clips` takes both: float16 [readings, W * P, du],
+        the encoder's output before the codebook, time step by time step, part by part. They are tangent
+        vectors at the origin of the ball, as log-mapped codes are.
 
     Source: "action sentence" of Sec. 3.1 of the paper; features: Table 5; readings ours.
     """
@@ -94,7 +96,6 @@ def tokenize_clips(
     model.check_body(store.body, sequences)
     table, names, clip_of = _readings(splits, config)
     number_of, trains = table["reading"].to_numpy(), (table["split"] == "train").to_numpy()
-    encoded: list[np.ndarray] = []
 
     def encode(batch: SequenceOf[int]) -> np.ndarray:
         loaded = {clip: place for place, clip in enumerate(dict.fromkeys(clip_of[list(batch)].tolist()))}
@@ -110,8 +111,7 @@ def tokenize_clips(
             else:
                 readings.append(clips.plain(clip))
         batch_features, mask = encode_readings(model, clips, readings)
-        if features:
-            encoded.extend(feature_rows(batch_features))
+        keep(batch_features)
         columns = [model.nearest_codes(batch_features).int()]
         if (told := model.classify(batch_features, mask)) is not None:
             columns.append(told)
@@ -126,19 +126,40 @@ def tokenize_clips(
     }
     # Features are large and made beside the codes, one behind the other, so with them nothing is kept.
     folder, parts = (None, []) if features else (kept, _by_shard(table, names, clip_of, store))
-    made = in_kept_batches(
-        range(len(table)), config.batch_size, encode, folder, fingerprint, "action sentences", parts, others
-    )
+    rows = range(len(table))
+    with _feature_file(features, len(table), model) as keep:
+        made = in_kept_batches(
+            rows, config.batch_size, encode, folder, fingerprint, "action sentences", parts, others
+        )
     if model.settings.classifies:
         trained = table[table["split"] == "train"].drop_duplicates("label").sort_values("label")
         told = made[:, -len(trained) :].astype(np.float32)
         table["head"] = list(told)
         made = made[:, : -len(trained)]
     table = table.assign(codes=list(made.astype(np.int32, copy=False)))
-    if features:
-        table = table.assign(features=encoded)
     table.attrs["codebook"] = codebook
+    if features is not None:
+        table = table.assign(features=np.arange(len(table)))
+        table.attrs["features"] = str(features)
     return table
+
+
+@contextmanager
+def _feature_file(file: Path | None, readings: int, model: VQVAE) -> Iterator[Callable[[Tensor], None]]:
+    """What writes features behind those of the batches before, so that one batch of them is in memory."""
+    if file is None:
+        yield lambda _: None
+        return
+    settings = model.settings
+    shape = (readings, settings.frames // settings.stride * len(model.parts), settings.code_dim)
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False}
+    with whole_file(file) as stream:
+        np.lib.format.write_array_header_1_0(stream, header | {"shape": shape})
+
+        def keep(features: Tensor) -> None:
+            stream.write(feature_rows(features).tobytes())
+
+        yield keep
 
 
 def _readings(splits: pd.DataFrame, config: TokenizationConfig) -> tuple[pd.DataFrame, list[str], np.ndarray]:

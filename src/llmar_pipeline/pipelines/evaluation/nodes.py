@@ -17,6 +17,7 @@ from llmar_pipeline.evaluation.metrics import (
 )
 from llmar_pipeline.evaluation.refusals import refusal_metrics
 from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import VQVAEConfig
 
 
@@ -28,6 +29,7 @@ def predict(
     evaluation_scores: Path,
     evaluation: EvaluationConfig,
     llm: LLMConfig,
+    lora_training: TrainingConfig,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Score the class list for test and validation clips and the shuffled control; go on where killed."""
     from llmar_pipeline.evaluation.answers import answer_clips
@@ -36,7 +38,14 @@ def predict(
     check_recognizer(recognizer_model)
     asked = class_lists["asked"] or None
     answers = answer_clips(
-        recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, asked, llm
+        recognizer_model,
+        action_sentences,
+        llm_cache,
+        evaluation_scores,
+        evaluation,
+        asked,
+        llm,
+        lora_training,
     )
     return answers.test, answers.val, answers.shuffled
 
@@ -120,8 +129,11 @@ def score(
     class_lists: dict[str, Any],
     corpus: dict[str, Any],
     evaluation: EvaluationConfig,
+    val_share: float,
+    chosen_on: str | None,
 ) -> dict[str, Any]:
     """Accuracy with its interval and its controls; the validation accuracy is the one to tune on."""
+    validating = action_sentences.loc[action_sentences["split"] == "val", "name"].nunique()
     train = action_sentences[action_sentences["split"] == "train"]
     frequent = str(train.drop_duplicates("name")["action"].mode()[0])
     majority = frequent if frequent in class_list(predictions) else None  # none of unseen classes trains
@@ -138,7 +150,7 @@ def score(
         "text": predictions_text,
         "transductive": predictions_text.assign(predicted=predictions_text["transductive"]),
     }
-    clips = train["name"].nunique()
+    clips, raw = train["name"].nunique(), others["uncorrected"]
     unseen = told_apart(class_lists)
     read_out_metrics: dict[str, float | None] = {}
     for name, answers in read_outs.items():
@@ -151,6 +163,7 @@ def score(
         **seen_and_unseen(predictions, unseen),
         "calibration_error": expected_calibration_error(reliability(predictions)),
         **accuracies(others["uncorrected"], "uncorrected_"),
+        **(seen_and_unseen(raw, unseen, "uncorrected_") if raw is not None else {}),
         **accuracies(others["generated"], "generated_"),
         **accuracies(predictions_shuffled, "shuffled_"),
         **read_out_metrics,
@@ -159,6 +172,10 @@ def score(
         **refusal_metrics(refusals),
         **accuracies(predictions_val, "val_"),
         "n_val": len(predictions_val),
+        "val_drawn_from": validating if validating > len(predictions_val) else None,
+        "n_train": clips,
+        "val_share": val_share,
+        "chosen_on": chosen_on,
         "class_list": "all" if unseen else "unseen" if class_lists["unseen"] else "trained",
         "unseen_classes": class_lists["unseen"],
     }

@@ -32,7 +32,7 @@ def tokenize(
         splits,
         tokenization,
         settle_turns(augmentation, index, splits, sequences),
-        features=lora.input == "features",
+        features=kept_sentences / "features.npy" if lora.input == "features" else None,
         kept=kept_sentences,
         others=of_other_runs(kept_sentences),
     )
