@@ -208,6 +208,7 @@ class _Work:
         from llmar_pipeline.language.label_trie import LabelTrie
         from llmar_pipeline.language.llm import local_folder
         from llmar_pipeline.language.loading import read_tokenizer
+        from llmar_pipeline.language.samples import OTHER_CLASSES
 
         llm = self.parameters["llm"]
         folder = local_folder(str(llm["model"]), self.llm_cache, llm.get("revision"))
@@ -215,7 +216,7 @@ class _Work:
         names = self.recordings.classes("train")
         unseen = self.parameters["unseen"]["classes"] != "none"
         instruction = load_instruction("recognize_from_list" if unseen else "recognize")
-        before, after = encode_prompt(tokenizer, instruction, names)
+        before, after = encode_prompt(tokenizer, instruction, names[: OTHER_CLASSES + 1] if unseen else names)
         trie = LabelTrie(names, tokenizer)
         answer = sum(map(len, trie.answers)) / len(names)
         sentence = operations.sentence_length(self.vqvae_config, self.body)

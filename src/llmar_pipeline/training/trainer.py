@@ -56,16 +56,25 @@ class ResumableTrainer(Trainer):
         prepare: Callable[[Batch], Batch] | None,
         measure: Callable[[Batch, Batch], dict[str, Tensor]] | None,
         validate: Callable[[], dict[str, float]] | None,
+        weigh: Callable[[list[Batch]], None] | None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
         self._config, self._prepare, self._measure, self._validate = config, prepare, measure, validate
+        self._weigh = weigh
         self._terms: dict[str, list[Tensor]] = {}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         stream: Any = train_dataset if train_dataset is not None else self.train_dataset
         return SequentialSampler(stream)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The micro-batches of a step, which are told what they are parts of."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        if self._weigh:
+            self._weigh(batches)
+        return batches, items
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         on_device = super()._prepare_inputs(inputs)
@@ -159,6 +168,7 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     validate: Callable[[], dict[str, float]] | None = None,
     others: Sequence[Path] = (),
+    weigh: Callable[[list[Batch]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
@@ -182,6 +192,8 @@ def train(
             step; called by all processes, and to leave weights, buffers and modes as they are.
         others: folders of checkpoints of other runs: a training of the same fingerprint that is finished in
             one of them is taken over.
+        weigh: called at each step with its micro-batches on the device, by all processes, to add to each what
+            its loss is weighed by; by default they weigh alike.
 
     Returns:
         The log history, one record (loss terms, learning_rate, step) a log, from step 1 even when resumed.
@@ -242,6 +254,7 @@ def train(
         prepare=prepare,
         measure=measure,
         validate=validate,
+        weigh=weigh,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
