@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
@@ -24,11 +23,11 @@ from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.model_folder import model_files
 from llmar_pipeline.language.name_search import Ask
-from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.probability import probabilities
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
-from llmar_pipeline.language.trained_model import load_model
+from llmar_pipeline.language.trained_model import load_scorer
+from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
 
 Item = TypeVar("Item")
@@ -85,14 +84,12 @@ def answer_clips(
 
     Source: "Testing" of Sec. 3.2 of the paper, scored exactly; the control is ours.
     """
-    model = load_model(recognizer, llm_cache, dtype="float32", llm=llm)
+    model = load_scorer(recognizer, llm_cache, processes.device(), llm=llm)
     if sentences.attrs.get("codebook", model.codebook_checksum) != model.codebook_checksum:
         raise UserError(
             f"expected action sentences of the codebook that {recognizer} was trained for, saw those of "
             "another; run `kedro run --pipelines=stage2` with the same parameters."
         )
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    pack_linear_layers(model.decoder)
     train, val, test_readings = (sentences[sentences["split"] == part] for part in ("train", "val", "test"))
     known = read_clips(train, model.input)
     asking = _Asking(model, model_fingerprint(recognizer, model), known, folder, config)
@@ -129,7 +126,7 @@ def model_fingerprint(recognizer: Path, model: ActionLanguageModel) -> dict[str,
     """
     fingerprint: dict[str, Any] = {
         "words": tensor_checksum(model.words.weight),
-        CODE: code_of(score_classes.__module__, load_model.__module__),
+        CODE: code_of(score_classes.__module__, load_scorer.__module__),
     }
     for file in model_files(recognizer):
         if file.suffix != ".json":
