@@ -167,7 +167,7 @@ def train_lora(
         else None,
         code_dropout=adapter.code_dropout,
     )
-    if model.device.type == "cpu":
+    if processes.device().type == "cpu":  # where it will be trained: it lies in main memory until then
         # There the backward pass of torch's own attention takes four times as long in bfloat16.
         model.base.set_attn_implementation("eager")
     if training.compile:

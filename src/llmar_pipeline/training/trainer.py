@@ -22,11 +22,13 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import room_for
 from llmar_pipeline.training.callbacks import (
     Checkpoints,
+    LateChecks,
     LiveLog,
     LiveProgressBar,
     LogFunction,
     check_gradients,
     check_terms,
+    stopped,
 )
 from llmar_pipeline.training.checkpoints import (
     checkpoint_bytes,
@@ -63,6 +65,7 @@ class ResumableTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         self._config, self._prepare, self._measure, self._validate = config, prepare, measure, validate
         self._weigh = weigh
+        self._late: LateChecks | None = None
         self._terms: dict[str, list[Tensor]] = {}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -99,11 +102,13 @@ class ResumableTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Forward pass; stops the run at the first loss term that is not finite."""
+        """Forward pass; stops the run at the first loss term that is not finite, on a GPU by the next log."""
         outputs = model(**inputs)
         terms = {k: v.detach() for k, v in _scalars(outputs).items()}
         step = self.state.global_step + 1
-        check_terms(terms, step)
+        if self._late is None:
+            check_terms(terms, step)
+        self._last_terms = dict(terms)
         if self._measure and (step % self._config.log_every == 0 or step % self._config.save_every == 0):
             terms |= self._measure(inputs, outputs)
         for name, value in terms.items():
@@ -112,15 +117,39 @@ class ResumableTrainer(Trainer):
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """A step that stops the run where a gradient is not finite."""
+        """A step that stops the run where a gradient is not finite, on a GPU by the next log."""
+        step, optimizer = self.state.global_step + 1, getattr(self.optimizer, "optimizer", self.optimizer)
+        if self._late is None and waits(self.args.device) and optimizer.defaults.get("fused"):
+            self._late = LateChecks(optimizer)
         loss = super().training_step(model, inputs, num_items_in_batch)
-
-        def terms() -> dict[str, Tensor]:
-            with self.compute_loss_context_manager():
-                return _scalars(model(**self._prepare_inputs(inputs)))
-
-        check_gradients(model, self.state.global_step + 1, terms)
+        if self._late is None:
+            check_gradients(model, step, lambda: self._terms_of(model, inputs))
+            return loss
+        self._late.keep(step, inputs, self._last_terms, model)
+        asked = (self._config.log_every, self._config.save_every)
+        if self.accelerator.sync_gradients and (
+            any(step % every == 0 for every in asked) or step == self._config.max_steps
+        ):
+            if spoilt := self._late.first_spoilt():
+                self._stop_at(model, *spoilt)
         return loss
+
+    def _terms_of(self, model: nn.Module, inputs: Any) -> dict[str, Tensor]:
+        with self.compute_loss_context_manager():
+            return _scalars(model(**self._prepare_inputs(inputs)))
+
+    def _stop_at(self, model: nn.Module, step: int, inputs: Any) -> None:
+        """Compute a pass that was not finite once more, to say what was not.
+
+        Raises:
+            UserError: Always.
+        """
+        model.zero_grad()
+        terms = self._terms_of(model, inputs)
+        check_terms(terms, step)
+        terms["loss"].backward()
+        check_gradients(model, step, lambda: self._terms_of(model, inputs))
+        raise UserError(stopped(step, "a loss or a gradient is not finite"))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the loss terms, averaged since the last log and over the processes, to the Trainer's log.
@@ -224,6 +253,8 @@ def train(
         ddp_backend="gloo"
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
         else None,
+        optim="adamw_torch_fused",
+        accelerator_config={"non_blocking": torch.cuda.is_available()},  # batches are pinned
         # Buffers are equal by construction, and the words of a language model are large.
         ddp_broadcast_buffers=False,
         ddp_find_unused_parameters=False,
@@ -263,6 +294,11 @@ def train(
         trainer.add_callback(bar)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return [record for record in trainer.state.log_history if "loss" in record]
+
+
+def waits(device: torch.device) -> bool:
+    """Whether the host waits for a device each time that it reads a value."""
+    return device.type == "cuda"
 
 
 def riemannian_adam(
