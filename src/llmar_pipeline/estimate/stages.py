@@ -175,9 +175,9 @@ class _Work:
             read = min(read, READ_NODES)
         tokens = replace(tokens, nodes=read)
         scored = clips * operations.scoring(shape, tokens) / (self.pace.score * self.speeds["float32"])
-        beside = math.ceil(clips / config.batch_size) * shape.layers * self.pace.score_layer
+        beside = math.ceil(clips / config.clips_at_once) * shape.layers * self.pace.score_layer
         if config.generate:  # a token at a time, in batches
-            beside += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
+            beside += self.test / config.clips_at_once * tokens.answer * shape.layers * self.pace.score_layer
         classes = len(self.recordings.classes("train"))
         fitted = min((1 + self.readings) * self.train, MOST_FITTED)
         counted = fitted * tokens.sentence * classes * A_COUNTED_CODE

@@ -24,6 +24,7 @@ from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.model_folder import model_files
 from llmar_pipeline.language.name_search import Ask
 from llmar_pipeline.language.packing import pad_sentences
+from llmar_pipeline.language.passes import Passes
 from llmar_pipeline.language.probability import probabilities
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
 from llmar_pipeline.language.trained_model import load_scorer
@@ -92,7 +93,8 @@ def answer_clips(
         )
     train, val, test_readings = (sentences[sentences["split"] == part] for part in ("train", "val", "test"))
     known = read_clips(train, model.input)
-    asking = _Asking(model, model_fingerprint(recognizer, model), known, folder, config)
+    passes = Passes(model, config.clips_at_once)
+    asking = _Asking(model, model_fingerprint(recognizer, model), known, folder, config, passes)
     trained = LabelTrie(model.class_names, model.tokenizer)
     asked = trained if class_names is None else LabelTrie(class_names, model.tokenizer)
 
@@ -153,6 +155,7 @@ class _Asking:
     training_sentences: Sentences
     folder: Path
     config: EvaluationConfig
+    passes: Passes
 
     def probabilities(
         self, title: str, readings: pd.DataFrame, classes: LabelTrie
@@ -173,9 +176,10 @@ class _Asking:
             found = find_names(self.model, codes, mask, classes, _ASK, by_length, guesses)
             return np.column_stack([found.probabilities, found.bounds])
 
+        most = max(sum(len(read[reading]) for reading in group) for group in by_clip)
         digest = {"sentences": sentences_checksum(read), "by_length": by_length}
         digest |= {"ask": asdict(_ASK)}
-        return clips, self._kept(title, range(len(clips)), classes, work, digest)
+        return clips, self._kept(title, range(len(clips)), classes, work, digest, most)
 
     def corrects(self, classes: LabelTrie) -> bool:
         """Whether scores are corrected for the prior."""
@@ -207,13 +211,16 @@ class _Asking:
             return np.array(generate_names(self.model, *pad_sentences(batch), classes, len(batch)))
 
         digest = {"sentences": sentences_checksum(sentences)}
-        return [str(name) for name in self._kept(title, sentences, classes, work, digest)]
+        return [
+            str(name) for name in self._kept(title, sentences, classes, work, digest, _longest(sentences))
+        ]
 
     def _scores(self, title: str, sentences: Sentences, classes: LabelTrie) -> np.ndarray:
         def work(batch: Sentences) -> np.ndarray:
             return score_classes(self.model, *pad_sentences(batch), classes, len(batch)).numpy()
 
-        return self._kept(title, sentences, classes, work, {"sentences": sentences_checksum(sentences)})
+        digest = {"sentences": sentences_checksum(sentences)}
+        return self._kept(title, sentences, classes, work, digest, _longest(sentences))
 
     def _kept(
         self,
@@ -222,10 +229,19 @@ class _Asking:
         classes: LabelTrie,
         work: Callable[[Sequence[Item]], np.ndarray],
         digest: Mapping[str, Any],
+        codes: int,
     ) -> np.ndarray:
         fingerprint = {"model": self.fingerprint, **digest, "class_names": classes.class_names}
-        folder, size = self.folder / title, self.config.batch_size
-        return in_kept_batches(items, size, work, folder, fingerprint, title.replace("_", " "))
+        folder, size = self.folder / title, self.config.clips_at_once
+
+        def in_passes(batch: Sequence[Item]) -> np.ndarray:
+            return np.concatenate(self.passes(batch, work, classes, codes))
+
+        return in_kept_batches(items, size, in_passes, folder, fingerprint, title.replace("_", " "))
+
+
+def _longest(sentences: Sentences) -> int:
+    return max(map(len, sentences))
 
 
 def _table(clips: pd.DataFrame, chances: np.ndarray, classes: LabelTrie) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from llmar_pipeline.language.answer import find_names
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.name_search import Ask
 from llmar_pipeline.language.packing import pad_sentences
+from llmar_pipeline.language.passes import Passes
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.validation import validated
@@ -66,16 +67,17 @@ def validation(
         own = processes.own_rows(torch.tensor(chosen)).tolist()  # here: the processes have met by now
         codes, code_mask = pad_sentences([sentences[index] for index in own])
         truth = torch.tensor([labels[index] for index in own], dtype=torch.int64)
-        right = surprised = 0.0
-        size = training.micro_batch_size
-        for batch, mask, answers in zip(
-            codes[:, None].split(size), code_mask[:, None].split(size), truth.split(size), strict=True
-        ):
+
+        def read(some: Sequence[int]) -> tuple[float, int]:
             # The right name is read to its end, and of the others what tells whether one is likelier.
+            batch, mask, answers = codes[some, None], code_mask[some, None], truth[some]
             found = find_names(model, batch, mask, trie, Ask(), guesses=answers.tolist())
-            surprised -= found.scores[np.arange(len(answers)), answers].sum()
-            right += (found.probabilities.argmax(axis=1) == answers.numpy()).sum()
-        sums = torch.tensor([surprised, right], dtype=torch.float32)
+            surprise = -found.scores[np.arange(len(some)), answers].sum()
+            return float(surprise), int((found.probabilities.argmax(axis=1) == answers.numpy()).sum())
+
+        passes = Passes(model, training.micro_batch_size)
+        told = passes(list(range(len(own))), read, trie, codes.shape[1]) if own else [(0.0, 0)]
+        sums = torch.tensor([sum(values) for values in zip(*told, strict=True)], dtype=torch.float32)
         surprise, correct = processes.total(sums.to(model.device)).tolist()
         return {"validation_loss": surprise / tokens, "validation_accuracy": correct / len(chosen)}
 
