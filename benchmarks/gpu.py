@@ -1,4 +1,4 @@
-"""The paper's sizes on one GPU, with random weights: three speeds against their targets, memory by docs/memory.md.
+"""The paper's sizes on one GPU, with random weights: three speeds against targets, memory against formulas.
 
 A training step of LoRA on a 13B model, a step of stage 1, and exact scoring of 60 names by a 13B model, whose
 whole tree is read. It needs no weights of LLaMA: only the tokenizer of SmolLM2, which `make setup` brings.
@@ -151,7 +151,7 @@ def measure_stage1(tiny: bool, steps: int) -> Iterator[str]:
 
 @torch.no_grad()
 def measure_score(tiny: bool, rounds: int = 2) -> Iterator[str]:
-    """The whole tree of 60 names, in as large batches as memory holds; weights split, adapters beside them."""
+    """The whole tree of 60 names, in as large batches as memory holds, with split weights and adapters."""
     tokenizer = load_tokenizer(BUNDLED, CACHE)
     llm = random_llm(tiny, len(tokenizer))
     shape, clip = shape_of(llm), tokens(tokenizer)
@@ -180,9 +180,10 @@ def measure_score(tiny: bool, rounds: int = 2) -> Iterator[str]:
     assert torch.cat(scored).isfinite().all()
     weights = 2 * shape.layers * shape.layer + (2 + 4) * shape.words * shape.hidden
     each = clip_bytes(shape[:4], clip.before + TOKENS + clip.after + clip.nodes, split=True)
+    computed = weights + max(sizes) * each
     reached = 3 * operations.scoring(shape, clip) / seconds / matmul_flops("bfloat16")
     yield row(f"scoring, 60 names, {max(sizes)} clips a pass", f"{1 / seconds:.1f} clips/s",
-              f"{reached:.0%} of the bfloat16 peak", memory(), (weights + max(sizes) * each) / 1e9)  # fmt: skip
+              f"{reached:.0%} of the bfloat16 peak", memory(), computed / 1e9)  # fmt: skip
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """GPU hours of every table of the paper, by floating-point operations: the table of docs/scale.md.
 
-    python benchmarks/hours.py            # writes it into the page
-    python benchmarks/hours.py --check    # exit code 1 where the page has another one
+python benchmarks/hours.py            # writes it into the page
+python benchmarks/hours.py --check    # exit code 1 where the page has another one
 """
 
 import argparse
@@ -34,8 +34,8 @@ LLAMA_13B = operations.LLMShape(hidden=5120, inner=13824, layers=40, keys=5120, 
 WEIGHTS = LLAMA_13B.layers * LLAMA_13B.layer + 2 * LLAMA_13B.words * LLAMA_13B.hidden
 VQVAE = VQVAEConfig(code_dim=5120)
 
-# Operations a second of large products in bfloat16: of an H100 measured, of an A100 its 312e12 by the same share
-# of what is printed (989e12).
+# Operations a second of large products in bfloat16: of an H100 measured, of an A100 its 312e12 by the share
+# that the H100 reaches of its 989e12.
 PEAKS = {"A100": 245e12, "H100": 778e12}
 STAGE1 = 0.041  # share of the peak: 39.0 ms a step on an H100
 LORA = 0.287  # the same, in micro-batches of 64
@@ -60,9 +60,7 @@ class Cost:
     def plus(self, other: "Cost") -> "Cost":
         """Of both, one after the other."""
         memory = max(self.memory, other.memory)
-        return Cost(
-            self.stage1 + other.stage1, self.lora + other.lora, self.score + other.score, memory
-        )
+        return Cost(self.stage1 + other.stage1, self.lora + other.lora, self.score + other.score, memory)
 
     def hours(self, gpu: str) -> list[float]:
         """Of the three stages, and of all."""
@@ -145,7 +143,9 @@ def rows(tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str, Cost, str]]
     asked = round(3 / 120 * 59_477)
     draw = cost(tokenizer, "ntu120", asked, unseen=3)
     both = replace(cost(tokenizer, "ntu120", asked, unseen=3, method="full"), stage1=0)
-    unseen = "kedro unseen --env=ntu120 --classes=3 --draws=5 --experiments={} --params=size=paper,protocol=xset"
+    unseen = (
+        "kedro unseen --env=ntu120 --classes=3 --draws=5 --experiments={} --params=size=paper,protocol=xset"
+    )
     unseen += f",val_share=0,lora_training.micro_batch_size={MICRO_BATCH}"
     made += [
         ("8", unseen.format("llm_ar"), draw.times(5), "five draws"),
@@ -157,7 +157,7 @@ def rows(tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str, Cost, str]]
 def table(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """The Markdown table."""
     lines = [
-        "| table | command | A100, h | H100, h | of them stage 1 | LoRA or tuning | scoring | memory, GB | |",
+        "| table | command | A100, h | H100, h | stage 1 | LoRA or tuning | scoring | memory, GB | |",
         "|---:|:---|---:|---:|---:|---:|---:|---:|:---|",
     ]
     made, total = rows(tokenizer), Cost()

@@ -1,5 +1,7 @@
 """How many clips go through the model together."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -81,3 +83,16 @@ def test_without_memory_for_one_clip_there_is_no_answer(trie):
 
     with pytest.raises(UserError, match=r"^expected memory for one clip and 5 names on cpu, saw none"):
         Passes(model, 4)(range(4), work, names, 6)
+
+
+def test_the_documents_numbers(project):
+    """The table of LLaMA-13B under "Scoring"."""
+    text = (project / "docs" / "memory.md").read_text(encoding="utf-8").split("## Scoring")[1]
+    table = dict(re.findall(r"^\| ([^|]+?) \| (.*) \|$", text, re.MULTILINE))
+    hidden, inner, layers, _ = LLAMA_13B
+    linear, words = layers * (4 * hidden**2 + 3 * hidden * inner), 32_000 * hidden
+    gigabytes = [4 * (linear + 2 * words) / 1e9, (2 * linear + (2 + 4) * words) / 1e9]
+    assert table["weights, GB"] == " | ".join(f"{number:.1f}" for number in gigabytes)
+    for names, nodes in ((60, 219), (120, 422)):
+        each = [clip_bytes(LLAMA_13B, 29 + nodes, split=split) / 1e6 for split in (False, True)]
+        assert table[f"a clip, {names} names, MB"] == " | ".join(f"{number:.0f}" for number in each)

@@ -64,9 +64,7 @@ def run(sentences, codebook, tiny_config, tmp_path):
             tmp_path / f"{name}_steps",
         )
         trained = partial(train_lora, instruction=instruction)
-        history = launch(
-            train_and_save, training.processes, trained, save_model, tmp_path / name, *arguments
-        )
+        history = launch(train_and_save, training.processes, trained, save_model, tmp_path / name, *arguments)
         return tmp_path / name, pd.DataFrame(history)
 
     return train

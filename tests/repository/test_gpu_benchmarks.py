@@ -25,7 +25,9 @@ def test_the_gpu_benchmark_in_small(project, tokenizer, tmp_path):
     page = tmp_path / "page.md"
     command = [sys.executable, str(project / "benchmarks" / "gpu.py"), "--tiny", "--out", str(page)]
     subprocess.run(command, check=True, cwd=project, capture_output=True)
-    rows = re.findall(r"^\| (LoRA|stage 1|scoring).* \| ([\d.,]+) (clips/s|ms a step) \|", page.read_text(), re.M)
+    rows = re.findall(
+        r"^\| (LoRA|stage 1|scoring).* \| ([\d.,]+) (clips/s|ms a step) \|", page.read_text(), re.M
+    )
     assert [(what, unit) for what, _, unit in rows] == [
         ("LoRA", "clips/s"), ("stage 1", "ms a step"), ("scoring", "clips/s")
     ]  # fmt: skip

@@ -21,9 +21,7 @@ _SHARE = 0.9  # of what is free; the rest are the allocator's gaps, and the logi
 _ON_A_CPU = 32  # more clips at once are no faster there
 
 
-def clip_bytes(
-    shape: tuple[int, int, int, int], tokens: int, number: int = 4, split: bool = False
-) -> int:
+def clip_bytes(shape: tuple[int, int, int, int], tokens: int, number: int = 4, split: bool = False) -> int:
     """Memory that the scoring of one clip takes beside the weights, where all names are read in one pass.
 
     Args:
@@ -117,6 +115,6 @@ class Passes:
 def _free(device: torch.device) -> int:
     """Bytes of memory that may still be taken: on a CPU half of what other programs leave."""
     if device.type == "cpu":
-        return psutil.virtual_memory().available // 2
+        return int(psutil.virtual_memory().available) // 2
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + held

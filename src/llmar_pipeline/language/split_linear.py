@@ -35,7 +35,7 @@ def split(x: Tensor) -> Tensor:
     Returns:
         The terms [3, ...], bfloat16, the largest first.
 
-    Source: ours, after the splitting of Dekker 1971 as matrix products use it (Henry, Tang and Heinecke 2019).
+    Source: ours, after the splitting of Dekker 1971 in matrix products (Henry, Tang, Heinecke 2019).
     """
     terms = torch.empty(3, *x.shape, dtype=torch.bfloat16, device=x.device)
     terms[0].copy_(x)
@@ -62,6 +62,8 @@ class SplitLinear(nn.Module):
 
     weight: Tensor
     bias: Tensor | None
+    into: Tensor | None
+    out: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, low_rank: LowRank | None = None) -> None:
         super().__init__()
@@ -81,7 +83,8 @@ class SplitLinear(nn.Module):
             Features [..., out], float32: those of the layer in float32, but for the order of its sums.
         """
         rows = x.reshape(-1, x.shape[-1])
-        mapped = _product(split(rows).flatten(0, 1), self.weight).unflatten(0, (3, len(rows))).sum(0)
+        products = _product(split(rows).flatten(0, 1), self.weight)
+        mapped: Tensor = products.unflatten(0, (3, len(rows))).sum(0)
         if self.into is not None:
             mapped = torch.addmm(mapped, F.linear(rows, self.into), self.out.T, alpha=self.scale)
         if self.bias is not None:

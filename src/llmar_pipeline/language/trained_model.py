@@ -199,8 +199,8 @@ def load_scorer(
 def _with_adapters_added(base: nn.Module, folder: Path, split: bool) -> nn.Module:
     """The language model in float32, with its adapters in its weights, as peft's `merge_adapter` adds them.
 
-    Split weights have no digits for them: there they stay beside. Importing peft, and what it imports where it
-    is installed, takes longer than to load the model.
+    Split weights have no digits for them: there they stay beside. Importing peft, and what it imports where
+    it is installed, takes longer than to load the model.
     """
     settings = json.loads((folder / ADAPTERS).read_text(encoding="utf-8"))
     tensors = load_file(folder / _ADAPTER_WEIGHTS)

@@ -118,7 +118,8 @@ class ResumableTrainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """A step that stops the run where a gradient is not finite, on a GPU by the next log."""
-        step, optimizer = self.state.global_step + 1, getattr(self.optimizer, "optimizer", self.optimizer)
+        step = self.state.global_step + 1
+        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # without accelerate's wrapper
         if self._late is None and waits(self.args.device) and optimizer.defaults.get("fused"):
             self._late = LateChecks(optimizer)
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -127,11 +128,12 @@ class ResumableTrainer(Trainer):
             return loss
         self._late.keep(step, inputs, self._last_terms, model)
         asked = (self._config.log_every, self._config.save_every)
-        if self.accelerator.sync_gradients and (
-            any(step % every == 0 for every in asked) or step == self._config.max_steps
+        if (
+            self.accelerator.sync_gradients
+            and (any(step % every == 0 for every in asked) or step == self._config.max_steps)
+            and (spoilt := self._late.first_spoilt())
         ):
-            if spoilt := self._late.first_spoilt():
-                self._stop_at(model, *spoilt)
+            self._stop_at(model, *spoilt)
         return loss
 
     def _terms_of(self, model: nn.Module, inputs: Any) -> dict[str, Tensor]:

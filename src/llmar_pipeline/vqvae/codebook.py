@@ -207,7 +207,7 @@ class Codebook(nn.Module):
         return self._known_placed
 
     def _some_died(self) -> bool:
-        """Whether codes fell out of use in the last batch, as far as that is known without asking the device."""
+        """Whether codes fell out of use in the last batch, as far as that is known without a wait."""
         if self._any_dead is None:
             return True
         self._arrived.synchronize()
@@ -244,7 +244,8 @@ class Codebook(nn.Module):
             vectors: Of the codes in their order; of all, where a mask says which are set.
             codes: Their numbers, or a mask.
         """
-        kept, placed = self.tangent if self.codes_as == "tangent" else self.points, vectors
+        kept: Any = self.tangent if self.codes_as == "tangent" else self.points
+        placed = vectors
         if self.codes_as == "ball":
             points = ball.expmap0(vectors.double(), self.curvature)
             placed = kept.manifold.projx(points.to(kept.dtype))

@@ -189,7 +189,9 @@ class Clips:
 
         Source: input channels as in the lineage; resampling ours.
         """
-        points, observed = (processes.sent(tensor, self.device) for tensor in self._resample(readings, frames))
+        points, observed = (
+            processes.sent(tensor, self.device) for tensor in self._resample(readings, frames)
+        )
         given = {name: processes.sent(tensor, self.device) for name, tensor in readings.items()}
         if "first" in given:
             given["persons"] = processes.sent(self._persons(readings["clip"]), self.device)
