@@ -134,19 +134,15 @@ class Recognizer:
             made = cls(facts, vqvae, None, trained_classes(folder), trained_votes(folder), read, open_set)
             made.check_read(read)
             return made
-        from llmar_pipeline.language.packed_linear import pack_linear_layers
-        from llmar_pipeline.language.trained_model import load_model
+        from llmar_pipeline.language.trained_model import load_scorer
 
-        model = load_model(
+        model = load_scorer(
             folder,
             cache,
+            processes.device(),
             codebook_of(folder / VQVAE_FOLDER),
-            # As in the evaluation: in bfloat16 sums drift by up to 1 nat.
-            dtype="float32",
-            llm=None if llm is None else LLMConfig(model=llm, precision="float32"),
+            None if llm is None else LLMConfig(model=llm, precision="float32"),
         )
-        model = model.to(processes.device())
-        pack_linear_layers(model.decoder)
         return cls(facts, vqvae, model, open_set=open_set)
 
     def predict(

@@ -134,8 +134,17 @@ def test_free_answers_stand_beside(plain, model, codes):
     assert list(plain.test.columns[:4]) == ["name", "true", "predicted", "generated"]
 
 
-@pytest.mark.parametrize("batch_size", [1, 11])
-def test_the_batch_size_does_not_matter(recognizer, plain, tmp_path, batch_size):
+@pytest.mark.parametrize("batch_size", [1, 11, "auto"])
+def test_the_batch_size_does_not_matter(recognizer, plain, tmp_path, monkeypatch, batch_size):
+    if batch_size == "auto":  # and memory for no more than two clips, which shows only when it runs out
+        read = answers.find_names
+
+        def find_names(model, codes, *arguments):
+            if len(codes) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return read(model, codes, *arguments)
+
+        monkeypatch.setattr(answers, "find_names", find_names)
     other = ask(recognizer, tmp_path, batch_size=batch_size)
     bounds = other.test["bound"].to_numpy() + plain.test["bound"].to_numpy()
     tables = [answers.test.filter(regex="^p:").to_numpy() for answers in (other, plain)]

@@ -13,15 +13,15 @@ from tiny_training import schedule
 from transformers import PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.language import lora
+from llmar_pipeline.language import lora, samples
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import score_classes
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import encode_answers, encode_prompt
 from llmar_pipeline.language.label_trie import LabelTrie
-from llmar_pipeline.language.loading import load_tokenizer
+from llmar_pipeline.language.loading import attach_lora, load_tokenizer
 from llmar_pipeline.language.lora import train_lora
-from llmar_pipeline.language.samples import collate_with_list, mixed
+from llmar_pipeline.language.samples import drawn_list, mixed
 from llmar_pipeline.language.trained_model import load_model, save_model
 from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import NumberType
@@ -53,7 +53,7 @@ def sentences():
 def run(sentences, codebook, tiny_config, tmp_path):
     """Train and save in a folder; returns the model's folder and the history."""
 
-    def train(name, adapter, training, sentences=sentences):
+    def train(name, adapter, training, sentences=sentences, instruction="recognize"):
         arguments = (
             sentences,
             codebook,
@@ -63,9 +63,8 @@ def run(sentences, codebook, tiny_config, tmp_path):
             training,
             tmp_path / f"{name}_steps",
         )
-        history = launch(
-            train_and_save, training.processes, train_lora, save_model, tmp_path / name, *arguments
-        )
+        trained = partial(train_lora, instruction=instruction)
+        history = launch(train_and_save, training.processes, trained, save_model, tmp_path / name, *arguments)
         return tmp_path / name, pd.DataFrame(history)
 
     return train
@@ -230,15 +229,19 @@ def test_features_that_were_not_made_are_missed(sentences, codebook, tiny_config
 
 
 @pytest.mark.slow  # new processes import torch anew
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_two_processes_train_as_one(run, method, sentences):
-    """Their halves of a batch hold different numbers of answer tokens, those of validation of clips."""
+@pytest.mark.parametrize(
+    ("method", "instruction"), [("lora", "recognize"), ("lora", "recognize_from_list"), ("full", "recognize")]
+)
+def test_two_processes_train_as_one(run, method, instruction, sentences):
+    """Their micro-batches hold different numbers of answer tokens, those of validation of clips."""
     adapter = AdapterConfig(method=method, rank=4, dropout=0, action_tokens="trainable")
     plain = sentences[sentences["reading"] == 0]
     table = pd.concat([sentences, plain.assign(split="val", name="val " + plain["name"])[:5]])
-    alone, history = run("alone", adapter, whole_batches(save_every=20), table)
-    changes = {"micro_batch_size": 6, "processes": 2, "save_every": 20}
-    together, shared = run("together", adapter, whole_batches(**changes), table)
+    alone, history = run("alone", adapter, whole_batches(save_every=20), table, instruction)
+    changes = {"micro_batch_size": 2, "processes": 2, "save_every": 20}
+    together, shared = run("together", adapter, whole_batches(**changes), table, instruction)
+    for column in ("loss", "grad_norm"):  # of the first step, before the optimiser
+        assert shared[column][0] == pytest.approx(history[column][0], rel=2e-6)
     for column in ("loss", "grad_norm", "learning_rate", "validation_loss", "validation_accuracy"):
         np.testing.assert_allclose(shared[column], history[column], rtol=1e-4, err_msg=column)
     for file in alone.glob("*.safetensors"):
@@ -248,18 +251,54 @@ def test_two_processes_train_as_one(run, method, sentences):
             assert (found[name] - value).norm() < 1e-3 * value.norm(), name
 
 
-def test_a_list_holds_the_classes_of_its_clips_and_two_others_in_the_order_drawn():
-    order = torch.tensor([4, 2, 0, 5, 1, 3])
-    samples = [{"label": torch.tensor(x), "order": order, "codes": torch.tensor([x])} for x in (1, 4, 1)]
-    batch = collate_with_list(samples)
-    assert batch["listed"].tolist() == [4, 2, 0, 1]
-    assert batch["codes"].tolist() == [[1], [4], [1]]
-    assert batch.keys() == {"codes", "listed"}
-    everyone = [{"label": torch.tensor(x), "order": order} for x in range(6)]
-    assert collate_with_list(everyone)["listed"].tolist() == order.tolist()
+def test_a_list_holds_the_clips_class_and_five_others_in_any_order():
+    lists = [drawn_list(7, 20, np.random.default_rng(seed)).tolist() for seed in range(200)]
+    assert all(7 in names and len(set(names)) == 6 == len(names) for names in lists)
+    assert {names.index(7) for names in lists} == set(range(6))
+    assert {name for names in lists for name in names} == set(range(20))
+    assert sorted(drawn_list(1, 4, np.random.default_rng(0)).tolist()) == [0, 1, 2, 3]
 
 
-def test_training_from_a_list_asks_with_the_list_of_the_batch(
+@pytest.mark.parametrize("instruction", ["recognize", "recognize_from_list"])
+def test_micro_batches_change_no_gradient(
+    sentences, codebook, tiny_config, tmp_path, monkeypatch, instruction
+):
+    """Answers differ in length: equal weights would. No dropout: its draws are those of each pass."""
+
+    def gradients(micro_batch):
+        training = whole_batches(batch_size=8, micro_batch_size=micro_batch, max_gradient_norm=0, max_steps=1)
+        adapter = AdapterConfig(rank=4, dropout=0, action_tokens="trainable")
+        seen = {}
+        with monkeypatch.context() as patch:
+            patch.setattr(ActionLanguageModel, "zero_grad", lambda model: seen.update(gradients_of(model)))
+            train_lora(
+                sentences, codebook, tiny_config, tmp_path, adapter, training, tmp_path / str(micro_batch),
+                instruction=instruction, others=["fly", "swim"] if "list" in instruction else (),
+            )  # fmt: skip
+        return seen
+
+    def adapted(*arguments):
+        model = attach_lora(*arguments)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # else the other factor has no gradient yet
+                torch.nn.init.normal_(parameter, std=0.2)
+        return model.double()
+
+    monkeypatch.setattr(lora, "attach_lora", adapted)
+    monkeypatch.setattr(samples, "OTHER_CLASSES", 2)  # of seven names, so that lists differ
+    whole = gradients(8)
+    assert len(whole) == 9  # two factors of q and v in both layers, and the action tokens
+    for micro_batch in (1, 2):
+        parts = gradients(micro_batch)
+        for name, gradient in whole.items():
+            assert (parts[name] - gradient).norm() < 1e-6 * gradient.norm(), (micro_batch, name)
+
+
+def gradients_of(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_training_from_a_list_asks_with_a_list_for_each_clip(
     sentences, codebook, tiny_config, tmp_path, monkeypatch
 ):
     asked = []
@@ -269,7 +308,8 @@ def test_training_from_a_list_asks_with_the_list_of_the_batch(
         return encode_prompt(tokenizer, instruction, names)
 
     monkeypatch.setattr("llmar_pipeline.language.action_language_model.encode_prompt", listen)
-    small = whole_batches(batch_size=2, micro_batch_size=1, max_steps=3)
+    monkeypatch.setattr(samples, "OTHER_CLASSES", 2)
+    small = whole_batches(batch_size=2, micro_batch_size=2, max_steps=3)
     train_lora(
         sentences, codebook, tiny_config, tmp_path, AdapterConfig(rank=4), small, tmp_path / "steps",
         instruction="recognize_from_list",

@@ -10,6 +10,8 @@ from tiny_training import schedule
 from torch import nn
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.training import trainer
+from llmar_pipeline.training.callbacks import LateChecks
 from llmar_pipeline.training.checkpoints import COMPLETE, latest_checkpoint, restore_state, save_state
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
@@ -172,6 +174,52 @@ def test_a_gradient_that_is_not_finite_stops_with_step_parameter_and_term(tmp_pa
     with pytest.raises(UserError, match=r"step 3.*gradient of trained\.bias.*caused by rooted\)"):
         train(model, stream(schedule()), schedule(save_every=1), tmp_path, {})
     assert latest_checkpoint(tmp_path).name == "checkpoint-2"
+
+
+def losing(model, after):
+    """The stream's targets are no numbers once the model has seen so many."""
+
+    def read_bad(index, rng):
+        item = read(index, rng)
+        return item | {"y": item["y"] * float("nan")} if model.seen >= after else item
+
+    return SampleStream(5, 32, 0, read_bad)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Rooted, r"step 3: the gradient of trained\.bias is not finite \(caused by rooted\);"),
+        (Regression, r"step 3: loss=nan, bias=nan is not finite;"),
+    ],
+)
+def test_where_the_host_looks_late_the_first_step_is_named_and_changes_nothing(
+    kind, message, tmp_path, monkeypatch
+):
+    """As on a GPU: here steps 3 and 4 are known to be spoilt when 4 is logged."""
+    settings = schedule(schedule="constant", log_every=4, save_every=8)
+    good = Regression()
+    train(good, stream(settings), schedule(schedule="constant", max_steps=2, save_every=8), tmp_path, {})
+    monkeypatch.setattr(trainer, "waits", lambda device: True)
+    looks = []
+    look = LateChecks.first_spoilt
+    monkeypatch.setattr(LateChecks, "first_spoilt", lambda self: looks.append(1) or look(self))
+    model = kind()
+    read_from = losing(model, 8) if kind is Regression else stream(settings)
+    with pytest.raises(UserError, match=message):
+        train(model, read_from, settings, tmp_path / "late", {})
+    assert looks == [1]
+    assert torch.equal(model.trained.weight, good.trained.weight)
+    assert torch.equal(model.trained.bias, good.trained.bias)
+
+
+def test_looking_late_changes_no_bit(tmp_path, monkeypatch):
+    settings, plain, late = schedule(log_every=4), Regression(), Regression()
+    expected = train(plain, stream(settings), settings, tmp_path / "plain", {})
+    monkeypatch.setattr(trainer, "waits", lambda device: True)
+    assert train(late, stream(settings), settings, tmp_path / "late", {}) == expected
+    for name, tensor in weights(plain).items():
+        assert torch.equal(weights(late)[name], tensor), name
 
 
 def test_a_checkpoint_that_is_not_finite_is_not_written(tmp_path):

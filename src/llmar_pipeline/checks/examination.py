@@ -25,7 +25,6 @@ from llmar_pipeline.io.known_names import check_read
 from llmar_pipeline.pipeline_registry import all_inputs
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.topology import Body
-from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 
 
@@ -188,12 +187,12 @@ class Examination:
         from llmar_pipeline.language.config import LLMConfig
         from llmar_pipeline.language.instructions import load_instruction
         from llmar_pipeline.language.llm_check import check_prompts
+        from llmar_pipeline.language.samples import OTHER_CLASSES
 
-        training = TrainingConfig(**self._parameters["lora_training"])
         from_list = self._parameters["unseen"]["classes"] != "none"
         lists, listed = [seen], [seen]
-        if from_list:  # in training those of a micro-batch and two others, see `collate_with_list`
-            longest = sorted(seen, key=len)[-training.micro_batch_size - 2 :]
+        if from_list:  # in training a clip's own and some others
+            longest = sorted(seen, key=len)[-OTHER_CLASSES - 1 :]
             lists, listed = [seen, tested], [longest, tested]
         instruction = load_instruction("recognize_from_list" if from_list else "recognize")
         length = operations.sentence_length(VQVAEConfig(**self._parameters["vqvae"]), self._body())

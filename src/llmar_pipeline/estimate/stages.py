@@ -157,7 +157,7 @@ class _Work:
     def lora(self) -> tuple[float, str]:
         training = TrainingConfig(**self.parameters["lora_training"])
         adapter = AdapterConfig(**self.parameters["lora"])
-        shape, tokens, trained = self._language(training)
+        shape, tokens, trained = self._language()
         needed = operations.lora_step(shape, adapter, replace(tokens, after=trained), training.batch_size)
         seen = validated(self.val, training, _cost(tokens, trained))
         needed += len(seen) * operations.scoring(shape, tokens) / training.save_every
@@ -168,7 +168,7 @@ class _Work:
     def evaluation(self) -> tuple[float, str]:
         config = EvaluationConfig(**self.parameters["evaluation"])
         training = TrainingConfig(**self.parameters["lora_training"])
-        shape, tokens, trained = self._language(training)
+        shape, tokens, trained = self._language()
         weight = self.test_readings * _cost(tokens, trained)
         validating = len(validated_behind(self.val, training, weight))
         clips = self.test_readings * (validating + self.test)
@@ -177,9 +177,9 @@ class _Work:
             read = min(read, READ_NODES)
         tokens = replace(tokens, nodes=read)
         scored = clips * operations.scoring(shape, tokens) / (self.pace.score * self.speeds["float32"])
-        beside = math.ceil(clips / config.batch_size) * shape.layers * self.pace.score_layer
+        beside = math.ceil(clips / config.clips_at_once) * shape.layers * self.pace.score_layer
         if config.generate:  # a token at a time, in batches
-            beside += self.test / config.batch_size * tokens.answer * shape.layers * self.pace.score_layer
+            beside += self.test / config.clips_at_once * tokens.answer * shape.layers * self.pace.score_layer
         classes = len(self.recordings.classes("train"))
         fitted = min((1 + self.readings) * self.train, MOST_FITTED)
         counted = fitted * tokens.sentence * classes * A_COUNTED_CODE
@@ -205,7 +205,7 @@ class _Work:
         )
         return START[stage] + config.max_steps * step, how
 
-    def _language(self, training: TrainingConfig) -> tuple[operations.LLMShape, operations.Tokens, int]:
+    def _language(self) -> tuple[operations.LLMShape, operations.Tokens, int]:
         """Sizes of the model, tokens around a sentence in scoring, and those behind it in training."""
         from llmar_pipeline.language.instructions import encode_prompt, load_instruction
         from llmar_pipeline.language.label_trie import LabelTrie
@@ -220,7 +220,7 @@ class _Work:
         unseen = self.parameters["unseen"]["classes"] != "none"
         instruction = load_instruction("recognize_from_list" if unseen else "recognize")
         before, after = encode_prompt(tokenizer, instruction, names)
-        listed = names[: training.micro_batch_size + OTHER_CLASSES]
+        listed = names[: OTHER_CLASSES + 1]
         trained = len(encode_prompt(tokenizer, instruction, listed).after)
         trie = LabelTrie(names, tokenizer)
         answer = sum(map(len, trie.answers)) / len(names)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
@@ -24,12 +23,13 @@ from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.model_folder import model_files
 from llmar_pipeline.language.name_search import Ask
-from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.packing import pad_sentences
+from llmar_pipeline.language.passes import Passes
 from llmar_pipeline.language.probability import probabilities
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
-from llmar_pipeline.language.trained_model import load_model
+from llmar_pipeline.language.trained_model import load_scorer
 from llmar_pipeline.language.validation import cost_of
+from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.training.validation import validated_behind
@@ -91,17 +91,16 @@ def answer_clips(
 
     Source: "Testing" of Sec. 3.2 of the paper, scored exactly; the control is ours.
     """
-    model = load_model(recognizer, llm_cache, dtype="float32", llm=llm)
+    model = load_scorer(recognizer, llm_cache, processes.device(), llm=llm)
     if sentences.attrs.get("codebook", model.codebook_checksum) != model.codebook_checksum:
         raise UserError(
             f"expected action sentences of the codebook that {recognizer} was trained for, saw those of "
             "another; run `kedro run --pipelines=stage2` with the same parameters."
         )
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    pack_linear_layers(model.decoder)
     train, val, test_readings = (sentences[sentences["split"] == part] for part in ("train", "val", "test"))
     known = read_clips(train, model.input)
-    asking = _Asking(model, model_fingerprint(recognizer, model), known, folder, config)
+    passes = Passes(model, config.clips_at_once)
+    asking = _Asking(model, model_fingerprint(recognizer, model), known, folder, config, passes)
     trained = LabelTrie(model.class_names, model.tokenizer)
     asked = trained if class_names is None else LabelTrie(class_names, model.tokenizer)
 
@@ -127,7 +126,7 @@ def _affordable(
     if not len(val) or training is None:
         return val
     names = val["name"].unique()
-    weight = cost_of(model, classes, len(val["codes"].iloc[0]), training) * len(val) / len(names)
+    weight = cost_of(model, classes, len(val["codes"].iloc[0])) * len(val) / len(names)
     return val[val["name"].isin(names[validated_behind(len(names), training, weight)])]
 
 
@@ -146,7 +145,7 @@ def model_fingerprint(recognizer: Path, model: ActionLanguageModel) -> dict[str,
     """
     fingerprint: dict[str, Any] = {
         "words": tensor_checksum(model.words.weight),
-        CODE: code_of(score_classes.__module__, load_model.__module__),
+        CODE: code_of(score_classes.__module__, load_scorer.__module__),
     }
     for file in model_files(recognizer):
         if file.suffix != ".json":
@@ -173,6 +172,7 @@ class _Asking:
     training_sentences: Sentences
     folder: Path
     config: EvaluationConfig
+    passes: Passes
 
     def probabilities(
         self, title: str, readings: pd.DataFrame, classes: LabelTrie
@@ -193,9 +193,10 @@ class _Asking:
             found = find_names(self.model, codes, mask, classes, _ASK, by_length, guesses)
             return np.column_stack([found.probabilities, found.bounds])
 
+        most = max(sum(len(read[reading]) for reading in group) for group in by_clip)
         digest = {"sentences": sentences_checksum(read), "by_length": by_length}
         digest |= {"ask": asdict(_ASK)}
-        return clips, self._kept(title, range(len(clips)), classes, work, digest)
+        return clips, self._kept(title, range(len(clips)), classes, work, digest, most)
 
     def corrects(self, classes: LabelTrie) -> bool:
         """Whether scores are corrected for the prior."""
@@ -227,13 +228,16 @@ class _Asking:
             return np.array(generate_names(self.model, *pad_sentences(batch), classes, len(batch)))
 
         digest = {"sentences": sentences_checksum(sentences)}
-        return [str(name) for name in self._kept(title, sentences, classes, work, digest)]
+        return [
+            str(name) for name in self._kept(title, sentences, classes, work, digest, _longest(sentences))
+        ]
 
     def _scores(self, title: str, sentences: Sentences, classes: LabelTrie) -> np.ndarray:
         def work(batch: Sentences) -> np.ndarray:
             return score_classes(self.model, *pad_sentences(batch), classes, len(batch)).numpy()
 
-        return self._kept(title, sentences, classes, work, {"sentences": sentences_checksum(sentences)})
+        digest = {"sentences": sentences_checksum(sentences)}
+        return self._kept(title, sentences, classes, work, digest, _longest(sentences))
 
     def _kept(
         self,
@@ -242,10 +246,19 @@ class _Asking:
         classes: LabelTrie,
         work: Callable[[Sequence[Item]], np.ndarray],
         digest: Mapping[str, Any],
+        codes: int,
     ) -> np.ndarray:
         fingerprint = {"model": self.fingerprint, **digest, "class_names": classes.class_names}
-        folder, size = self.folder / title, self.config.batch_size
-        return in_kept_batches(items, size, work, folder, fingerprint, title.replace("_", " "))
+        folder, size = self.folder / title, self.config.clips_at_once
+
+        def in_passes(batch: Sequence[Item]) -> np.ndarray:
+            return np.concatenate(self.passes(batch, work, classes, codes))
+
+        return in_kept_batches(items, size, in_passes, folder, fingerprint, title.replace("_", " "))
+
+
+def _longest(sentences: Sentences) -> int:
+    return max(map(len, sentences))
 
 
 def _table(clips: pd.DataFrame, chances: np.ndarray, classes: LabelTrie) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.instructions import Prompt, check_instruction, encode_prompt
 from llmar_pipeline.language.loading import settled
 from llmar_pipeline.language.packing import additive, pack
-from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
 
 _PROMPTS = 8  # kept as tokens; the lists that a training draws at each step never come again
@@ -218,6 +217,7 @@ class ActionLanguageModel(nn.Module):
         code_mask: Tensor,
         answer_ids: Tensor,
         answer_mask: Tensor,
+        answer_tokens: Tensor | None = None,
         listed: Tensor | None = None,
         choices: Tensor | None = None,
         shares: Tensor | None = None,
@@ -232,36 +232,38 @@ class ActionLanguageModel(nn.Module):
             code_mask: True where a code is real [B, W], bool.
             answer_ids: Answer tokens with end-of-sequence [B, A], int64, right-padded.
             answer_mask: True where an answer token is real [B, A], bool.
-            listed: Indices of the names that replace [list] in the instruction, in that order [L], int64;
-                all by default.
+            answer_tokens: What the sum over the answer tokens is divided by [], see
+                `weigh_by_answer_tokens`; their number by default.
+            listed: Indices of the names that replace [list] in the instruction, which stands behind the
+                action tokens there, in that order for each clip [B, L], int64; all by default.
             choices: Where answers are known as probabilities: tokens with which names go on there, name by
                 name [B, A, C], int64.
             shares: How probable each of them is [B, A, C], as `next_token_chances` gives it.
 
         Returns:
-            "loss": mean over all real answer tokens of the batch, those of other processes included (a long
-            answer weighs more than a short one; instruction and action tokens carry no loss).
+            "loss": mean over all real answer tokens (a long answer weighs more than a short one; instruction
+            and action tokens carry no loss).
 
         Source: Eq. 13 of the paper.
         """
         longest = int(answer_mask.sum(dim=1).max())
         answer_ids, answer_mask = answer_ids[:, :longest], answer_mask[:, :longest]
         known = self.class_names + self.other_names
-        names = self.class_names if listed is None else [known[index] for index in listed.tolist()]
-        before, after = self.prompt(names)
-        rows, prompt = len(codes), codes.shape[1] + len(after)
-        text = self.words(torch.tensor(before + after, device=codes.device))
-        actions = self.embed_actions(codes).to(text.dtype)
+        lists = [range(len(self.class_names))] if listed is None else listed.tolist()
+        prompts = [self.prompt([known[index] for index in some]) for some in lists]
+        shared = self.words(torch.tensor(prompts[0].before, dtype=torch.int64, device=codes.device))
+        # Padded on the left: the last token, which predicts the answer's first, stands at one place.
+        reach = max(len(after) for _, after in prompts)
+        padded = torch.tensor([[-1] * (reach - len(after)) + list(after) for _, after in prompts])
+        after_ids = padded.to(codes.device).expand(len(codes), -1)
+        prompt = codes.shape[1] + reach
+        actions = self.embed_actions(codes).to(shared.dtype)
         if self.training and self.code_dropout:
             kept = torch.rand(codes.shape[:2], device=codes.device) >= self.code_dropout
             actions = actions * kept.unsqueeze(-1)
-        following = text[len(before) :].expand(rows, -1, -1)
-        clips = torch.cat([actions, following, self.words(answer_ids[:, :-1])], dim=1)
-        mask = torch.cat(
-            [code_mask, code_mask.new_ones(rows, len(after)), answer_mask[:, :-1]],
-            dim=1,
-        )
-        packed = pack(text[: len(before)], clips, mask)
+        text = self.words(torch.cat([after_ids.clamp(min=0), answer_ids[:, :-1]], dim=1))
+        mask = torch.cat([code_mask, after_ids >= 0, answer_mask[:, :-1]], dim=1)
+        packed = pack(shared, torch.cat([actions, text], dim=1), mask)
         hidden = self.decoder(
             inputs_embeds=packed.embeddings,
             attention_mask=additive(packed.visible, packed.embeddings.dtype),
@@ -276,4 +278,4 @@ class ActionLanguageModel(nn.Module):
         else:
             choices, shares = choices[:, :longest][answer_mask], shares[:, :longest][answer_mask]
             surprise = -(shares * logits.log_softmax(1).gather(1, choices)).sum(1)
-        return {"loss": processes.mean(surprise, torch.ones_like(surprise, dtype=torch.bool))}
+        return {"loss": surprise.mean() if answer_tokens is None else surprise.sum() / answer_tokens}

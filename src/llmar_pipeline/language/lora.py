@@ -24,10 +24,11 @@ from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
 from llmar_pipeline.language.samples import (
     RowsByClip,
-    collate_with_list,
     counts_by_class,
+    drawn_list,
     mixed,
     naive_bayes,
+    weigh_by_answer_tokens,
 )
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
@@ -74,7 +75,7 @@ def train_lora(
         training: the schedule.
         checkpoints: where they are kept.
         on_log: called with (record, step) at every log.
-        instruction: name of the instruction; "recognize_from_list" lists classes, see `collate_with_list`, so
+        instruction: name of the instruction; "recognize_from_list" lists classes, see `drawn_list`, so
             that the model learns to choose from a list, which at test time may be another one.
         model_folder: where the model will be saved, if it will; an earlier one there is set aside.
         votes: for `answers: head`, what speaks for each class in each code [U, classes]; of the mean over a
@@ -166,7 +167,7 @@ def train_lora(
         else None,
         code_dropout=adapter.code_dropout,
     )
-    if model.device.type == "cpu":
+    if processes.device().type == "cpu":  # where it will be trained: it lies in main memory until then
         # There the backward pass of torch's own attention takes four times as long in bfloat16.
         model.base.set_attn_implementation("eager")
     if training.compile:
@@ -198,10 +199,7 @@ def train_lora(
             shares = next_token_chances(chances.float(), alike[label])
             sample |= {"choices": answer_ids.T, "shares": shares}
         if from_list:
-            sample |= {
-                "label": torch.tensor(label),
-                "order": torch.from_numpy(rng.permutation(len(class_names) + len(others))),
-            }
+            sample["listed"] = drawn_list(label, len(class_names) + len(others), rng)
         return sample
 
     classes = labels if training.balance == "classes" else None
@@ -216,7 +214,6 @@ def train_lora(
         if votes is None:
             counts = counts_by_class(rows, class_names, len(codebook))
             model.class_votes = torch.from_numpy(naive_bayes(counts))
-    collate = collate_with_list if from_list else None
     made_from = fingerprint(llm_config.precision)
     val = sentences[(sentences["split"] == "val") & (sentences["reading"] == 0)]
     val = val[val["action"].isin(class_names)]
@@ -227,9 +224,9 @@ def train_lora(
         training,
         checkpoints,
         made_from,
-        collate,
         on_log=on_log,
         model_folder=model_folder,
+        weigh=weigh_by_answer_tokens,
         validate=validation(model, read_clips(val, adapter.input), val_labels, training),
     )
     return model.eval(), history

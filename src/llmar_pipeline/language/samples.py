@@ -1,12 +1,13 @@
-"""What each step of stage 2 reads: readings of a clip, mixtures of two, a batch and its list of classes."""
+"""What each step of stage 2 reads: readings of a clip, mixtures of two, lists of classes, a batch."""
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import default_collate
+
+from llmar_pipeline.training import processes
 
 _AT_ONCE = 10_000  # rows
-OTHER_CLASSES = 2  # so that every list has three names at least, as in Table 8 of the paper
+OTHER_CLASSES = 5  # beside the clip's own; a whole list of NTU RGB+D 120 would be ten times the clip's tokens
 
 
 class RowsByClip:
@@ -91,22 +92,38 @@ def mixed(sentence: np.ndarray, other: np.ndarray, share: float, rng: np.random.
     return changed
 
 
-def collate_with_list(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """A batch and the list of classes its clips are to choose from: their own and two others.
+def drawn_list(label: int, names: int, rng: np.random.Generator) -> torch.Tensor:
+    """The classes that a clip is to choose from: its own and some others, in any order.
 
-    With one list all along, the model would learn the classes by heart and never read the list; and a list as
-    long as that of NTU RGB+D 120 would cost ten times the tokens of the clip.
+    With one list all along, the model would learn the classes by heart and never read the list.
 
     Args:
-        samples: as `ActionLanguageModel.forward` takes them, without the batch's axis; also `label` [], and
-            `order` [classes], in which classes are drawn and listed (that of the first sample counts).
+        label: The clip's own.
+        names: All that may be listed, by their number.
+        rng: Of the clip's place in the training: so lists depend on no micro-batch and no process.
 
     Returns:
-        Arguments of `forward`, `listed` among them.
+        Labels [names, or `OTHER_CLASSES` + 1 if that is less], int64.
 
     Source: ours; the paper does not say which list it trains with.
     """
-    batch: dict[str, torch.Tensor] = default_collate(samples)
-    present = torch.isin(batch["order"][0], batch.pop("label"))
-    chosen = present | ((~present).cumsum(0) <= OTHER_CLASSES)
-    return batch | {"listed": batch.pop("order")[0][chosen]}
+    order = torch.from_numpy(rng.permutation(names))
+    others = order != label
+    return order[~others | (others.cumsum(0) <= OTHER_CLASSES)]
+
+
+def weigh_by_answer_tokens(batches: list[dict[str, torch.Tensor]]) -> None:
+    """Tell the micro-batches of one step how many answer tokens they have on average, in all processes.
+
+    Each divides its sum by it: the mean over micro-batches and processes is then that over all answer tokens
+    of the batch, however it was divided.
+
+    Args:
+        batches: Arguments of `ActionLanguageModel.forward`; `answer_tokens` is added.
+
+    Source: Eq. 13 of the paper, over a batch.
+    """
+    own = torch.stack([batch["answer_mask"].sum() for batch in batches]).sum()
+    mean = processes.total(own) / (len(batches) * processes.count())
+    for batch in batches:
+        batch["answer_tokens"] = mean

@@ -18,6 +18,8 @@ from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.llm import is_here, llm_checksum
 from llmar_pipeline.language.loading import load_llm, load_tokenizer, load_weights, tokenizer_checksum
 from llmar_pipeline.language.model_folder import ACTION_TOKENS, ADAPTERS, MANIFEST, manifest_of, trained_llm
+from llmar_pipeline.language.packed_linear import pack_linear_layers
+from llmar_pipeline.language.split_linear import LowRank, split_linear_layers, splits
 from llmar_pipeline.training.digests import tensor_checksum
 
 if TYPE_CHECKING:
@@ -72,11 +74,13 @@ def load_model(
     codebook: Tensor | None = None,
     dtype: torch.dtype | str | None = None,
     llm: LLMConfig | None = None,
+    split: bool = False,
 ) -> ActionLanguageModel:
-    """Read what `save_model` wrote, for scoring (all weights frozen, evaluation mode).
+    """Read what `save_model` wrote (all weights frozen, evaluation mode).
 
     In float32 adapters are added to the weights that they belong to, so that a pass has no products of its
-    own for them.
+    own for them. These are the weights of the training, rounded as they were there: adapters were trained
+    against their rounding.
 
     Args:
         folder: Folder that `save_model` wrote.
@@ -84,6 +88,8 @@ def load_model(
         codebook: If given, must be the codebook that the model was trained with [codes, du].
         dtype: Number type of the base weights, or its name; the trained precision by default.
         llm: Where the language model may lie by now, if not where it lay in training.
+        split: In float32, keep weights that were bfloat16 in training as they are, with products of float32's
+            accuracy (`SplitLinear`); others stay float32.
 
     Raises:
         UserError: The folder is incomplete or damaged, or language model, tokenizer or codebook are not those
@@ -92,7 +98,7 @@ def load_model(
     Source: ours.
     """
     try:
-        return _load(folder, cache, codebook, dtype, llm)
+        return _load(folder, cache, codebook, dtype, llm, split)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
@@ -107,6 +113,7 @@ def _load(
     codebook: Tensor | None,
     dtype: torch.dtype | str | None,
     llm: LLMConfig | None,
+    split: bool,
 ) -> ActionLanguageModel:
     if not (folder / MANIFEST).is_file():
         raise UserError(
@@ -128,10 +135,12 @@ def _load(
     check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
     tuned: nn.Module
     if (folder / ADAPTERS).is_file():
-        base, _ = load_llm(config, cache, dtype)
+        wanted = dtype or config.precision
+        exact = config.quantization == "none" and wanted in ("float32", torch.float32)
+        base, _ = load_llm(config, cache, None if exact else dtype)
         check("hidden size", manifest["hidden_size"], base.config.hidden_size)
-        exact = config.quantization == "none" and base.dtype == torch.float32
-        tuned = _with_adapters_added(base, folder) if exact else _adapted(base, folder)
+        split = split and base.dtype == torch.bfloat16
+        tuned = _with_adapters_added(base, folder, split) if exact else _adapted(base, folder)
     else:
         tuned = load_weights(folder, dtype or getattr(torch, config.precision))
     tensors = load_file(folder / ACTION_TOKENS)
@@ -161,10 +170,37 @@ def _adapted(base: nn.Module, folder: Path) -> "PeftModel":
     return tuned
 
 
-def _with_adapters_added(base: nn.Module, folder: Path) -> nn.Module:
-    """The language model with what its adapters add to its weights, as peft's `merge_adapter` adds it.
+def load_scorer(
+    folder: Path,
+    cache: Path,
+    device: torch.device,
+    codebook: Tensor | None = None,
+    llm: LLMConfig | None = None,
+) -> ActionLanguageModel:
+    """Read a trained model for scores of float32's accuracy, with its weights as a device multiplies fastest.
 
-    Importing peft, and what it imports where it is installed, takes longer than to load the model.
+    Args:
+        folder: Folder that `save_model` wrote.
+        cache: Folder of converted language models, as in `ensure_llm`.
+        device: Where it will score.
+        codebook: As in `load_model`.
+        llm: As in `load_model`.
+
+    Raises:
+        UserError: As in `load_model`.
+
+    Source: ours; in bfloat16 sums drift by up to 1 nat.
+    """
+    model = load_model(folder, cache, codebook, "float32", llm, splits(device)).to(device)
+    pack_linear_layers(model.decoder)
+    return model
+
+
+def _with_adapters_added(base: nn.Module, folder: Path, split: bool) -> nn.Module:
+    """The language model in float32, with its adapters in its weights, as peft's `merge_adapter` adds them.
+
+    Split weights have no digits for them: there they stay beside. Importing peft, and what it imports where
+    it is installed, takes longer than to load the model.
     """
     settings = json.loads((folder / ADAPTERS).read_text(encoding="utf-8"))
     tensors = load_file(folder / _ADAPTER_WEIGHTS)
@@ -175,14 +211,21 @@ def _with_adapters_added(base: nn.Module, folder: Path) -> nn.Module:
     }
     pairs = {name: [f"base_model.model.{name}.lora_{part}.weight" for part in "BA"] for name in layers}
     _check_names(folder, tensors, chain.from_iterable(pairs.values()))
-    rank = settings["r"]
+    rank, low_rank = settings["r"], dict[str, LowRank]()
     for name, (out, into) in pairs.items():
         if len(tensors[into]) != rank:
             raise UserError(
                 f"expected the adapters in {folder} of rank {rank}, saw {len(tensors[into])} in {name}; run "
                 "`kedro run --pipelines=stage2`."
             )
-        layers[name].weight.data += tensors[out] @ tensors[into] * (settings["lora_alpha"] / rank)
+        low_rank[name] = LowRank(tensors[into], tensors[out], settings["lora_alpha"] / rank)
+    if split:
+        split_linear_layers(base, low_rank)
+        return base
+    for parameter in base.parameters():
+        parameter.data = parameter.data.float()
+    for name, added in low_rank.items():
+        layers[name].weight.data += added.out @ added.into * added.scale
     return base
 
 

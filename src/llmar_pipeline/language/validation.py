@@ -10,6 +10,7 @@ from llmar_pipeline.language.answer import find_names
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.name_search import Ask
 from llmar_pipeline.language.packing import pad_sentences
+from llmar_pipeline.language.passes import Passes
 from llmar_pipeline.language.samples import OTHER_CLASSES
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
@@ -32,19 +33,18 @@ def cost(sentence: float, after: float, answer: float, nodes: int, trained: floa
     return (sentence + after + nodes) / (2 * (sentence + trained + answer))
 
 
-def cost_of(model: ActionLanguageModel, trie: LabelTrie, sentence: int, training: TrainingConfig) -> float:
+def cost_of(model: ActionLanguageModel, trie: LabelTrie, sentence: int) -> float:
     """The `cost` of a validation clip for a model as it was trained.
 
     Args:
         model: What is trained.
         trie: Of its class list.
         sentence: Action tokens of a clip.
-        training: The schedule, whose micro-batches decide how many classes training lists.
 
     Source: ours.
     """
     names, answer = model.class_names, float(np.mean([len(answer) for answer in trie.answers]))
-    listed = names[: training.micro_batch_size + OTHER_CLASSES]
+    listed = names[: OTHER_CLASSES + 1]
     after, trained = (len(model.prompt(some).after) for some in (names, listed))
     return cost(sentence, after, answer, len(trie.node_tokens), trained)
 
@@ -77,23 +77,24 @@ def validation(
         return None
     trie = LabelTrie(model.class_names, model.tokenizer)
     lengths = [len(answer) for answer in trie.answers]
-    chosen = validated(len(sentences), training, cost_of(model, trie, len(sentences[0]), training))
+    chosen = validated(len(sentences), training, cost_of(model, trie, len(sentences[0])))
     tokens = sum(lengths[labels[index]] for index in chosen)
 
     def validate() -> dict[str, float]:
         own = processes.own_rows(torch.tensor(chosen)).tolist()  # here: the processes have met by now
         codes, code_mask = pad_sentences([sentences[index] for index in own])
         truth = torch.tensor([labels[index] for index in own], dtype=torch.int64)
-        right = surprised = 0.0
-        size = training.micro_batch_size
-        for batch, mask, answers in zip(
-            codes[:, None].split(size), code_mask[:, None].split(size), truth.split(size), strict=True
-        ):
+
+        def read(some: Sequence[int]) -> tuple[float, int]:
             # The right name is read to its end, and of the others what tells whether one is likelier.
+            batch, mask, answers = codes[some, None], code_mask[some, None], truth[some]
             found = find_names(model, batch, mask, trie, Ask(), guesses=answers.tolist())
-            surprised -= found.scores[np.arange(len(answers)), answers].sum()
-            right += (found.probabilities.argmax(axis=1) == answers.numpy()).sum()
-        sums = torch.tensor([surprised, right], dtype=torch.float32)
+            surprise = -found.scores[np.arange(len(some)), answers].sum()
+            return float(surprise), int((found.probabilities.argmax(axis=1) == answers.numpy()).sum())
+
+        passes = Passes(model, training.micro_batch_size)
+        told = passes(list(range(len(own))), read, trie, codes.shape[1]) if own else [(0.0, 0)]
+        sums = torch.tensor([sum(values) for values in zip(*told, strict=True)], dtype=torch.float32)
         surprise, correct = processes.total(sums.to(model.device)).tolist()
         return {"validation_loss": surprise / tokens, "validation_accuracy": correct / len(chosen)}
 

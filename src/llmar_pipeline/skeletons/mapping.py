@@ -106,7 +106,8 @@ def mapped(data: np.ndarray, source: Topology, target: Topology) -> np.ndarray:
 
 def _beside_neighbours(weights: np.ndarray, target: Topology) -> np.ndarray:
     """The same, joints that were missing half way from their parent to what hangs on them, if it is there."""
-    there, made = weights.any(axis=1), weights.copy()
+    there: np.ndarray = np.any(weights, axis=1)
+    made = weights.copy()
     for joint in _from_the_top(target):
         if not there[joint]:
             above = made[[its for its in target.parents[joint : joint + 1] if its >= 0]]

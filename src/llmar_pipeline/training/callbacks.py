@@ -94,7 +94,7 @@ def check_terms(terms: dict[str, Tensor], step: int) -> None:
     """
     if terms and not torch.stack([v.float() for v in terms.values()]).isfinite().all():
         bad = ", ".join(f"{k}={v.item():g}" for k, v in terms.items() if not torch.isfinite(v))
-        raise UserError(_stopped(step, f"{bad} is not finite"))
+        raise UserError(stopped(step, f"{bad} is not finite"))
 
 
 def check_gradients(model: nn.Module, step: int, terms: Callable[[], dict[str, Tensor]]) -> None:
@@ -116,7 +116,49 @@ def check_gradients(model: nn.Module, step: int, terms: Callable[[], dict[str, T
             guilty = [k for k, term in terms().items() if k != "loss" and _spoils(term, parameter)]
             cause = f" (caused by {', '.join(guilty)})" if guilty else ""
             where = name.removeprefix("module.")
-            raise UserError(_stopped(step, f"the gradient of {where} is not finite{cause}"))
+            raise UserError(stopped(step, f"the gradient of {where} is not finite{cause}"))
+
+
+class LateChecks:
+    """Whether losses and gradients are finite, kept on the device until the host looks: each look is a wait.
+
+    From the first step that is not finite on, the optimiser changes no weight any more: fused AdamW has that
+    from its use with scaled gradients. So the step can be computed once more when the host looks.
+
+    Args:
+        optimizer: torch's fused AdamW.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer: Any = optimizer
+        self._kept: list[tuple[int, Any]] = []
+        self._spoilt: list[Tensor] = []
+
+    @torch.no_grad()
+    def keep(self, step: int, inputs: Any, terms: dict[str, Tensor], model: nn.Module) -> None:
+        """Note a pass.
+
+        Args:
+            step: which.
+            inputs: what it read, to read it again.
+            terms: its loss terms.
+            model: after its backward pass.
+        """
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = [torch.nn.utils.get_total_norm(gradients)] if gradients else []
+        spoilt = (~torch.stack([x.float() for x in [*terms.values(), *norm]]).isfinite().all()).float()
+        if self._spoilt:
+            spoilt = torch.maximum(spoilt, self._spoilt[-1])
+        self._kept.append((step, inputs))
+        self._spoilt.append(spoilt)
+        self._optimizer.found_inf = spoilt
+
+    def first_spoilt(self) -> tuple[int, Any] | None:
+        """Step and inputs of the first pass since the last look that was not finite, with one wait."""
+        flags = torch.stack(self._spoilt).tolist() if self._spoilt else []
+        found = self._kept[flags.index(1)] if 1 in flags else None
+        self._kept, self._spoilt = [], []
+        return found
 
 
 def _spoils(term: Tensor, parameter: Tensor) -> bool:
@@ -126,7 +168,8 @@ def _spoils(term: Tensor, parameter: Tensor) -> bool:
     return gradient is not None and not bool(gradient.isfinite().all())
 
 
-def _stopped(step: int, reason: str) -> str:
+def stopped(step: int, reason: str) -> str:
+    """What a training says that ends where it went wrong."""
     return (
         f"training stopped at step {step}: {reason}; "
         "nothing of this step was saved; a lower learning_rate or a warm-up usually helps"

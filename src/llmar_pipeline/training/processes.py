@@ -17,6 +17,13 @@ def device() -> torch.device:
     return place
 
 
+def sent(tensor: Tensor, place: torch.device) -> Tensor:
+    """On a device; from main memory to a GPU without a wait for what it still computes."""
+    if place.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(place, non_blocking=True)
+    return tensor.to(place)
+
+
 def count() -> int:
     """Number of processes."""
     return distributed.get_world_size() if _running() else 1

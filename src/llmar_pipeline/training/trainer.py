@@ -22,11 +22,13 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import room_for
 from llmar_pipeline.training.callbacks import (
     Checkpoints,
+    LateChecks,
     LiveLog,
     LiveProgressBar,
     LogFunction,
     check_gradients,
     check_terms,
+    stopped,
 )
 from llmar_pipeline.training.checkpoints import (
     checkpoint_bytes,
@@ -56,16 +58,26 @@ class ResumableTrainer(Trainer):
         prepare: Callable[[Batch], Batch] | None,
         measure: Callable[[Batch, Batch], dict[str, Tensor]] | None,
         validate: Callable[[], dict[str, float]] | None,
+        weigh: Callable[[list[Batch]], None] | None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
         self._config, self._prepare, self._measure, self._validate = config, prepare, measure, validate
+        self._weigh = weigh
+        self._late: LateChecks | None = None
         self._terms: dict[str, list[Tensor]] = {}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         stream: Any = train_dataset if train_dataset is not None else self.train_dataset
         return SequentialSampler(stream)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The micro-batches of a step, which are told what they are parts of."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        if self._weigh:
+            self._weigh(batches)
+        return batches, items
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         on_device = super()._prepare_inputs(inputs)
@@ -90,11 +102,13 @@ class ResumableTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Forward pass; stops the run at the first loss term that is not finite."""
+        """Forward pass; stops the run at the first loss term that is not finite, on a GPU by the next log."""
         outputs = model(**inputs)
         terms = {k: v.detach() for k, v in _scalars(outputs).items()}
         step = self.state.global_step + 1
-        check_terms(terms, step)
+        if self._late is None:
+            check_terms(terms, step)
+        self._last_terms = dict(terms)
         if self._measure and (step % self._config.log_every == 0 or step % self._config.save_every == 0):
             terms |= self._measure(inputs, outputs)
         for name, value in terms.items():
@@ -103,15 +117,41 @@ class ResumableTrainer(Trainer):
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """A step that stops the run where a gradient is not finite."""
+        """A step that stops the run where a gradient is not finite, on a GPU by the next log."""
+        step = self.state.global_step + 1
+        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # without accelerate's wrapper
+        if self._late is None and waits(self.args.device) and optimizer.defaults.get("fused"):
+            self._late = LateChecks(optimizer)
         loss = super().training_step(model, inputs, num_items_in_batch)
-
-        def terms() -> dict[str, Tensor]:
-            with self.compute_loss_context_manager():
-                return _scalars(model(**self._prepare_inputs(inputs)))
-
-        check_gradients(model, self.state.global_step + 1, terms)
+        if self._late is None:
+            check_gradients(model, step, lambda: self._terms_of(model, inputs))
+            return loss
+        self._late.keep(step, inputs, self._last_terms, model)
+        asked = (self._config.log_every, self._config.save_every)
+        if (
+            self.accelerator.sync_gradients
+            and (any(step % every == 0 for every in asked) or step == self._config.max_steps)
+            and (spoilt := self._late.first_spoilt())
+        ):
+            self._stop_at(model, *spoilt)
         return loss
+
+    def _terms_of(self, model: nn.Module, inputs: Any) -> dict[str, Tensor]:
+        with self.compute_loss_context_manager():
+            return _scalars(model(**self._prepare_inputs(inputs)))
+
+    def _stop_at(self, model: nn.Module, step: int, inputs: Any) -> None:
+        """Compute a pass that was not finite once more, to say what was not.
+
+        Raises:
+            UserError: Always.
+        """
+        model.zero_grad()
+        terms = self._terms_of(model, inputs)
+        check_terms(terms, step)
+        terms["loss"].backward()
+        check_gradients(model, step, lambda: self._terms_of(model, inputs))
+        raise UserError(stopped(step, "a loss or a gradient is not finite"))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the loss terms, averaged since the last log and over the processes, to the Trainer's log.
@@ -159,6 +199,7 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     validate: Callable[[], dict[str, float]] | None = None,
     others: Sequence[Path] = (),
+    weigh: Callable[[list[Batch]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
@@ -182,6 +223,8 @@ def train(
             step; called by all processes, and to leave weights, buffers and modes as they are.
         others: folders of checkpoints of other runs: a training of the same fingerprint that is finished in
             one of them is taken over.
+        weigh: called at each step with its micro-batches on the device, by all processes, to add to each what
+            its loss is weighed by; by default they weigh alike.
 
     Returns:
         The log history, one record (loss terms, learning_rate, step) a log, from step 1 even when resumed.
@@ -212,6 +255,8 @@ def train(
         ddp_backend="gloo"
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
         else None,
+        optim="adamw_torch_fused",
+        accelerator_config={"non_blocking": torch.cuda.is_available()},  # batches are pinned
         # Buffers are equal by construction, and the words of a language model are large.
         ddp_broadcast_buffers=False,
         ddp_find_unused_parameters=False,
@@ -242,6 +287,7 @@ def train(
         prepare=prepare,
         measure=measure,
         validate=validate,
+        weigh=weigh,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -250,6 +296,11 @@ def train(
         trainer.add_callback(bar)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return [record for record in trainer.state.log_history if "loss" in record]
+
+
+def waits(device: torch.device) -> bool:
+    """Whether the host waits for a device each time that it reads a value."""
+    return device.type == "cuda"
 
 
 def riemannian_adam(

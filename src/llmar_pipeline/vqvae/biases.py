@@ -68,7 +68,9 @@ class HumanBiases(nn.Module):
                     correlated = losses.context_loss(counts, entry.codebook.partners)
                     terms.setdefault("context_loss", []).append(correlated)
             if self.words is not None:
-                drawn = torch.randint(len(self.words), (settings.mmd_words,)).to(self.words.device)
+                drawn = processes.sent(
+                    torch.randint(len(self.words), (settings.mmd_words,)), self.words.device
+                )
                 distance = losses.mmd(
                     entry.codebook.embeddings(), self.words[drawn], self.bandwidths, self.word_term
                 )

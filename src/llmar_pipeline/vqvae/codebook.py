@@ -85,6 +85,8 @@ class Codebook(nn.Module):
         self.register_buffer("usage", torch.ones(codes))
         self.register_buffer("share", torch.ones(codes))
         self.register_buffer("initialised", torch.tensor(initialisation == "random"))
+        self._known_placed = False
+        self._any_dead: Tensor | None = None
         first, second = torch.randperm(codes).view(2, -1)
         partners = torch.empty(codes, dtype=torch.int64)
         partners[first], partners[second] = second, first
@@ -163,33 +165,57 @@ class Codebook(nn.Module):
 
         Source: lineage.
         """
-        if not self.initialised:
+        if not self.placed:
             seen = processes.gather(features)[processes.gather(present)]
             if len(seen) and seen.isfinite().all():  # else the loss tells what is wrong
                 self._place(self._start(seen))
                 self.initialised.fill_(True)
-        elif self.reset_dead_codes:
+        elif self.reset_dead_codes and self._some_died():
             dead = torch.nonzero(self.usage < self.dead_below).flatten()
             if len(dead):
                 seen = processes.gather(features)[processes.gather(present)]
                 self._place(self._sample(seen if len(seen) else self.embeddings(), len(dead)), dead)
                 self.usage[dead] = 1.0
         if self.update == "ema":
-            self._follow(features[present])
+            self._follow(features, present)
 
     @torch.no_grad()
-    def count(self, indices: Tensor) -> None:
+    def count(self, indices: Tensor, present: Tensor | None = None) -> None:
         """Take a batch into the moving average of usage.
 
         Args:
-            indices: The batch's codes, without those of absent frames, `[N]`.
+            indices: The batch's codes, `[N]`.
+            present: True where one covers an observed frame, `[N]`; all by default.
 
         Source: lineage.
         """
-        counts = processes.total(self._histogram(indices))
-        if counts.any():
-            for average in (self.usage, self.share):
-                average.lerp_(self._relative(counts), 1 - self.usage_decay)
+        there = torch.ones_like(indices, dtype=torch.bool) if present is None else present
+        counts = processes.total(self._histogram(indices, there))
+        for average in (self.usage, self.share):
+            moved = average.lerp(self._relative(counts), 1 - self.usage_decay)
+            average.copy_(torch.where(counts.any(), moved, average))
+        if self.usage.is_cuda:  # on its way while the step goes on, so that the next one need not wait for it
+            self._any_dead = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self._any_dead.copy_((self.usage < self.dead_below).any(), non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    @property
+    def placed(self) -> bool:
+        """Whether the codes have taken their place among the features; once known, no device is asked."""
+        self._known_placed = self._known_placed or bool(self.initialised)
+        return self._known_placed
+
+    def _some_died(self) -> bool:
+        """Whether codes fell out of use in the last batch, as far as that is known without a wait."""
+        if self._any_dead is None:
+            return True
+        self._arrived.synchronize()
+        return bool(self._any_dead)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._known_placed, self._any_dead = False, None
+        super()._load_from_state_dict(*args)
 
     @torch.no_grad()
     def health(self) -> dict[str, Tensor]:
@@ -212,27 +238,37 @@ class Codebook(nn.Module):
         }
 
     def _place(self, vectors: Tensor, codes: Tensor | slice = slice(None)) -> None:
-        """Set codes to tangent vectors, or to their points; further out than geoopt's wall, to it."""
-        if self.codes_as == "tangent":
-            self.tangent[codes] = vectors
-        else:
-            points = ball.expmap0(vectors.double(), self.curvature)
-            self.points[codes] = self.points.manifold.projx(points.to(self.points.dtype))
+        """Set codes to tangent vectors, or to their points; further out than geoopt's wall, to it.
 
-    def _follow(self, features: Tensor) -> None:
+        Args:
+            vectors: Of the codes in their order; of all, where a mask says which are set.
+            codes: Their numbers, or a mask.
+        """
+        kept: Any = self.tangent if self.codes_as == "tangent" else self.points
+        placed = vectors
+        if self.codes_as == "ball":
+            points = ball.expmap0(vectors.double(), self.curvature)
+            placed = kept.manifold.projx(points.to(kept.dtype))
+        if isinstance(codes, Tensor) and codes.dtype == torch.bool:
+            kept.copy_(torch.where(codes.unsqueeze(1), placed, kept))
+        else:
+            kept[codes] = placed
+
+    def _follow(self, features: Tensor, present: Tensor) -> None:
         """One step of the moving average of each code's features, written as a step of the code."""
         nearest = self.nearest(features)
-        counts = processes.total(self._histogram(nearest))
+        counts = processes.total(self._histogram(nearest, present))
         before = self.embeddings()
-        sums = processes.total(torch.zeros_like(before).index_add_(0, nearest, features.to(before)))
+        counted = features.to(before).masked_fill(~present.unsqueeze(1), 0)
+        sums = processes.total(torch.zeros_like(before).index_add_(0, nearest, counted))
         weight = (1 - self.usage_decay) * self._relative(counts)
         weight = weight / (self.usage_decay * self.usage + weight).clamp(min=1e-12)
         means = sums / counts.clamp(min=1).unsqueeze(1)
         used = counts > 0  # the others stay to the last bit
-        self._place(torch.lerp(before, means, weight.unsqueeze(1))[used], used)
+        self._place(torch.lerp(before, means, weight.unsqueeze(1)), used)
 
-    def _histogram(self, indices: Tensor) -> Tensor:
-        return torch.bincount(indices, minlength=len(self.usage)).to(self.usage)
+    def _histogram(self, indices: Tensor, present: Tensor) -> Tensor:
+        return torch.zeros_like(self.usage).index_add_(0, indices, present.to(self.usage))
 
     def _relative(self, counts: Tensor) -> Tensor:
         """Share of the tokens, as a multiple of the even share."""

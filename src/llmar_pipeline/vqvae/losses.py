@@ -4,6 +4,7 @@ Under several processes each holds a part of the batch; the average of the losse
 loss of the whole batch.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ def zipf_loss(counts: Tensor) -> Tensor:
 
     Source: L_Zipf, Eq. 4 of the paper.
     """
-    target = torch.from_numpy(zipf_target(len(counts))).to(counts)
+    target = _target(len(counts), counts.device, counts.dtype)
     share = counts.sort(descending=True).values / counts.sum().clamp(min=1e-12)
     middle = (share + target) / 2
     return (_relative_entropy(share, middle) + _relative_entropy(target, middle)) / 2
@@ -244,6 +245,11 @@ def total_loss(
     Source: Eq. 12 of the paper.
     """
     return reconstruction + embedding + commitment_weight * commitment + human_weight * human
+
+
+@cache
+def _target(codes: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(zipf_target(codes)).to(device, dtype)
 
 
 def _relative_entropy(p: Tensor, q: Tensor) -> Tensor:

@@ -297,7 +297,9 @@ class VQVAE(nn.Module):
 
     def _present(self, mask: Tensor) -> Tensor:
         """Where a token covers an observed frame, `[B, W, P]`."""
-        present = torch.stack([mask[..., part].any(-1) for part in self.parts], dim=-1)
+        # One part has all channels; a list of them would be sent to a GPU each time.
+        parts = [mask] if len(self.parts) == 1 else [mask[..., part] for part in self.parts]
+        present = torch.stack([part.any(-1) for part in parts], dim=-1)
         made: Tensor = present.unflatten(1, (-1, self.settings.stride)).any(2)
         return made
 

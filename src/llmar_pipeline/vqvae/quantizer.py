@@ -70,7 +70,7 @@ class Quantizer(nn.Module):
         Source: Eq. 1 of the paper.
         """
         made = []
-        placed = [bool(codebook.initialised) for codebook in self.books] if learn else []
+        placed = [codebook.placed for codebook in self.books] if learn else []
         for number, codebook in enumerate(self.books):
             part, level = divmod(number, self.levels)
             if level == 0:
@@ -82,7 +82,7 @@ class Quantizer(nn.Module):
             distances = codebook.distances(residual.flatten(0, 1)).view(*seen.shape, -1)
             codes = distances.detach().argmin(-1)
             if learn:
-                codebook.count(codes[seen])
+                codebook.count(codes.flatten(), seen.flatten())
             embeddings = codebook.lookup(codes)
             made.append(Quantized(codebook, residual, seen, distances, codes, embeddings))
             residual = residual - embeddings.detach()
@@ -91,7 +91,7 @@ class Quantizer(nn.Module):
     @property
     def placed(self) -> bool:
         """Whether all codebooks have taken their place among the features."""
-        return all(bool(codebook.initialised) for codebook in self.books)
+        return all(codebook.placed for codebook in self.books)
 
     def place(self, features: Tensor, present: Tensor) -> None:
         """Let the codebooks take their place, level after level.

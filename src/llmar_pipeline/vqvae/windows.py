@@ -12,6 +12,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.augmentation import Augmentation, AugmentationConfig, draw, plain
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.skeletons.topology import Body, Topology
+from llmar_pipeline.training import processes
 from llmar_pipeline.vqvae.config import FurtherStream, Stream
 from llmar_pipeline.vqvae.streams import from_stream, to_stream
 from llmar_pipeline.vqvae.variation import frame_positions, vary
@@ -188,10 +189,12 @@ class Clips:
 
         Source: input channels as in the lineage; resampling ours.
         """
-        points, observed = (_send(tensor, self.device) for tensor in self._resample(readings, frames))
-        given = {name: _send(tensor, self.device) for name, tensor in readings.items()}
+        points, observed = (
+            processes.sent(tensor, self.device) for tensor in self._resample(readings, frames)
+        )
+        given = {name: processes.sent(tensor, self.device) for name, tensor in readings.items()}
         if "first" in given:
-            given["persons"] = _send(self._persons(readings["clip"]), self.device)
+            given["persons"] = processes.sent(self._persons(readings["clip"]), self.device)
         points, observed = vary(points, observed, given, self._mirror, self.body.topology.root)
         seen = observed.unsqueeze(2)
         values = [_channels(to_stream(points, observed, self.body.topology, s) * seen) for s in streams]
@@ -200,7 +203,7 @@ class Clips:
     def _resample(self, readings: dict[str, Tensor], frames: int) -> tuple[Tensor, Tensor]:
         """As `transforms.resample`, where the clips lie: what `vqvae.streams` calls points and observed."""
         home = torch.device("cpu") if self._resident is None else self.device
-        given = {name: _send(readings[name], home) for name in _IN_TIME & readings.keys()}
+        given = {name: processes.sent(readings[name], home) for name in _IN_TIME & readings.keys()}
         position = frame_positions(given, frames)
         whole = torch.stack([position.floor(), position.ceil()]).long() + given["start"][:, None]
         points, observed, (before, after) = self._at(given["clip"], whole)
@@ -247,7 +250,7 @@ class Clips:
     def _persons(self, clip: Tensor) -> Tensor:
         """How many persons clips [B] have, without the absent ones at the end, [B] int64."""
         if self._resident is not None:
-            return self._resident[-1][_send(clip, self.device)]
+            return self._resident[-1][processes.sent(clip, self.device)]
         return self._count(clip.tolist())
 
     def _count(self, clips: Iterable[int]) -> Tensor:
@@ -324,9 +327,3 @@ def _channels(values: Tensor) -> Tensor:
 def _fits(device: torch.device, size: int, memory_share: float) -> bool:
     """Whether so many bytes may lie on the device. CUDA alone has the double precision of `_resample`."""
     return device.type == "cuda" and size <= memory_share * torch.cuda.mem_get_info(device)[0]
-
-
-def _send(tensor: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
