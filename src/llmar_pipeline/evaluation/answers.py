@@ -30,6 +30,7 @@ from llmar_pipeline.language.probability import probabilities
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum, shuffle_across_clips
 from llmar_pipeline.language.trained_model import load_model
 from llmar_pipeline.training.digests import tensor_checksum
+from llmar_pipeline.training.world import together
 
 Item = TypeVar("Item")
 Sentences = Sequence[np.ndarray]
@@ -228,7 +229,8 @@ class _Asking:
     ) -> np.ndarray:
         fingerprint = {"model": self.fingerprint, **digest, "class_names": classes.class_names}
         folder, size = self.folder / title, self.config.batch_size
-        return in_kept_batches(items, size, work, folder, fingerprint, title.replace("_", " "))
+        title = title.replace("_", " ")
+        return in_kept_batches(items, size, work, folder, fingerprint, title, team=together())
 
 
 def _table(clips: pd.DataFrame, chances: np.ndarray, classes: LabelTrie) -> pd.DataFrame:

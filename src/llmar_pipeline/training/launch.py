@@ -1,4 +1,4 @@
-"""Several processes, one a GPU (or one a few cores), that train one model together."""
+"""Several processes, one a GPU (or one a few cores), that work on one thing together."""
 
 import signal
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.interruption import Interrupted, ending_in_order
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.history import write_history
+from llmar_pipeline.training.world import leading
 
 
 def train_and_save(
@@ -47,11 +48,11 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
     """Call a function in so many new processes of one process group, which share the processor's threads.
 
     Each finds its rank in the environment, where accelerate looks for it. With one process the function is
-    simply called.
+    simply called. Where a launcher started several processes, it is called in all of them instead.
 
     Args:
         function: importable by name; its last act should be to write what it made.
-        number: of processes.
+        number: of processes, where no launcher has started them.
         *arguments: of the function, picklable.
         **settings: of the function, picklable.
 
@@ -65,6 +66,8 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
 
     Source: torch's elastic launcher (torchrun).
     """
+    if (world := leading()) is not None:
+        return world.call(function, *arguments, **settings)
     if number == 1:
         return function(*arguments, **settings)
     config = LaunchConfig(

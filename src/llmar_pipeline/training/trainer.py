@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
@@ -20,6 +21,7 @@ from transformers import (
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import room_for
+from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import (
     Checkpoints,
     LiveLog,
@@ -62,6 +64,7 @@ class ResumableTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         self._config, self._prepare, self._measure, self._validate = config, prepare, measure, validate
         self._terms: dict[str, list[Tensor]] = {}
+        self._step, self._passes = -1, 0  # which one it is, and micro-batches of it that were read
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         stream: Any = train_dataset if train_dataset is not None else self.train_dataset
@@ -103,7 +106,16 @@ class ResumableTrainer(Trainer):
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """A step that stops the run where a gradient is not finite."""
+        """A pass over a micro-batch that stops the run where a gradient is not finite.
+
+        What is drawn at random depends on the seed and on how far the training is, not on what was drawn
+        before: so it is the same in every process, and however many there are when a training goes on.
+        """
+        self._passes = self._passes + 1 if self._step == self.state.global_step else 0
+        self._step = self.state.global_step
+        clips = self._passes * self.args.train_batch_size * self.args.world_size
+        drawn = np.random.SeedSequence([self._config.seed, 4, self._step, clips])
+        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0]))
         loss = super().training_step(model, inputs, num_items_in_batch)
 
         def terms() -> dict[str, Tensor]:
@@ -162,7 +174,8 @@ def train(
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
-    Under several processes (`training/launch.py`) each takes its share of every batch.
+    Under several processes (`training/launch.py`) each takes its share of every batch; their number may be
+    another one each time that a training goes on.
 
     Args:
         model: forward(**batch) returns a dict with a scalar "loss".
@@ -189,12 +202,14 @@ def train(
     Raises:
         UserError: a loss or a gradient that is not finite, or sizes of batches that do not divide.
     """
-    micro_batch = micro_batch_of(config.batch_size, config.micro_batch_size, config.processes)
+    processes.device()  # joins the others
+    number = processes.count()
+    micro_batch = micro_batch_of(config.batch_size, config.micro_batch_size, number)
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=config.max_steps,
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=config.batch_size // (micro_batch * config.processes),
+        gradient_accumulation_steps=config.batch_size // (micro_batch * number),
         learning_rate=config.learning_rate,
         adam_beta1=config.adam_betas[0],
         adam_beta2=config.adam_betas[1],
@@ -217,11 +232,6 @@ def train(
         ddp_find_unused_parameters=False,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel's replicas would lose what the codebook learns
-    if arguments.world_size != config.processes:
-        raise UserError(
-            f"expected {config.processes} processes (the training's `processes`), "
-            f"saw {arguments.world_size}; start them through training/launch.py, as the pipelines do"
-        )
     with arguments.main_process_first(local=False):
         whole = {**fingerprint, "training": config.identity()}
         resume = prepare_folder(folder, whole, config.max_steps, model_folder, others)

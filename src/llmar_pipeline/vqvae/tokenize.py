@@ -21,6 +21,7 @@ from llmar_pipeline.skeletons.augmentation import AugmentationConfig, plain
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
+from llmar_pipeline.training.world import together
 from llmar_pipeline.vqvae.config import TokenizationConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, plain_windows, stacked
@@ -127,7 +128,15 @@ def tokenize_clips(
     # Features are large and made beside the codes, one behind the other, so with them nothing is kept.
     folder, parts = (None, []) if features else (kept, _by_shard(table, names, clip_of, store))
     made = in_kept_batches(
-        range(len(table)), config.batch_size, encode, folder, fingerprint, "action sentences", parts, others
+        range(len(table)),
+        config.batch_size,
+        encode,
+        folder,
+        fingerprint,
+        "action sentences",
+        parts,
+        others,
+        together(),
     )
     if model.settings.classifies:
         trained = table[table["split"] == "train"].drop_duplicates("label").sort_values("label")

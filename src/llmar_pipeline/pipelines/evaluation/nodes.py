@@ -32,11 +32,12 @@ def predict(
     """Score the class list for test and validation clips and the shuffled control; go on where killed."""
     from llmar_pipeline.evaluation.answers import answer_clips
     from llmar_pipeline.recognizer_folder import check_recognizer
+    from llmar_pipeline.training.launch import launch
 
     check_recognizer(recognizer_model)
     asked = class_lists["asked"] or None
-    answers = answer_clips(
-        recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, asked, llm
+    answers = launch(
+        answer_clips, 1, recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, asked, llm
     )
     return answers.test, answers.val, answers.shuffled
 

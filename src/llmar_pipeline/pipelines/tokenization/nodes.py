@@ -24,9 +24,12 @@ def tokenize(
     kept_sentences: Path,
 ) -> pd.DataFrame:
     """Encode the clips of all splits; training clips also in random readings."""
+    from llmar_pipeline.training.launch import launch
     from llmar_pipeline.vqvae.tokenize import tokenize_clips
 
-    return tokenize_clips(
+    made: pd.DataFrame = launch(
+        tokenize_clips,
+        1,
         vqvae_model,
         sequences,
         splits,
@@ -36,6 +39,7 @@ def tokenize(
         kept=kept_sentences,
         others=of_other_runs(kept_sentences),
     )
+    return made
 
 
 def describe_codes(
