@@ -5,8 +5,8 @@ import io
 import logging
 import os
 import struct
-import zipfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +139,8 @@ def _of_another(file: Path, part: Part) -> np.ndarray:
         except _UNREADABLE as error:
             if time.monotonic() > end:
                 raise UserError(
-                    f"expected {file}, which another process has written, saw that it cannot be read ({error}); "
-                    "see that all machines have the same data_dir, and run again"
+                    f"expected {file}, which another process has written, saw that it cannot be "
+                    f"read ({error}); see that all machines have the same data_dir, and run again"
                 ) from error
             os.listdir(file.parent)  # makes NFS look anew
             time.sleep(0.2)

@@ -50,7 +50,8 @@ def test_a_launcher_says_which_process_this_is(environment, expected, caplog):
     assert set(left) == {"HOME"} | {name for name in environment if name.startswith("SLURM_")}
     assert not caplog.text
     for name, value in expected.variables().items():
-        assert str(value) and name in LEFT
+        assert str(value)
+        assert name in LEFT
 
 
 @pytest.mark.parametrize(

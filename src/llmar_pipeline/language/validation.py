@@ -12,6 +12,7 @@ from llmar_pipeline.language.name_search import Ask
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.sharding import computing, is_sharded
 from llmar_pipeline.training.validation import validated
 
 
@@ -63,7 +64,8 @@ def validation(
     tokens = sum(lengths[labels[index]] for index in chosen)
 
     def validate() -> dict[str, float]:
-        own = processes.own_rows(torch.tensor(chosen)).tolist()  # here: the processes have met by now
+        sharded = is_sharded(model)  # then every pass is one of all processes, so each sees all clips
+        own = chosen if sharded else processes.own_rows(torch.tensor(chosen)).tolist()
         codes, code_mask = pad_sentences([sentences[index] for index in own])
         truth = torch.tensor([labels[index] for index in own], dtype=torch.int64)
         right = surprised = 0.0
@@ -72,11 +74,12 @@ def validation(
             codes[:, None].split(size), code_mask[:, None].split(size), truth.split(size), strict=True
         ):
             # The right name is read to its end, and of the others what tells whether one is likelier.
-            found = find_names(model, batch, mask, trie, Ask(), guesses=answers.tolist())
+            with computing(model):
+                found = find_names(model, batch, mask, trie, Ask(), guesses=answers.tolist())
             surprised -= found.scores[np.arange(len(answers)), answers].sum()
             right += (found.probabilities.argmax(axis=1) == answers.numpy()).sum()
         sums = torch.tensor([surprised, right], dtype=torch.float32)
-        surprise, correct = processes.total(sums.to(model.device)).tolist()
+        surprise, correct = (sums if sharded else processes.total(sums.to(model.device))).tolist()
         return {"validation_loss": surprise / tokens, "validation_accuracy": correct / len(chosen)}
 
     return validate

@@ -66,7 +66,7 @@ def micro_batch_of(batch: int, micro_batch: int, processes: int, prefix: str = "
 
     Args:
         batch: `batch_size`.
-        micro_batch: `micro_batch_size`; where a process's share of the batch is smaller, that is read at once.
+        micro_batch: `micro_batch_size`; where a process's share of the batch is smaller, all of it.
         processes: That share the batch.
         prefix: Of the parameters' names in the message.
 

@@ -15,6 +15,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.interruption import Interrupted, ending_in_order
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.history import write_history
+from llmar_pipeline.training.sharding import is_sharded
 from llmar_pipeline.training.world import leading
 
 
@@ -25,7 +26,7 @@ def train_and_save(
     *arguments: Any,
     **settings: Any,
 ) -> list[dict[str, float]]:
-    """Train in one of possibly several processes; the first one saves the model.
+    """Train in one of possibly several processes; the first one saves the model, or all their parts of it.
 
     Args:
         train: takes `model_folder` beside the arguments; returns a model and the log history.
@@ -40,6 +41,7 @@ def train_and_save(
     model, history = train(*arguments, **settings, model_folder=folder)
     if processes.first():
         write_history(folder, history)
+    if processes.first() or is_sharded(model):
         save(model, folder)
     return history
 

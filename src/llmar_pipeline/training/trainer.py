@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,6 @@ from transformers import (
     set_seed,
 )
 
-from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import room_for
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import (
@@ -38,6 +38,7 @@ from llmar_pipeline.training.checkpoints import (
     save_state,
 )
 from llmar_pipeline.training.config import TrainingConfig, micro_batch_of
+from llmar_pipeline.training.sharding import is_sharded, load_training, put_together, save_training
 from llmar_pipeline.training.stream import SampleStream
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,10 @@ class ResumableTrainer(Trainer):
         self._config, self._prepare, self._measure, self._validate = config, prepare, measure, validate
         self._terms: dict[str, list[Tensor]] = {}
         self._step, self._passes = -1, 0  # which one it is, and micro-batches of it that were read
+        self._sharded = is_sharded(self.model)
+        if self._sharded:  # accelerate would have each process hold all of it
+            prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
+            self.accelerator.prepare_model = prepare_model  # type: ignore[method-assign]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         stream: Any = train_dataset if train_dataset is not None else self.train_dataset
@@ -143,17 +148,43 @@ class ResumableTrainer(Trainer):
                 logs |= self._validate()
         super().log(logs, start_time)
 
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        return put_together(super()._get_grad_norm(model, grad_norm))
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        save_state(self.accelerator.unwrap_model(self.model), Path(output_dir or str(self.args.output_dir)))
+        if not self._sharded:  # by the first process alone; `save_training` is by all
+            save_state(
+                self.accelerator.unwrap_model(self.model), Path(output_dir or str(self.args.output_dir))
+            )
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         folder = Path(str(self.args.output_dir), f"checkpoint-{self.state.global_step}")
         model, optimizer = self.accelerator.unwrap_model(self.model), cast(Any, self.optimizer)
         with room_for(folder, checkpoint_bytes(model, optimizer), partial=folder):
             super()._save_checkpoint(*args, **kwargs)
-        self.accelerator.wait_for_everyone()  # each process writes its random state; then it is complete
+        self.accelerator.wait_for_everyone()  # each process may write a part; then it is complete
+
+    def _save_optimizer_and_scheduler(self, output_dir: Any) -> None:
+        if self._sharded:
+            save_training(self.model, cast(Any, self.optimizer), self.lr_scheduler, Path(output_dir))
+        else:
+            super()._save_optimizer_and_scheduler(output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+        if self._sharded and checkpoint is not None:
+            load_training(self.model, cast(Any, self.optimizer), self.lr_scheduler, Path(checkpoint))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _save_rng_state(self, output_dir: Any) -> None:
+        """Nothing: `training_step` says what is drawn."""
+
+    def _load_rng_state(self, checkpoint: Any) -> None:
+        """Nothing, as it was not saved."""
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self._sharded:  # with the moments, see `_load_optimizer_and_scheduler`
+            return
         restore_state(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
 
 

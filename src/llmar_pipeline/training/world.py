@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -26,11 +27,12 @@ _MEETING = timedelta(minutes=10)  # ours: by which all processes must have been 
 _LOOK = 0.1  # ours: seconds between two looks of one that waits
 _FAREWELL = timedelta(seconds=10)  # ours: for the others to hear of the end from a store of this process
 _GRACE = timedelta(seconds=3)  # ours: for the first process to say what has failed
+_CONNECTION = re.compile(r"gloo|NCCL|[Cc]onnection|[Ss]ocket")  # broken, as torch's backends say it
 _FAILED = "failed"  # what failed, and where; whoever finds it ends without a further word
 _ENDED = b"ended"
 
 
-class Failed(UserError):
+class OtherProcessError(UserError):
     """Another process of the launcher has failed, and has said so."""
 
 
@@ -87,7 +89,7 @@ class World:
             What it returned in this process, the first.
 
         Raises:
-            Failed: another process failed.
+            OtherProcessError: another process failed.
         """
         self._store.set(f"call{self._calls}", b"made")
         return self._together([(function, arguments, settings)])
@@ -140,7 +142,7 @@ class World:
         """Wait until all processes have come so far, however long that takes.
 
         Raises:
-            Failed: one has failed.
+            OtherProcessError: one has failed.
         """
         self._meetings += 1
         key = f"call{self._calls}/met{self._meetings}"
@@ -164,9 +166,16 @@ class World:
                 result = function(*arguments, **settings)
                 self.meet()
         except Exception as error:
-            failure = self._failure()  # of which a broken connection is only the sign
-            if failure and not any(isinstance(cause, UserError) for cause in causes(error)):
-                raise Failed(failure) from error
+            if any(isinstance(cause, UserError) for cause in causes(error)):
+                raise
+            if failure := self._failure():  # of which a broken connection is only the sign
+                raise OtherProcessError(failure) from error
+            if isinstance(error, RuntimeError) and _CONNECTION.search(str(error)):
+                seen = str(error).splitlines()[0]
+                raise OtherProcessError(
+                    f"expected all {self.place.size} processes to work to the end, saw that one is "
+                    f"gone ({seen}); the same command goes on from the last checkpoint, with any number of them"
+                ) from error
             raise
         finally:
             _together = None
@@ -198,7 +207,7 @@ class World:
         """Look until a key is there; torch's own waiting gives up after some time, with a warning."""
         while not self._store.check([key]):
             if but_failed and (failure := self._failure()):
-                raise Failed(failure)
+                raise OtherProcessError(failure)
             time.sleep(_LOOK)
 
     def _failure(self) -> str:
@@ -210,7 +219,7 @@ class World:
 
     def _tell(self, error: Exception) -> None:
         """Say what failed here, unless it is only the sign that another process has failed."""
-        if isinstance(error, Failed) or self._within(_GRACE, lambda: bool(self._failure())):
+        if isinstance(error, OtherProcessError) or self._within(_GRACE, lambda: bool(self._failure())):
             return
         with suppress(RuntimeError):
             self._store.compare_set(_FAILED, "", self._line(error))

@@ -37,7 +37,15 @@ def predict(
     check_recognizer(recognizer_model)
     asked = class_lists["asked"] or None
     answers = launch(
-        answer_clips, 1, recognizer_model, action_sentences, llm_cache, evaluation_scores, evaluation, asked, llm
+        answer_clips,
+        1,
+        recognizer_model,
+        action_sentences,
+        llm_cache,
+        evaluation_scores,
+        evaluation,
+        asked,
+        llm,
     )
     return answers.test, answers.val, answers.shuffled
 
