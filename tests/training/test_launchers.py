@@ -4,6 +4,7 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.training.launchers import Launched, read_launcher
 
 LEFT = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+LEFT["LOCAL_WORLD_SIZE"] = "1"
 TORCHRUN = LEFT | {"TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "1", "ACCELERATE_MIXED_PRECISION": "fp16"}
 SRUN = {
     "SLURM_JOB_ID": "71",
@@ -12,6 +13,7 @@ SRUN = {
     "SLURM_NTASKS": "8",
     "SLURM_LOCALID": "1",
     "SLURM_STEP_NODELIST": "gpu[03-04]",
+    "SLURM_STEP_NUM_NODES": "2",
 }
 
 
@@ -35,13 +37,13 @@ def test_what_is_left_over_in_a_shell_is_taken_away_and_said(left, caplog):
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        (TORCHRUN, Launched(1, 2, 0, "x", 1)),
-        (TORCHRUN | SRUN, Launched(1, 2, 0, "x", 1)),  # srun starts torchrun, which starts this
-        (SRUN, Launched(5, 8, 1, "gpu03", 20_710)),
-        (SRUN | {"SLURM_STEP_NUM_TASKS": "6"}, Launched(5, 6, 1, "gpu03", 20_710)),
-        (SRUN | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "99"}, Launched(5, 8, 1, "10.0.0.1", 99)),
-        (SRUN | {"SLURM_STEP_NODELIST": "a1,b[2-3]"}, Launched(5, 8, 1, "a1", 20_710)),
-        (SRUN | {"SLURM_STEP_NODELIST": "rack[7,9]-gpu,b"}, Launched(5, 8, 1, "rack7-gpu", 20_710)),
+        (TORCHRUN, Launched(1, 2, 0, 1, "x", 1)),
+        (TORCHRUN | SRUN, Launched(1, 2, 0, 1, "x", 1)),  # srun starts torchrun, which starts this
+        (SRUN, Launched(5, 8, 1, 4, "gpu03", 20_710)),
+        (SRUN | {"SLURM_STEP_NUM_TASKS": "6"}, Launched(5, 6, 1, 3, "gpu03", 20_710)),
+        (SRUN | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "99"}, Launched(5, 8, 1, 4, "10.0.0.1", 99)),
+        (SRUN | {"SLURM_STEP_NODELIST": "a1,b[2-3]"}, Launched(5, 8, 1, 4, "a1", 20_710)),
+        (SRUN | {"SLURM_STEP_NODELIST": "rack[7,9]-gpu,b"}, Launched(5, 8, 1, 4, "rack7-gpu", 20_710)),
     ],
 )
 def test_a_launcher_says_which_process_this_is(environment, expected, caplog):

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from llmar_pipeline.errors import UserError
@@ -30,6 +30,7 @@ class Launched:
         rank: Its number among all, from 0.
         size: How many there are.
         local_rank: Its number on its machine, which is that of its GPU.
+        local_size: How many there are on its machine.
         address: Of the machine of the first process.
         port: There.
     """
@@ -37,6 +38,7 @@ class Launched:
     rank: int
     size: int
     local_rank: int
+    local_size: int
     address: str
     port: int
 
@@ -46,6 +48,7 @@ class Launched:
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.size),
             "LOCAL_RANK": str(self.local_rank),
+            "LOCAL_WORLD_SIZE": str(self.local_size),
             "MASTER_ADDR": self.address,
             "MASTER_PORT": str(self.port),
         }
@@ -96,7 +99,8 @@ def read_launcher(environment: MutableMapping[str, str] = os.environ) -> Launche
 def _torchrun(environment: Mapping[str, str]) -> Launched | None:
     if _TORCHRUN not in environment or environment.get("WORLD_SIZE", "1") == "1":
         return None
-    return _read(environment, ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"))
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return _read(environment, names)
 
 
 def _srun(environment: Mapping[str, str]) -> Launched | None:
@@ -110,8 +114,16 @@ def _srun(environment: Mapping[str, str]) -> Launched | None:
         "MASTER_PORT": str(_FIRST_PORT + int(step) % _PORTS) if step.isdecimal() else "",
         **environment,
         "SLURM_NTASKS": tasks,
+        "SLURM_NTASKS_PER_NODE": _a_node(tasks, environment.get("SLURM_STEP_NUM_NODES", "1")),
     }
-    return _read(told, ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "MASTER_ADDR", "MASTER_PORT"))
+    names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
+    return _read(told, (*names, "MASTER_ADDR", "MASTER_PORT"))
+
+
+def _a_node(tasks: str, nodes: str) -> str:
+    """As many as each machine has, or one more than the smaller ones."""
+    known = tasks.isdecimal() and nodes.isdecimal() and nodes != "0"
+    return str(-(-int(tasks) // int(nodes))) if known else ""
 
 
 def _first_host(nodes: str) -> str:
@@ -119,13 +131,14 @@ def _first_host(nodes: str) -> str:
     return re.sub(r"^([^,\[]*)(?:\[(\w+)[^\]]*\])?([^,]*).*$", r"\1\2\3", nodes)
 
 
-def _read(environment: Mapping[str, str], names: tuple[str, str, str, str, str]) -> Launched:
-    rank, size, local_rank, address, port = (environment.get(name, "") for name in names)
-    numbers = dict(zip(names, (rank, size, local_rank, "0", port), strict=True))
-    wrong = [f"{name}={value}" for name, value in numbers.items() if not value.isdecimal()]
+def _read(environment: Mapping[str, str], names: Sequence[str]) -> Launched:
+    values = {name: environment.get(name, "") for name in names}
+    address = values.pop("MASTER_ADDR")
+    wrong = [f"{name}={value}" for name, value in values.items() if not value.isdecimal()]
     if wrong or not address:
         raise UserError(
-            f"expected {', '.join(names)} of the launcher, saw {', '.join(wrong) or f'no {names[3]}'}; "
+            f"expected {', '.join(names)} of the launcher, saw {', '.join(wrong) or 'no MASTER_ADDR'}; "
             "see docs/scale.md for how a run is launched, or unset them"
         )
-    return Launched(int(rank), int(size), int(local_rank), address, int(port))
+    *numbers, port = map(int, values.values())
+    return Launched(*numbers, address, port)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.checkpoint import (
@@ -21,6 +22,7 @@ from torch.distributed.tensor import DTensor
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.training import processes
+from llmar_pipeline.training.launchers import launched
 
 BYTES_A_WEIGHT = 16  # value, gradient and both moments of Adam in float32 (docs/memory.md)
 _OPTIMIZER = "optimizer.json"
@@ -50,6 +52,37 @@ def shard(model: nn.Module, blocks: Iterable[nn.Module], precision: str) -> None
     fully_shard(model, **settings)
     whole = [name for name, value in model.named_parameters() if not isinstance(value, DTensor)]
     assert not whole, f"not sharded: {whole}"
+
+
+def check_room(weights: int, number: int) -> float:
+    """Refuse a training of all weights that memory cannot hold, before anything is loaded.
+
+    Args:
+        weights: To be trained.
+        number: Of processes that share them.
+
+    Returns:
+        Bytes that each process holds, activations not counted.
+
+    Raises:
+        UserError: They are more than its GPU has, or on a CPU than its share of the main memory.
+
+    Source: `BYTES_A_WEIGHT`.
+    """
+    needed = BYTES_A_WEIGHT * weights / number
+    if torch.cuda.is_available():
+        room, where = torch.cuda.get_device_properties(0).total_memory, "a GPU has"
+    else:
+        place = launched()
+        here = number if place is None else place.local_size
+        room, where = psutil.virtual_memory().total // here, "there are for each in main memory"
+    if needed > room:
+        raise UserError(
+            f"expected {needed / 1e9:.3g} GB for all {weights / 1e9:.3g} billion weights in each of {number} "
+            f"processes ({BYTES_A_WEIGHT} bytes a weight, activations not counted), saw that {where} "
+            f"{room / 1e9:.3g} GB; share them by more processes (docs/scale.md), or set lora.method=lora"
+        )
+    return needed
 
 
 def is_sharded(model: nn.Module) -> bool:

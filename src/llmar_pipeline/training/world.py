@@ -174,7 +174,7 @@ class World:
                 seen = str(error).splitlines()[0]
                 raise OtherProcessError(
                     f"expected all {self.place.size} processes to work to the end, saw that one is "
-                    f"gone ({seen}); the same command goes on from the last checkpoint, with any number of them"
+                    f"gone ({seen}); the same command goes on from the last checkpoint, with any number"
                 ) from error
             raise
         finally:
