@@ -21,6 +21,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.machine import return_memory
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.launchers import launched
 
@@ -47,6 +48,7 @@ def shard(model: nn.Module, blocks: Iterable[nn.Module], precision: str) -> None
         settings["mp_policy"] = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
+    return_memory()
     for block in blocks:
         fully_shard(block, **settings)
     fully_shard(model, **settings)
