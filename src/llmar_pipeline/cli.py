@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -28,7 +29,7 @@ from llmar_pipeline.io.known_names import check_choice
 from llmar_pipeline.io.params_text import read_params, write_params
 from llmar_pipeline.machine import prepare_process, prepare_user
 from llmar_pipeline.progress import quiet_other_bars
-from llmar_pipeline.training.launchers import be_one_process
+from llmar_pipeline.training.launchers import launched, read_launcher
 
 _FILTERS = {
     name: name for name in ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags")
@@ -50,7 +51,8 @@ class Program(click.Command):
         os.umask(os.umask(0) | 0o007)  # recordings of people: for their owner and its group alone
         prepare_user()
         prepare_process()
-        be_one_process()
+        if read_launcher() is not None and self.name != "run":
+            raise UserError(f"kedro {self.name} is one process: start it without the launcher")
         return super().invoke(ctx)
 
 
@@ -130,16 +132,31 @@ def _run(pipeline: str | None = None, pipelines: Any = (), wait: bool = False, *
     if pipeline and pipelines:
         raise UserError("expected --pipelines or --pipeline, saw both: keep one")
     warnings.filterwarnings(
-        "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
-    )  # transformers' own
+        "ignore", message=".*(is_gradient_checkpointing|broadcast_buffers)", category=FutureWarning
+    )  # transformers' own, and accelerate's
     quiet_other_bars()
     if any(option.name == "pipeline" for option in kedro_run.params):
         options["pipeline"] = None
     chosen = [pipeline] if pipeline else list(pipelines)
-    _check_names(chosen, options)
-    options["runner"] = options.get("runner") or "llmar_pipeline.hooks.reuse.ReusingRunner"
-    with one_line_errors():
+    with one_line_errors(), _first_of_several():
+        _check_names(chosen, options)
+        options["runner"] = options.get("runner") or "llmar_pipeline.hooks.reuse.ReusingRunner"
         return kedro_run.callback(pipelines=chosen, **options)  # type: ignore[misc]
+
+
+@contextmanager
+def _first_of_several() -> Iterator[None]:
+    """Within it a run leads the processes of a launcher, where there is one; the others help, and end."""
+    if (place := launched()) is None:
+        yield
+        return
+    from llmar_pipeline.training.world import World  # imports PyTorch
+
+    world = World.join(place)
+    if not world.first:
+        raise SystemExit(world.help())
+    with world.leading():
+        yield
 
 
 def _read_config(ctx: click.Context, option: click.Parameter, file: str | None) -> str | None:

@@ -14,7 +14,7 @@ _ROOT = Path(__file__).parent
 _DECIDE_NOTHING = {
     *("errors", "files", "records", "code_digest", "machine", "progress", "kept_batches"),
     *("holders", "interruption"),
-    *("training.callbacks", "training.launch", "training.validation"),
+    *("training.callbacks", "training.launch", "training.launchers", "training.world", "training.validation"),
     *("vqvae.validation", "language.validation"),
 }
 """Modules that speak, keep and watch: no number depends on them, so their code is nobody's identity."""

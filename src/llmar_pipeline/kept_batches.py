@@ -3,12 +3,14 @@
 import hashlib
 import io
 import logging
+import os
 import struct
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,7 +25,10 @@ Item = TypeVar("Item")
 _UNREADABLE = (UserError, ValueError, EOFError, OSError, TypeError, KeyError, zipfile.BadZipFile)
 
 CLIPS_A_FILE = 1000
-_FORMAT = 2  # one file a part; in the first one it was one a batch
+_FILES = 128  # at least, where there are as many clips, so that many processes have about as much to do each
+_FEWEST = 8  # clips a file
+_FORMAT = 3  # parts of up to a thousand clips; in the second one of a thousand
+_SEEN_AFTER = 120.0  # seconds at most, until a shared folder shows what another machine wrote
 _HEAD = struct.Struct("<Q32s")  # before each result of a part that is not complete: bytes, SHA-256
 
 
@@ -40,6 +45,18 @@ class Part:
     made_from: str = ""
 
 
+class Team(Protocol):
+    """Processes that share the parts among them."""
+
+    first: bool
+
+    def deal(self, number: int) -> Iterator[int]:
+        """The numbers below one given, each dealt to one process."""
+
+    def meet(self) -> None:
+        """Wait until all have come so far."""
+
+
 def in_kept_batches(
     items: Sequence[Item],
     batch_size: int,
@@ -49,12 +66,14 @@ def in_kept_batches(
     title: str,
     parts: Sequence[Part] = (),
     others: Sequence[Path] = (),
+    team: Team | None = None,
 ) -> np.ndarray:
     """Apply `work` to batches of items, except where its result is already on disk.
 
     Batches are those of an uninterrupted run, so the result is the same to the last bit. Results of a part
     are written one behind the other as they come, each with its checksum, and once they are complete as one
-    file, under its name only when it is whole.
+    file, under its name only when it is whole. Neither parts nor batches depend on the processes that share
+    them: each part is worked on by one, and read by all from the folder that they have in common.
 
     Args:
         items: At least one.
@@ -63,35 +82,72 @@ def in_kept_batches(
         folder: Of the files; None: nothing is kept.
         fingerprint: What the results depend on, as `files.claim` takes it; results of another are set aside.
         title: Of the progress bar.
-        parts: Every item once; by default some `CLIPS_A_FILE` that follow one another.
+        parts: Every item once; by default up to `CLIPS_A_FILE` that follow one another.
         others: Such folders of other runs; parts that one of the same fingerprint holds are taken over.
+        team: Processes that call this together; None: this one alone. Where nothing is kept, each does all.
 
     Returns:
         The rows of all items, in their order.
 
+    Raises:
+        UserError: What another process has written is not to be seen in the folder.
+
     Source: ours.
     """
     if not parts:
-        size = batch_size * max(1, CLIPS_A_FILE // batch_size)
+        clips = min(CLIPS_A_FILE, max(_FEWEST, len(items) // _FILES))
+        size = batch_size * max(1, clips // batch_size)
         starts = range(0, len(items), size)
         parts = [Part(range(start, min(start + size, len(items)))) for start in starts]
     origin = {**fingerprint, "batch_size": batch_size, "format": _FORMAT}
-    if folder is not None:
+    shared = team if folder is not None else None
+    if folder is not None and (shared is None or shared.first):
         claim(folder, origin, f"results of '{title}'")
-    results = []
-    with Progress(total=len(items), title=title) as progress:
-        for number, part in enumerate(parts):
+    if shared is not None:
+        shared.meet()
+    results: dict[int, np.ndarray] = {}
+    total = len(items) if shared is None else None  # how many this process is dealt is not known before
+    with Progress(total=total, title=title, disable=not (team is None or team.first)) as progress:
+        for number in range(len(parts)) if shared is None else shared.deal(len(parts)):
+            part, name = parts[number], _name(number)
             batches = [part.items[at : at + batch_size] for at in range(0, len(part.items), batch_size)]
             of_batches = [[items[item] for item in batch] for batch in batches]
-            name = f"part-{number:05}.npz"
             taken = None
             if folder is not None and not (folder / name).exists():
                 taken = _taken(name, part, others, origin)
-            results.append(_of_part(folder, name, part, of_batches, work, progress, taken))
-    rows = np.empty((len(items), *results[0].shape[1:]), np.result_type(*results))
-    for part in reversed(parts):
-        rows[np.asarray(part.items)] = results.pop()
+            results[number] = _of_part(folder, name, part, of_batches, work, progress, taken)
+    if shared is not None and folder is not None:
+        shared.meet()
+        for number in set(range(len(parts))) - results.keys():
+            results[number] = _of_another(folder / _name(number), parts[number])
+    rows = np.empty((len(items), *results[0].shape[1:]), np.result_type(*results.values()))
+    for number in reversed(range(len(parts))):
+        rows[np.asarray(parts[number].items)] = results.pop(number)
     return rows
+
+
+def _name(number: int) -> str:
+    return f"part-{number:05}.npz"
+
+
+def _of_another(file: Path, part: Part) -> np.ndarray:
+    """What another process has just completed; a network's file system may show it some time later."""
+    end = time.monotonic() + _SEEN_AFTER
+    while True:
+        try:
+            rows = _whole(file, part)
+        except _UNREADABLE as error:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"expected {file}, which another process has written, saw that it cannot be "
+                    f"read ({error}); see that all machines have the same data_dir, and run again"
+                ) from error
+            os.listdir(file.parent)  # makes NFS look anew
+            time.sleep(0.2)
+            continue
+        if rows is None:
+            raise UserError(f"expected {file} of the same clips, saw others; run again")
+        return rows
 
 
 def _of_part(

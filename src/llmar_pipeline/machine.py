@@ -24,6 +24,7 @@ _OURS = "LLMAR_SET"  # names of the variables that a program of ours has set, fo
 _STEP = (304, 576, 1536)  # rows, inputs, outputs: two rows of four clips before the inner layer of SmolLM2
 _LARGEST_OF_HEAP = 32 * 2**20  # bytes; glibc takes no more
 _MALLOC = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+_LARGEST, _TRIM_ABOVE = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 _LOOK = 0.1  # seconds that a look at the machine may take
 
 
@@ -123,18 +124,34 @@ def kept_memory() -> Iterator[None]:
 
     Source: ours; the limits: man 3 mallopt.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None or any(name in os.environ for name in _MALLOC):
+    if (mallopt := _mallopt()) is None:
         yield
         return
-    largest_of_heap, trim_above = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-    mallopt(largest_of_heap, _LARGEST_OF_HEAP)
-    mallopt(trim_above, 2**31 - 1)
+    mallopt(_LARGEST, _LARGEST_OF_HEAP)
+    mallopt(_TRIM_ABOVE, 2**31 - 1)
     try:
         yield
     finally:
-        mallopt(trim_above, 2 * _LARGEST_OF_HEAP)
+        mallopt(_TRIM_ABOVE, 2 * _LARGEST_OF_HEAP)
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def return_memory() -> None:
+    """From now on memory of tensors goes back to the system as soon as it is freed.
+
+    glibc else keeps it where blocks of other sizes lie behind it: of weights that are put together layer by
+    layer, three times as much as there ever is at a time.
+
+    Source: ours; the limit: man 3 mallopt.
+    """
+    if (mallopt := _mallopt()) is not None:
+        mallopt(_LARGEST, 2**16)
+
+
+def _mallopt() -> Any:
+    """What sets glibc's limits; None with other C libraries, and where the user has set them."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    return None if any(name in os.environ for name in _MALLOC) else mallopt
 
 
 def share(processes: int) -> dict[str, str]:

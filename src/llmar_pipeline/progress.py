@@ -48,8 +48,7 @@ class Progress(tqdm):
             desc=title,
             unit=unit,
             file=stream,
-            disable=False,  # whatever `quiet_other_bars` has told tqdm
-            **{"mininterval": 1.0, **settings},
+            **{"mininterval": 1.0, "disable": False, **settings},  # whatever `quiet_other_bars` has told tqdm
             # tqdm learns how many steps fit into an interval, and then looks at no clock in between.
             **({"miniters": 1, "bar_format": _LINE} if self._plain else _width(stream)),
         )

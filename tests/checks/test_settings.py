@@ -35,7 +35,7 @@ def changed(section: str, **values: Any) -> dict[str, dict[str, Any]]:
             {"batch_size": 3, "micro_batch_size": 2},
             r"lora_training\.batch_size .*saw 3, 2 and 1",
         ),
-        ("vqvae_training", {"processes": 3}, r"vqvae_training\.batch_size .*saw 8, 4 and 3"),
+        ("vqvae_training", {"processes": 3}, r"vqvae_training\.batch_size .*saw 8, 2 and 3"),
         ("vqvae", {"continuous_steps": 10}, r"continuous_steps below .*=10, saw 10"),
         ("lora", {"answers": "head"}, r"vqvae\.auxiliary=class .*saw none and codes"),
     ],

@@ -349,12 +349,6 @@ def test_a_stream_without_classes_is_what_it_was():
     assert [items[i] for i in range(20)] == [index for epoch in epochs for index in epoch]
 
 
-def test_processes_that_nobody_started_are_refused(tmp_path):
-    settings = schedule(processes=2, micro_batch_size=1)
-    with pytest.raises(UserError, match=r"expected 2 processes.*saw 1;"):
-        train(Regression(), stream(settings), settings, tmp_path, {})
-
-
 def test_no_training_clip_is_a_clear_error():
     with pytest.raises(UserError, match="at least one clip"):
         SampleStream(0, 8, 0, read)

@@ -25,6 +25,7 @@ from llmar_pipeline.io.known_names import check_read
 from llmar_pipeline.pipeline_registry import all_inputs
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.topology import Body
+from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 
 
@@ -173,7 +174,18 @@ class Examination:
             self._weights = check_llm(config, Path(self._selection["llm_cache"]), vqvae.code_dim, adapter)
             seen = f"{config.model}, as size {self._selection['size']} wants it"
             yield Finding("ok", "language model", seen)
+            if adapter is not None and adapter.method == "full" and self._weights:
+                yield self._full_tuning()
         yield from told("classes", self._classes())
+
+    def _full_tuning(self) -> Finding:
+        """Whether values, gradients and moments of all weights have room."""
+        from llmar_pipeline.training.sharding import check_room
+
+        processes = TrainingConfig(**self._parameters["lora_training"]).processes
+        needed = check_room(self._weights, processes)
+        shared = f", a share of {processes} processes" if processes > 1 else ""
+        return Finding("ok", "memory", f"{in_bytes(needed)} for all weights{shared}, beside activations")
 
     def _classes(self) -> Iterator[Finding]:
         """Whether the trainings can tell the classes apart, as far as they are known."""

@@ -33,6 +33,7 @@ from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.training.validation import validated_behind
+from llmar_pipeline.training.world import together
 
 Item = TypeVar("Item")
 Sentences = Sequence[np.ndarray]
@@ -250,11 +251,12 @@ class _Asking:
     ) -> np.ndarray:
         fingerprint = {"model": self.fingerprint, **digest, "class_names": classes.class_names}
         folder, size = self.folder / title, self.config.clips_at_once
+        title = title.replace("_", " ")
 
         def in_passes(batch: Sequence[Item]) -> np.ndarray:
             return np.concatenate(self.passes(batch, work, classes, codes))
 
-        return in_kept_batches(items, size, in_passes, folder, fingerprint, title.replace("_", " "))
+        return in_kept_batches(items, size, in_passes, folder, fingerprint, title, team=together())
 
 
 def _longest(sentences: Sentences) -> int:

@@ -28,8 +28,12 @@ logger = logging.getLogger(__name__)
 
 _GOES_ON = {"vqvae_checkpoints", "lora_checkpoints", "kept_sentences", "evaluation_scores"}
 """Handles that hold what a killed node goes on from: they decide nothing."""
-_TELLS = {"run": ("date", "revision")}
-"""Parameters, and what in them says when a run was made, not what comes out."""
+_TELLS = {
+    "run": ("date", "revision"),
+    "vqvae_training": ("processes",),
+    "lora_training": ("processes",),
+}
+"""Parameters, and what in them says when and by how many a run was made, not what comes out."""
 _MODELS = ("params:init_from",)
 """Parameters that name the folder of a trained model, whose manifest seals all that is read of it."""
 

@@ -21,6 +21,7 @@ from llmar_pipeline.io.known_places import PLACES, first_place, known_places, pl
 from llmar_pipeline.io.overlays import Overlays
 from llmar_pipeline.io.run_names import RECORDINGS_PARAMETERS, VAL_SHARE, departures, leaves, short_hash
 from llmar_pipeline.language.llm_cache import llm_cache
+from llmar_pipeline.training.launchers import launched
 
 SELECTORS = (
     *("protocol", "size", "experiment", "raw_dir", "data_dir", "allow_incomplete"),
@@ -99,7 +100,7 @@ class StackedConfigLoader(OmegaConfigLoader):
         self._register_globals_resolver()  # OmegaConf knows one for all: without this, the newest loader's
         if key == "parameters" and key not in self:
             self._register_runtime_params_resolver()
-            return dict(_resolved(self._layers))
+            return _as_launched(dict(_resolved(self._layers)))
         try:
             made = super().__getitem__(key)
         except OmegaConfBaseException as error:
@@ -228,6 +229,24 @@ class StackedConfigLoader(OmegaConfigLoader):
         if key not in ("globals", "parameters"):  # which are layers of their own
             env |= self._local_files(key, read)
         return base, env, base_path, env_path, read
+
+
+def _as_launched(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Trainings have the processes that a launcher started, where one did.
+
+    Raises:
+        UserError: They ask for others.
+    """
+    if (place := launched()) is not None:
+        for name in ("vqvae_training", "lora_training"):
+            asked = parameters[name].get("processes", 1)
+            if asked not in (1, place.size):
+                raise UserError(
+                    f"expected {name}.processes={place.size}, as many as the launcher started, saw {asked}; "
+                    "leave it out"
+                )
+            parameters[name]["processes"] = place.size
+    return parameters
 
 
 def _check_entries(catalog: Mapping[str, Any]) -> None:

@@ -10,7 +10,11 @@ RECORDINGS_PARAMETERS = ("ingestion", "normalization", "demo_recordings")
 """What the stored sequences depend on: all else only names a run."""
 NEUTRAL_PARAMETERS = (
     *("ingestion.workers", "evaluation.table_rows", "chosen_on"),
-    *(f"{stage}_training.{often}" for stage in ("vqvae", "lora") for often in ("save_every", "log_every")),
+    *(
+        f"{stage}_training.{name}"
+        for stage in ("vqvae", "lora")
+        for name in ("save_every", "log_every", "processes")
+    ),
 )
 """What no result depends on."""
 VAL_SHARE = 0.1

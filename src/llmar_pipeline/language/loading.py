@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from llmar_pipeline.errors import UserError
@@ -64,6 +71,41 @@ def load_llm(
     # Recorded by peft beside the adapter, which finds the model there by itself.
     found = without_hub(config, cache)
     llm.name_or_path = config.model if found is None else str(found.resolve())
+    return llm, tokenizer
+
+
+def empty_llm(
+    config: LLMConfig, cache: Path, words: torch.Tensor
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model without values but those of its words, which a training's `shard` and `read_parts` bring.
+
+    Args:
+        config: Which model, not quantised.
+        cache: As in `ensure_llm`.
+        words: Its word embeddings.
+
+    Returns:
+        The causal language model, its other weights of float32 and without memory (meta device), and the
+        tokenizer.
+
+    Raises:
+        UserError: The model is not available or cannot be read.
+
+    Source: ours.
+    """
+    tokenizer, folder = load_tokenizer(config, cache), ensure_llm(config, cache)
+    check_code(folder)
+    check_weights(folder)
+    try:
+        with init_empty_weights(include_buffers=False):
+            settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            llm: PreTrainedModel = AutoModelForCausalLM.from_config(
+                settings, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
+            )
+    except Exception as error:  # whatever a foreign file makes of its reader
+        raise unavailable(str(folder), error) from error
+    llm.get_input_embeddings().weight = nn.Parameter(words)
+    llm.tie_weights()
     return llm, tokenizer
 
 

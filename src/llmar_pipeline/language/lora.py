@@ -17,8 +17,14 @@ from llmar_pipeline.files import differences, file_checksum, read_fingerprint
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
-from llmar_pipeline.language.llm import llm_checksum
-from llmar_pipeline.language.loading import attach_lora, load_llm, load_tokenizer, tokenizer_checksum
+from llmar_pipeline.language.llm import ensure_llm, llm_checksum
+from llmar_pipeline.language.loading import (
+    attach_lora,
+    empty_llm,
+    load_llm,
+    load_tokenizer,
+    tokenizer_checksum,
+)
 from llmar_pipeline.language.model_folder import model_files
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
@@ -40,6 +46,7 @@ from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.digests import tensor_checksum
+from llmar_pipeline.training.sharding import read_parts, shard
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 
@@ -94,6 +101,7 @@ def train_lora(
 
     Source: second stage of Sec. 3.2 of the paper, Eq. 13.
     """
+    processes.device()  # joins the others
     check_quantization(llm_config, adapter)
     if sentences.attrs.get("codebook", seen := tensor_checksum(codebook.float())) != seen:
         raise UserError(
@@ -145,8 +153,12 @@ def train_lora(
     llm_config = settled_as_begun(llm_config, fingerprint, checkpoints)
     training = schedule(llm_config.precision)
     tuned: torch.nn.Module
+    sharded = adapter.method == "full" and processes.count() > 1
     if adapter.method == "full":
-        tuned, tokenizer = load_llm(llm_config, llm_cache, "float32")
+        if sharded:
+            tuned, tokenizer = empty_llm(llm_config, llm_cache, word_embeddings(llm_config, llm_cache))
+        else:
+            tuned, tokenizer = load_llm(llm_config, llm_cache, "float32")
         tuned.requires_grad_(True)
     else:
         llm, tokenizer = load_llm(llm_config, llm_cache)
@@ -167,6 +179,9 @@ def train_lora(
         else None,
         code_dropout=adapter.code_dropout,
     )
+    if sharded:
+        shard(model, model.decoder.layers, training.precision)  # type: ignore[arg-type]
+        read_parts(model.base, ensure_llm(llm_config, llm_cache))
     if processes.device().type == "cpu":  # where it will be trained: it lies in main memory until then
         # There the backward pass of torch's own attention takes four times as long in bfloat16.
         model.base.set_attn_implementation("eager")

@@ -51,12 +51,13 @@ class Passes:
     Args:
         model: Where it will score.
         most: Clips in one pass at most.
+        fit: Whether memory is looked at. Processes that make each pass together are to make the same ones.
 
     Source: ours.
     """
 
-    def __init__(self, model: ActionLanguageModel, most: int) -> None:
-        self._model = model
+    def __init__(self, model: ActionLanguageModel, most: int, fit: bool = True) -> None:
+        self._model, self._fit = model, fit
         self.most = min(most, _ON_A_CPU) if model.device.type == "cpu" else most
 
     def __call__(
@@ -77,7 +78,7 @@ class Passes:
         Raises:
             UserError: There is not memory enough for one.
         """
-        size = max(1, min(self.most, self._fitting(trie, codes)))
+        size = max(1, min(self.most, self._fitting(trie, codes))) if self._fit else self.most
         done: list[Result] = []
         while items:
             try:

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import write_json
@@ -20,7 +21,9 @@ from llmar_pipeline.language.loading import load_llm, load_tokenizer, load_weigh
 from llmar_pipeline.language.model_folder import ACTION_TOKENS, ADAPTERS, MANIFEST, manifest_of, trained_llm
 from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.split_linear import LowRank, split_linear_layers, splits
+from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
+from llmar_pipeline.training.sharding import is_sharded, put_together, read_parts, write_whole
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -35,6 +38,8 @@ def save_model(model: ActionLanguageModel, folder: Path) -> None:
     `language_model.json` is written last. A recogniser's folder is no longer whole until it is completed
     anew.
 
+    Of a model that is sharded, all processes write.
+
     Args:
         model: The language model.
         folder: Where to write; made if missing.
@@ -42,14 +47,16 @@ def save_model(model: ActionLanguageModel, folder: Path) -> None:
     Source: ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (_WHOLE, MANIFEST):
+    for name in (_WHOLE, MANIFEST) if processes.first() else ():
         (folder / name).unlink(missing_ok=True)
     if model.has_adapters:
         model.llm.save_pretrained(folder, save_embedding_layers=False)
     else:
         (folder / ADAPTERS).unlink(missing_ok=True)
-        model.base.save_pretrained(folder)
-    tensors = {"action_tokens": model.action_embedding.weight.detach().contiguous()}
+        _save_tuned(model.base, folder)
+    tensors = {"action_tokens": put_together(model.action_embedding.weight.detach()).contiguous()}
+    if not processes.first():
+        return
     if model.class_votes is not None:
         tensors["class_votes"] = model.class_votes.contiguous()
     save_file(tensors, folder / ACTION_TOKENS)
@@ -66,6 +73,17 @@ def save_model(model: ActionLanguageModel, folder: Path) -> None:
         "llm_sha256": model.llm_checksum,
     }
     write_json(folder / MANIFEST, manifest)
+
+
+def _save_tuned(llm: PreTrainedModel, folder: Path) -> None:
+    if not is_sharded(llm):
+        llm.save_pretrained(folder)
+        return
+    write_whole(llm, folder)
+    if processes.first():
+        llm.config.save_pretrained(folder)
+        if llm.generation_config is not None:
+            llm.generation_config.save_pretrained(folder)
 
 
 def load_model(
@@ -286,7 +304,10 @@ def start_from(model: ActionLanguageModel, folder: Path) -> None:
     if model.has_adapters:
         set_peft_model_state_dict(model.llm, load_file(folder / _ADAPTER_WEIGHTS))
     else:
-        model.base.load_state_dict(load_weights(folder, torch.float32).state_dict())
+        if is_sharded(model):
+            read_parts(model.base, folder)
+        else:
+            model.base.load_state_dict(load_weights(folder, torch.float32).state_dict())
 
 
 def find_llm(folder: Path, cache: Path, now: LLMConfig | None = None) -> LLMConfig:

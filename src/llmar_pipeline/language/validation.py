@@ -14,6 +14,7 @@ from llmar_pipeline.language.passes import Passes
 from llmar_pipeline.language.samples import OTHER_CLASSES
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.sharding import computing, is_sharded
 from llmar_pipeline.training.validation import validated
 
 
@@ -81,21 +82,23 @@ def validation(
     tokens = sum(lengths[labels[index]] for index in chosen)
 
     def validate() -> dict[str, float]:
-        own = processes.own_rows(torch.tensor(chosen)).tolist()  # here: the processes have met by now
+        sharded = is_sharded(model)  # then every pass is one of all processes, so each sees all clips
+        own = chosen if sharded else processes.own_rows(torch.tensor(chosen)).tolist()
         codes, code_mask = pad_sentences([sentences[index] for index in own])
         truth = torch.tensor([labels[index] for index in own], dtype=torch.int64)
 
         def read(some: Sequence[int]) -> tuple[float, int]:
             # The right name is read to its end, and of the others what tells whether one is likelier.
             batch, mask, answers = codes[some, None], code_mask[some, None], truth[some]
-            found = find_names(model, batch, mask, trie, Ask(), guesses=answers.tolist())
+            with computing(model):
+                found = find_names(model, batch, mask, trie, Ask(), guesses=answers.tolist())
             surprise = -found.scores[np.arange(len(some)), answers].sum()
             return float(surprise), int((found.probabilities.argmax(axis=1) == answers.numpy()).sum())
 
-        passes = Passes(model, training.micro_batch_size)
+        passes = Passes(model, training.micro_batch_size, fit=not sharded)
         told = passes(list(range(len(own))), read, trie, codes.shape[1]) if own else [(0.0, 0)]
         sums = torch.tensor([sum(values) for values in zip(*told, strict=True)], dtype=torch.float32)
-        surprise, correct = processes.total(sums.to(model.device)).tolist()
+        surprise, correct = (sums if sharded else processes.total(sums.to(model.device))).tolist()
         return {"validation_loss": surprise / tokens, "validation_accuracy": correct / len(chosen)}
 
     return validate

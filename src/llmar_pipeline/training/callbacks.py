@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.training.checkpoints import complete
+from llmar_pipeline.training.sharding import put_together
 
 LogFunction = Callable[[dict[str, float], int], None]
 
@@ -109,10 +110,10 @@ def check_gradients(model: nn.Module, step: int, terms: Callable[[], dict[str, T
         UserError: with the step, the parameter, and the terms that cause it.
     """
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    if not gradients or torch.nn.utils.get_total_norm(gradients).isfinite():
+    if not gradients or put_together(torch.nn.utils.get_total_norm(gradients)).isfinite():
         return
     for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not parameter.grad.isfinite().all():
+        if parameter.grad is not None and not put_together(parameter.grad.isfinite().all()):
             guilty = [k for k, term in terms().items() if k != "loss" and _spoils(term, parameter)]
             cause = f" (caused by {', '.join(guilty)})" if guilty else ""
             where = name.removeprefix("module.")
@@ -162,7 +163,7 @@ class LateChecks:
 
 
 def _spoils(term: Tensor, parameter: Tensor) -> bool:
-    if not term.requires_grad:
+    if not term.requires_grad or put_together(parameter) is not parameter:  # a part has no gradient alone
         return False
     (gradient,) = torch.autograd.grad(term, parameter, retain_graph=True, allow_unused=True)
     return gradient is not None and not bool(gradient.isfinite().all())

@@ -22,6 +22,7 @@ from llmar_pipeline.files import (
     set_aside,
 )
 from llmar_pipeline.records import damage, read_sealed, write_sealed, written
+from llmar_pipeline.training import processes
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,8 @@ def complete(checkpoint: Path) -> None:
     """Write last of all what a checkpoint holds, which makes it whole; then remove all but the newest."""
     with room_for(checkpoint, partial=checkpoint):
         files = {file.name: written(file) for file in sorted(checkpoint.iterdir()) if file.name != COMPLETE}
-        write_sealed(checkpoint / COMPLETE, {"threads": torch.get_num_threads(), "files": files})
+        computed = {"threads": torch.get_num_threads(), "processes": processes.count()}
+        write_sealed(checkpoint / COMPLETE, {**computed, "files": files})
     for old in _checkpoints(checkpoint.parent)[:-_KEPT]:
         (old / COMPLETE).unlink(missing_ok=True)  # so that half of it does not count
         shutil.rmtree(old)
@@ -151,8 +153,14 @@ def prepare_folder(
 
 
 def keep_threads(checkpoint: Path | None) -> None:
-    """Compute with as many threads as the training began with: their number may change the last bits."""
-    threads = torch.get_num_threads() if checkpoint is None else read_sealed(checkpoint / COMPLETE)["threads"]
+    """Compute with as many threads as the training began with: their number may change the last bits.
+
+    Where the number of processes is another one, they do so anyway.
+    """
+    known = {} if checkpoint is None else read_sealed(checkpoint / COMPLETE)
+    if known.get("processes") != processes.count():
+        return
+    threads = known["threads"]
     if threads != torch.get_num_threads():
         logger.info("going on with %d threads, as the training began", threads)
         torch.set_num_threads(threads)

@@ -35,10 +35,11 @@ class TrainingConfig(BaseModel):
     def identity(self) -> dict[str, Any]:
         """What the trained weights depend on, JSON-able.
 
-        How often something is saved or logged is not in it, and the number of steps only where the schedule
-        stretches over it: elsewhere a longer training begins as a shorter one does.
+        How often something is saved or logged is not in it, nor how many processes share a batch and what
+        each reads at a time; and the number of steps only where the schedule stretches over it: elsewhere a
+        longer training begins as a shorter one does.
         """
-        neutral = {"save_every", "log_every"}
+        neutral = {"save_every", "log_every", "processes", "micro_batch_size"}
         if self.schedule != "cosine":
             neutral.add("max_steps")
         if self.schedule != "step":
@@ -65,14 +66,14 @@ def micro_batch_of(batch: int, micro_batch: int, processes: int, prefix: str = "
 
     Args:
         batch: `batch_size`.
-        micro_batch: `micro_batch_size`; a smaller batch is one micro-batch.
+        micro_batch: `micro_batch_size`; where a process's share of the batch is smaller, all of it.
         processes: That share the batch.
         prefix: Of the parameters' names in the message.
 
     Raises:
         UserError: They do not divide.
     """
-    read = min(micro_batch, batch)
+    read = max(1, min(micro_batch, batch // processes))
     if batch % (read * processes):
         raise UserError(
             f"expected {prefix}batch_size as a multiple of {prefix}micro_batch_size x {prefix}processes, saw "

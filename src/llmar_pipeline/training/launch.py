@@ -1,4 +1,4 @@
-"""Several processes, one a GPU (or one a few cores), that train one model together."""
+"""Several processes, one a GPU (or one a few cores), that work on one thing together."""
 
 import signal
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from llmar_pipeline.errors import UserError
 from llmar_pipeline.interruption import Interrupted, ending_in_order
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.history import write_history
+from llmar_pipeline.training.sharding import is_sharded
+from llmar_pipeline.training.world import leading
 
 
 def train_and_save(
@@ -24,7 +26,7 @@ def train_and_save(
     *arguments: Any,
     **settings: Any,
 ) -> list[dict[str, float]]:
-    """Train in one of possibly several processes; the first one saves the model.
+    """Train in one of possibly several processes; the first one saves the model, or all their parts of it.
 
     Args:
         train: takes `model_folder` beside the arguments; returns a model and the log history.
@@ -39,6 +41,7 @@ def train_and_save(
     model, history = train(*arguments, **settings, model_folder=folder)
     if processes.first():
         write_history(folder, history)
+    if processes.first() or is_sharded(model):
         save(model, folder)
     return history
 
@@ -47,11 +50,11 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
     """Call a function in so many new processes of one process group, which share the processor's threads.
 
     Each finds its rank in the environment, where accelerate looks for it. With one process the function is
-    simply called.
+    simply called. Where a launcher started several processes, it is called in all of them instead.
 
     Args:
         function: importable by name; its last act should be to write what it made.
-        number: of processes.
+        number: of processes, where no launcher has started them.
         *arguments: of the function, picklable.
         **settings: of the function, picklable.
 
@@ -65,6 +68,8 @@ def launch(function: Callable[..., Any], number: int, *arguments: Any, **setting
 
     Source: torch's elastic launcher (torchrun).
     """
+    if (world := leading()) is not None:
+        return world.call(function, *arguments, **settings)
     if number == 1:
         return function(*arguments, **settings)
     config = LaunchConfig(

@@ -3,9 +3,11 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
@@ -20,6 +22,7 @@ from transformers import (
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.files import room_for
+from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import (
     Checkpoints,
     LateChecks,
@@ -38,6 +41,7 @@ from llmar_pipeline.training.checkpoints import (
     save_state,
 )
 from llmar_pipeline.training.config import TrainingConfig, micro_batch_of
+from llmar_pipeline.training.sharding import is_sharded, load_training, put_together, save_training
 from llmar_pipeline.training.stream import SampleStream
 
 logger = logging.getLogger(__name__)
@@ -67,6 +71,11 @@ class ResumableTrainer(Trainer):
         self._weigh = weigh
         self._late: LateChecks | None = None
         self._terms: dict[str, list[Tensor]] = {}
+        self._step, self._passes = -1, 0  # which one it is, and micro-batches of it that were read
+        self._sharded = is_sharded(self.model)
+        if self._sharded:  # accelerate would have each process hold all of it
+            prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
+            self.accelerator.prepare_model = prepare_model  # type: ignore[method-assign]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         stream: Any = train_dataset if train_dataset is not None else self.train_dataset
@@ -117,10 +126,24 @@ class ResumableTrainer(Trainer):
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """A step that stops the run where a gradient is not finite, on a GPU by the next log."""
+        """A pass over a micro-batch; the run stops where a gradient is not finite, on a GPU by the next log.
+
+        What is drawn at random depends on the seed and on how far the training is, not on what was drawn
+        before: so it is the same in every process, and however many there are when a training goes on.
+        """
+        self._passes = self._passes + 1 if self._step == self.state.global_step else 0
+        self._step = self.state.global_step
+        clips = self._passes * self.args.train_batch_size * self.args.world_size
+        drawn = np.random.SeedSequence([self._config.seed, 4, self._step, clips])
+        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0]))
         step = self.state.global_step + 1
         optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # without accelerate's wrapper
-        if self._late is None and waits(self.args.device) and optimizer.defaults.get("fused"):
+        if (
+            not self._sharded
+            and self._late is None
+            and waits(self.args.device)
+            and optimizer.defaults.get("fused")
+        ):
             self._late = LateChecks(optimizer)
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self._late is None:
@@ -171,17 +194,43 @@ class ResumableTrainer(Trainer):
                 logs |= self._validate()
         super().log(logs, start_time)
 
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        return put_together(super()._get_grad_norm(model, grad_norm))
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        save_state(self.accelerator.unwrap_model(self.model), Path(output_dir or str(self.args.output_dir)))
+        if not self._sharded:  # by the first process alone; `save_training` is by all
+            save_state(
+                self.accelerator.unwrap_model(self.model), Path(output_dir or str(self.args.output_dir))
+            )
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         folder = Path(str(self.args.output_dir), f"checkpoint-{self.state.global_step}")
         model, optimizer = self.accelerator.unwrap_model(self.model), cast(Any, self.optimizer)
         with room_for(folder, checkpoint_bytes(model, optimizer), partial=folder):
             super()._save_checkpoint(*args, **kwargs)
-        self.accelerator.wait_for_everyone()  # each process writes its random state; then it is complete
+        self.accelerator.wait_for_everyone()  # each process may write a part; then it is complete
+
+    def _save_optimizer_and_scheduler(self, output_dir: Any) -> None:
+        if self._sharded:
+            save_training(self.model, cast(Any, self.optimizer), self.lr_scheduler, Path(output_dir))
+        else:
+            super()._save_optimizer_and_scheduler(output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+        if self._sharded and checkpoint is not None:
+            load_training(self.model, cast(Any, self.optimizer), self.lr_scheduler, Path(checkpoint))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _save_rng_state(self, output_dir: Any) -> None:
+        """Nothing: `training_step` says what is drawn."""
+
+    def _load_rng_state(self, checkpoint: Any) -> None:
+        """Nothing, as it was not saved."""
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self._sharded:  # with the moments, see `_load_optimizer_and_scheduler`
+            return
         restore_state(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
 
 
@@ -203,7 +252,8 @@ def train(
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
-    Under several processes (`training/launch.py`) each takes its share of every batch.
+    Under several processes (`training/launch.py`) each takes its share of every batch; their number may be
+    another one each time that a training goes on.
 
     Args:
         model: forward(**batch) returns a dict with a scalar "loss".
@@ -232,12 +282,14 @@ def train(
     Raises:
         UserError: a loss or a gradient that is not finite, or sizes of batches that do not divide.
     """
-    micro_batch = micro_batch_of(config.batch_size, config.micro_batch_size, config.processes)
+    processes.device()  # joins the others
+    number = processes.count()
+    micro_batch = micro_batch_of(config.batch_size, config.micro_batch_size, number)
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=config.max_steps,
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=config.batch_size // (micro_batch * config.processes),
+        gradient_accumulation_steps=config.batch_size // (micro_batch * number),
         learning_rate=config.learning_rate,
         adam_beta1=config.adam_betas[0],
         adam_beta2=config.adam_betas[1],
@@ -262,11 +314,6 @@ def train(
         ddp_find_unused_parameters=False,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel's replicas would lose what the codebook learns
-    if arguments.world_size != config.processes:
-        raise UserError(
-            f"expected {config.processes} processes (the training's `processes`), "
-            f"saw {arguments.world_size}; start them through training/launch.py, as the pipelines do"
-        )
     with arguments.main_process_first(local=False):
         whole = {**fingerprint, "training": config.identity()}
         resume = prepare_folder(folder, whole, config.max_steps, model_folder, others)

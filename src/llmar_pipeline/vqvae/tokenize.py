@@ -22,6 +22,7 @@ from llmar_pipeline.skeletons.augmentation import AugmentationConfig, plain
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
+from llmar_pipeline.training.world import together
 from llmar_pipeline.vqvae.config import TokenizationConfig
 from llmar_pipeline.vqvae.model import VQVAE
 from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, plain_windows, stacked
@@ -129,7 +130,15 @@ def tokenize_clips(
     rows = range(len(table))
     with _feature_file(features, len(table), model) as keep:
         made = in_kept_batches(
-            rows, config.batch_size, encode, folder, fingerprint, "action sentences", parts, others
+            rows,
+            config.batch_size,
+            encode,
+            folder,
+            fingerprint,
+            "action sentences",
+            parts,
+            others,
+            together(),
         )
     if model.settings.classifies:
         trained = table[table["split"] == "train"].drop_duplicates("label").sort_values("label")

@@ -19,7 +19,7 @@ from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import LogFunction
-from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.config import TrainingConfig, micro_batch_of
 from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
@@ -174,7 +174,8 @@ def train_vqvae(
         wanted = _FEATURES_A_CODE * config.codes // (config.frames // config.stride)
         rng = np.random.default_rng([training.seed, 2])
         number = max(wanted, len(names))
-        own = set(processes.own_rows(torch.arange(number - number % processes.count())).tolist())
+        number += -number % training.batch_size  # of which every process has as many
+        own = set(processes.own_rows(torch.arange(number)).tolist())
         drawn = (read(index % len(names), rng) for index in range(number))
         kept = (reading for index, reading in enumerate(drawn) if index in own)
         passes = iter(lambda: list(islice(kept, _CLIPS_A_PASS)), [])
@@ -183,6 +184,7 @@ def train_vqvae(
 
     classes = labels if training.balance == "classes" else None
     stream = SampleStream(len(names), training.max_steps * training.batch_size, training.seed, read, classes)
+    batches = training.batch_size, training.micro_batch_size
     fingerprint = {
         "data": store.digest_of(map(store.number, names)),
         "body": asdict(body),
@@ -194,6 +196,7 @@ def train_vqvae(
         },
         "labels": json_checksum(labels if config.auxiliary != "none" or classes else []),
         "augmentation": augmentation.model_dump(),
+        "clips_together": processes.count() * micro_batch_of(*batches, processes.count()),
         CODE: code_of(__name__),
     }
     if initial is not None:

@@ -34,10 +34,13 @@ def predict(
     """Score the class list for test and validation clips and the shuffled control; go on where killed."""
     from llmar_pipeline.evaluation.answers import answer_clips
     from llmar_pipeline.recognizer_folder import check_recognizer
+    from llmar_pipeline.training.launch import launch
 
     check_recognizer(recognizer_model)
     asked = class_lists["asked"] or None
-    answers = answer_clips(
+    answers = launch(
+        answer_clips,
+        1,
         recognizer_model,
         action_sentences,
         llm_cache,

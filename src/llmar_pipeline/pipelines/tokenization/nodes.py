@@ -1,5 +1,6 @@
 """Every clip of every split -> its action sentence; what the sentences are like."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,24 @@ def tokenize(
     kept_sentences: Path,
 ) -> pd.DataFrame:
     """Encode the clips of all splits; training clips also in random readings."""
+    from llmar_pipeline.training.launch import launch
     from llmar_pipeline.vqvae.tokenize import tokenize_clips
 
-    return tokenize_clips(
+    features = kept_sentences / "features.npy" if lora.input == "features" else None
+    shared = (
+        tokenize_clips if features else partial(launch, tokenize_clips, 1)
+    )  # one process writes that file
+    made: pd.DataFrame = shared(
         vqvae_model,
         sequences,
         splits,
         tokenization,
         settle_turns(augmentation, index, splits, sequences),
-        features=kept_sentences / "features.npy" if lora.input == "features" else None,
+        features=features,
         kept=kept_sentences,
         others=of_other_runs(kept_sentences),
     )
+    return made
 
 
 def describe_codes(
