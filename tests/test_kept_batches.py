@@ -1,13 +1,16 @@
 import logging
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from damage import DAMAGES, cut, flip
 
 from llmar_pipeline import kept_batches
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.kept_batches import Part, in_kept_batches
 
 
@@ -205,3 +208,78 @@ def test_a_damaged_part_of_others_is_neither_taken_nor_touched(tmp_path, monkeyp
     assert result.tolist() == EXPECTED
     assert again.batches == [[2, 3]]
     assert sorted(path.name for path in other.iterdir()) == there
+
+
+class Threads:
+    """Some threads of this process that share the work, as processes of a launcher do."""
+
+    def __init__(self, number):
+        self.barrier, self.lock, self.dealt = threading.Barrier(number, timeout=60), threading.Lock(), {}
+
+    def member(self, number):
+        return Member(self, number)
+
+
+class Member:
+    def __init__(self, threads, number):
+        self.threads, self.first, self.deals = threads, number == 0, 0
+
+    def deal(self, number):
+        self.deals += 1
+        while True:
+            with self.threads.lock:
+                dealt = self.threads.dealt.get(self.deals, 0)
+                self.threads.dealt[self.deals] = dealt + 1
+            if dealt >= number:
+                return
+            yield dealt
+
+    def meet(self):
+        self.threads.barrier.wait()
+
+
+def shared(folder, works, items=range(22)):
+    """What each of some processes comes to that share the items."""
+    team = Threads(len(works))
+
+    def one(number):
+        member = team.member(number)
+        return in_kept_batches(list(items), 2, works[number], folder, {"model": "a"}, "squaring", team=member)
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result(60) for future in [pool.submit(one, n) for n in range(len(works))]]
+
+
+def test_processes_share_the_parts_and_each_has_all_rows(tmp_path):
+    alone = Squares()
+    expected = in_kept_batches(list(range(22)), 2, alone, tmp_path / "alone", {"model": "a"}, "squaring")
+    works = [Squares(), Squares(), Squares()]
+    results = shared(tmp_path / "shared", works)
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+    made = [tuple(batch) for work in works for batch in work.batches]
+    assert sorted(made) == sorted(tuple(batch) for batch in alone.batches)
+    files = ({path.name for path in (tmp_path / name).glob("part-*.npz")} for name in ("alone", "shared"))
+    assert next(files) == next(files)
+
+
+def test_what_one_of_them_has_done_before_it_died_is_not_done_again(tmp_path):
+    """Another number of processes goes on."""
+    dying = Squares(breaks_at=5)
+    with pytest.raises(KeyboardInterrupt):
+        in_kept_batches(list(range(22)), 2, dying, tmp_path, {"model": "a"}, "squaring")
+    works = [Squares(), Squares()]
+    shared(tmp_path, works)
+    made = [tuple(batch) for work in [dying, *works] for batch in work.batches]
+    assert len(made) == len(set(made)) == 11
+
+
+def test_what_another_process_wrote_and_is_not_to_be_seen_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_batches, "_SEEN_AFTER", 0.1)
+
+    class Lost(Member):
+        def deal(self, number):
+            yield 0
+
+    with pytest.raises(UserError, match=r"expected .*part-00001\.npz, which another process .* data_dir"):
+        in_kept_batches(list(range(8)), 2, Squares(), tmp_path, {}, "squaring", team=Lost(Threads(1), 0))

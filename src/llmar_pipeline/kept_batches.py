@@ -48,7 +48,9 @@ class Part:
 class Team(Protocol):
     """Processes that share the parts among them."""
 
-    first: bool
+    @property
+    def first(self) -> bool:
+        """Whether this process is the first of them."""
 
     def deal(self, number: int) -> Iterator[int]:
         """The numbers below one given, each dealt to one process."""

@@ -52,6 +52,8 @@ class Progress(tqdm):
             # tqdm learns how many steps fit into an interval, and then looks at no clock in between.
             **({"miniters": 1, "bar_format": _LINE} if self._plain else _width(stream)),
         )
+        if self.disable:
+            self.initial = 0  # tqdm leaves it out, and others count with it
 
     def display(self, msg: str | None = None, pos: int | None = None) -> Any:
         """Draw the bar, or say a line if one is due."""

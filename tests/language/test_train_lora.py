@@ -1,6 +1,8 @@
 """Stage 2 as a whole on the tiny language model: what is trained, saved, continued and shared."""
 
 import json
+import os
+import signal
 from functools import partial
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_llm import CLASS_NAMES
 from tiny_training import schedule
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
@@ -25,6 +29,8 @@ from llmar_pipeline.language.samples import drawn_list, mixed
 from llmar_pipeline.language.trained_model import load_model, save_model
 from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import NumberType
+from llmar_pipeline.training import processes
+from llmar_pipeline.training.checkpoints import latest_checkpoint
 from llmar_pipeline.training.launch import launch, train_and_save
 from llmar_pipeline.training.stream import SampleStream
 
@@ -226,6 +232,44 @@ def test_features_that_were_not_made_are_missed(sentences, codebook, tiny_config
     adapter = AdapterConfig(input="features")
     with pytest.raises(UserError, match=r"expected features .*lora.input=features.*stage2"):
         train_lora(sentences, codebook, tiny_config, tmp_path, adapter, whole_batches(), tmp_path / "steps")
+
+
+def killed_at_step_five(*arguments, **settings):
+    """A training whose second process is killed at its fifth step."""
+    forward, passes = ActionLanguageModel.forward, []
+
+    def dying(self, *args, **kwargs):
+        assert all(isinstance(value, DTensor) for value in self.parameters())
+        passes.append(1)
+        if len(passes) == 5 and not processes.first():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return forward(self, *args, **kwargs)
+
+    ActionLanguageModel.forward = dying
+    return train_and_save(*arguments, **settings)
+
+
+@pytest.mark.slow
+def test_a_sharded_training_goes_on_where_a_process_was_killed(sentences, codebook, tiny_config, tmp_path):
+    adapter = AdapterConfig(method="full", action_tokens="trainable")
+    training = whole_batches(processes=2, save_every=1)
+
+    def run(name, function=train_and_save):
+        model, steps = tmp_path / name, tmp_path / f"{name}_steps"
+        arguments = (sentences, codebook, tiny_config, tmp_path, adapter, training, steps)
+        launch(function, 2, train_lora, save_model, model, *arguments)
+        return load_file(model / "model.safetensors")
+
+    with pytest.raises(ChildFailedError):
+        run("killed", killed_at_step_five)
+    left = latest_checkpoint(tmp_path / "killed_steps")
+    assert left is not None
+    assert left.name in ("checkpoint-3", "checkpoint-4")  # the first process may still have been writing
+    assert {file.suffix for file in left.iterdir()} == {".safetensors", ".json"}
+    expected, found = run("whole"), run("killed")
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5, msg=name)
 
 
 @pytest.mark.slow  # new processes import torch anew

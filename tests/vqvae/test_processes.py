@@ -109,3 +109,19 @@ def test_the_same_losses_and_weights(changes, sequences, tmp_path):
         # By norm: AdamW turns the rounding of a gradient that should be 0 into a step of its own.
         gap = (found[name].float() - value.float()).norm() / value.float().norm()
         assert gap < 5e-4, name
+
+
+def test_a_training_of_two_processes_goes_on_in_one(sequences, tmp_path):
+    """The schedule does not stretch, so that a training of fewer steps is the beginning of a longer one."""
+    small = {"code_dim": 16, "codes": 8, "width": 16, "frames": 32, "mmd_words": 32}
+    config = VQVAEConfig(**small)
+    losses = []
+    for runs in (((1, 6),), ((2, 3), (1, 6))):
+        for count, steps in runs:
+            arguments = list(settings_of(count, config, tmp_path / str(len(runs)), sequences))
+            constant = {"schedule": "constant", "max_steps": steps, "save_every": 3}
+            arguments[6] = arguments[6].model_copy(update=constant)
+            history = launch(train_and_save, count, train_vqvae, VQVAE.save, *arguments)
+        losses.append([record["loss"] for record in history])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    assert not list((tmp_path / "2").glob("checkpoints.before-*"))

@@ -140,5 +140,5 @@ def _read(environment: Mapping[str, str], names: Sequence[str]) -> Launched:
             f"expected {', '.join(names)} of the launcher, saw {', '.join(wrong) or 'no MASTER_ADDR'}; "
             "see docs/scale.md for how a run is launched, or unset them"
         )
-    *numbers, port = map(int, values.values())
-    return Launched(*numbers, address, port)
+    rank, size, local_rank, local_size, port = map(int, values.values())
+    return Launched(rank, size, local_rank, local_size, address, port)

@@ -72,10 +72,10 @@ class ResumableTrainer(Trainer):
         self._late: LateChecks | None = None
         self._terms: dict[str, list[Tensor]] = {}
         self._step, self._passes = -1, 0  # which one it is, and micro-batches of it that were read
-        self._sharded = is_sharded(self.model)
+        self._sharded = is_sharded(cast(nn.Module, self.model))
         if self._sharded:  # accelerate would have each process hold all of it
             prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
-            self.accelerator.prepare_model = prepare_model  # type: ignore[method-assign]
+            self.accelerator.prepare_model = prepare_model
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         stream: Any = train_dataset if train_dataset is not None else self.train_dataset
@@ -212,13 +212,17 @@ class ResumableTrainer(Trainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: Any) -> None:
         if self._sharded:
-            save_training(self.model, cast(Any, self.optimizer), self.lr_scheduler, Path(output_dir))
+            save_training(
+                cast(nn.Module, self.model), cast(Any, self.optimizer), self.lr_scheduler, Path(output_dir)
+            )
         else:
             super()._save_optimizer_and_scheduler(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
         if self._sharded and checkpoint is not None:
-            load_training(self.model, cast(Any, self.optimizer), self.lr_scheduler, Path(checkpoint))
+            load_training(
+                cast(nn.Module, self.model), cast(Any, self.optimizer), self.lr_scheduler, Path(checkpoint)
+            )
         else:
             super()._load_optimizer_and_scheduler(checkpoint)
 

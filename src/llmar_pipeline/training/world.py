@@ -29,7 +29,7 @@ _FAREWELL = timedelta(seconds=10)  # ours: for the others to hear of the end fro
 _GRACE = timedelta(seconds=3)  # ours: for the first process to say what has failed
 _CONNECTION = re.compile(r"gloo|NCCL|[Cc]onnection|[Ss]ocket")  # broken, as torch's backends say it
 _FAILED = "failed"  # what failed, and where; whoever finds it ends without a further word
-_ENDED = b"ended"
+_MADE, _ENDED = "made", "ended"
 
 
 class OtherProcessError(UserError):
@@ -91,7 +91,7 @@ class World:
         Raises:
             OtherProcessError: another process failed.
         """
-        self._store.set(f"call{self._calls}", b"made")
+        self._store.set(f"call{self._calls}", _MADE)
         return self._together([(function, arguments, settings)])
 
     def help(self) -> int:
@@ -147,13 +147,13 @@ class World:
         self._meetings += 1
         key = f"call{self._calls}/met{self._meetings}"
         if self._store.add(key, 1) == self.place.size:
-            self._store.set(f"{key}/all", b"")
+            self._store.set(f"{key}/all", "")
         self._wait(f"{key}/all")
 
     def _made(self) -> bool:
         """Whether the first process calls again; waits until it says."""
         self._wait(key := f"call{self._calls}", but_failed=False)
-        return bytes(self._store.get(key)) != _ENDED
+        return bytes(self._store.get(key)).decode() != _ENDED
 
     def _together(self, told: list[Any]) -> Any:
         """One call, which the first process tells the others."""
