@@ -7,8 +7,8 @@ from llmar_pipeline.training.config import TrainingConfig
 SHARE = 1 / 16
 """What validation may cost at most, as a share of the training's operations: by the way, and again behind it.
 
-Behind it scores are in float32, in which a GPU takes up to 15 times as long as in bfloat16: so even then it
-takes no longer than the training.
+Behind it scores are in float32, in which an A100 takes 16 times as long as in bfloat16: so even then it takes
+no longer than the training.
 """
 FORWARD = 1 / 3
 """What a clip costs whose pass is not followed by one backward, that of a training clip being 1."""
