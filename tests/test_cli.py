@@ -17,6 +17,7 @@ from kedro.runner import AbstractRunner
 from llmar_pipeline import cli, error_lines
 from llmar_pipeline.io import tracking
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+from llmar_pipeline.training import launchers
 
 
 class ElsewhereRunner(AbstractRunner):
@@ -101,6 +102,17 @@ def test_what_is_written_is_for_the_owner_and_its_group_alone(run, tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "written").stat().st_mode & 0o777 == 0o640
+
+
+def test_other_commands_than_a_run_are_one_process(monkeypatch):
+    monkeypatch.setattr(launchers, "_launched", None)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("MASTER_ADDR", "x")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    result = CliRunner().invoke(cli.cli, ["doctor"])
+    assert result.exit_code == 1
+    assert "kedro doctor is one process: start it without the launcher" in result.output
 
 
 def test_params_given_twice_all_count(run):
