@@ -147,7 +147,7 @@ def code_answers(sentences: pd.DataFrame, votes: Tensor | None, class_names: Seq
     test = sentences[sentences["split"] == "test"]
     if votes is None or not set(class_names) & set(test["action"]):
         return answer_table(test[:0], [])
-    scores = [code_scores(votes, torch.from_numpy(codes)).log_softmax(-1).numpy() for codes in test["codes"]]
+    scores = [code_scores(votes, torch.tensor(codes)).log_softmax(-1).numpy() for codes in test["codes"]]
     return likeliest(test, class_names, np.stack(scores))
 
 
