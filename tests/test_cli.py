@@ -17,6 +17,7 @@ from kedro.runner import AbstractRunner
 from llmar_pipeline import cli, error_lines
 from llmar_pipeline.io import tracking
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+from llmar_pipeline.training import launchers
 
 
 class ElsewhereRunner(AbstractRunner):
@@ -38,6 +39,15 @@ def run(monkeypatch):
         return result, dict(seen)
 
     return invoke
+
+
+def test_a_launcher_of_another_command_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(launchers, "_launched", None)
+    started = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0"}
+    started |= {"LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+    result = CliRunner().invoke(cli.Program("tune", callback=lambda: None), env=started)
+    assert result.exit_code == 1
+    assert "expected one process of kedro tune, saw 4 of a launcher; start it without" in result.output
 
 
 @pytest.mark.parametrize("option", ["--pipeline=stage1", "-pstage1", "--pipelines=stage1"])

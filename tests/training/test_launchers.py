@@ -1,6 +1,7 @@
 import pytest
 
 from llmar_pipeline.errors import UserError
+from llmar_pipeline.training import launchers
 from llmar_pipeline.training.launchers import Launched, read_launcher
 
 LEFT = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
@@ -15,6 +16,11 @@ SRUN = {
     "SLURM_STEP_NODELIST": "gpu[03-04]",
     "SLURM_STEP_NUM_NODES": "2",
 }
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_for_other_tests(monkeypatch):
+    monkeypatch.setattr(launchers, "_launched", None)
 
 
 @pytest.mark.parametrize(
