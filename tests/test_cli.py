@@ -41,15 +41,6 @@ def run(monkeypatch):
     return invoke
 
 
-def test_a_launcher_of_another_command_is_refused_in_one_line(monkeypatch):
-    monkeypatch.setattr(launchers, "_launched", None)
-    started = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0"}
-    started |= {"LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
-    result = CliRunner().invoke(cli.Program("tune", callback=lambda: None), env=started)
-    assert result.exit_code == 1
-    assert "expected one process of kedro tune, saw 4 of a launcher; start it without" in result.output
-
-
 @pytest.mark.parametrize("option", ["--pipeline=stage1", "-pstage1", "--pipelines=stage1"])
 @pytest.mark.parametrize("kedro_has_pipeline", [True, False])
 def test_pipeline_stays_whatever_becomes_of_kedros_own(run, option, kedro_has_pipeline):
@@ -111,6 +102,17 @@ def test_what_is_written_is_for_the_owner_and_its_group_alone(run, tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "written").stat().st_mode & 0o777 == 0o640
+
+
+def test_other_commands_than_a_run_are_one_process(monkeypatch):
+    monkeypatch.setattr(launchers, "_launched", None)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("MASTER_ADDR", "x")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    result = CliRunner().invoke(cli.cli, ["doctor"])
+    assert result.exit_code == 1
+    assert "expected one process of kedro doctor, saw 2 of a launcher; start it without" in result.output
 
 
 def test_params_given_twice_all_count(run):

@@ -112,7 +112,7 @@ def test_the_undamaged_file_is_read(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("kind", VALID)
-@settings(max_examples=60, deadline=5000)
+@settings(max_examples=60, deadline=60_000)
 @given(data=st.data())
 def test_damage_ends_as_a_quarantine_row(
     tmp_path_factory: pytest.TempPathFactory, kind: str, damage: Damage, data: st.DataObject

@@ -8,6 +8,7 @@ from llmar_pipeline.io import config_loader
 from llmar_pipeline.io.config_loader import StackedConfigLoader
 from llmar_pipeline.io.origin import git_revision, now
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
+from llmar_pipeline.training.launchers import Launched
 
 
 def load(conf, env=None, **runtime):
@@ -115,7 +116,7 @@ def test_another_folder_is_another_custom_corpus_but_the_same_official_one(conf)
     [
         {"ingestion": {"workers": 7}},
         {"vqvae_training": {"save_every": 3, "log_every": 3}},
-        {"lora_training": {"save_every": 3, "log_every": 3}},
+        {"lora_training": {"save_every": 3, "log_every": 3, "processes": 2}},
         {"evaluation": {"table_rows": 3}},
     ],
 )
@@ -123,6 +124,20 @@ def test_what_no_result_depends_on_gives_no_folder_of_its_own(conf, neutral):
     assert load(conf, **neutral)["globals"] == load(conf)["globals"]
     with_another = load(conf, **neutral, vqvae={"width": 64})["globals"]
     assert with_another == load(conf, vqvae={"width": 64})["globals"]
+
+
+def test_trainings_have_the_processes_that_a_launcher_started(conf, monkeypatch):
+    alone = load(conf)["globals"]
+    monkeypatch.setattr(config_loader, "launched", lambda: Launched(0, 4, 0, 2, "x", 1))
+    for given in ({}, {"lora_training": {"processes": 4}}):
+        loader = load(conf, **given)
+        for stage in ("vqvae_training", "lora_training"):
+            assert loader["parameters"][stage]["processes"] == 4
+        assert loader["globals"] == alone
+    with pytest.raises(
+        UserError, match=r"expected lora_training\.processes=4, as many .* saw 2; leave it out"
+    ):
+        load(conf, lora_training={"processes": 2})["parameters"]
 
 
 def test_one_folder_under_several_names_is_one_folder(conf, tmp_path, monkeypatch):

@@ -197,6 +197,17 @@ def test_a_training_that_goes_on_keeps_the_number_type_it_began_with(
     assert train_on("float32", asked, max_steps=1, learning_rate=2e-3)[0] == "bfloat16"
 
 
+@pytest.mark.parametrize(("place", "kind"), [("cpu", "eager"), ("cuda", "sdpa")])
+def test_the_kind_of_attention_is_that_of_where_it_trains(
+    place, kind, sentences, codebook, tiny_config, tmp_path, monkeypatch
+):
+    """Not of where the weights lie before, which is main memory."""
+    monkeypatch.setattr(lora.processes, "device", lambda: torch.device(place))
+    arguments = (sentences, codebook, tiny_config, tmp_path, AdapterConfig(rank=2), schedule(max_steps=1))
+    model, _ = train_lora(*arguments, tmp_path / "steps")
+    assert model.base.config._attn_implementation == kind
+
+
 def with_features(sentences, codebook):
     return sentences.assign(features=[codebook[codes].numpy() for codes in sentences["codes"]])
 
@@ -239,7 +250,7 @@ def killed_at_step_five(*arguments, **settings):
     forward, passes = ActionLanguageModel.forward, []
 
     def dying(self, *args, **kwargs):
-        assert all(isinstance(value, DTensor) for value in self.parameters())
+        assert all(isinstance(value, DTensor) for value in self.decoder.layers.parameters())
         passes.append(1)
         if len(passes) == 5 and not processes.first():
             os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,8 @@ SRUN = {
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_for_other_tests(monkeypatch):
+def alone(monkeypatch):
+    """What a test reads of launchers is not left to the next."""
     monkeypatch.setattr(launchers, "_launched", None)
 
 
