@@ -112,7 +112,7 @@ def test_other_commands_than_a_run_are_one_process(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     result = CliRunner().invoke(cli.cli, ["doctor"])
     assert result.exit_code == 1
-    assert "kedro doctor is one process: start it without the launcher" in result.output
+    assert "expected one process of kedro doctor, saw 2 of a launcher; start it without" in result.output
 
 
 def test_params_given_twice_all_count(run):

@@ -51,8 +51,10 @@ class Program(click.Command):
         os.umask(os.umask(0) | 0o007)  # recordings of people: for their owner and its group alone
         prepare_user()
         prepare_process()
-        if read_launcher() is not None and self.name != "run":
-            raise UserError(f"kedro {self.name} is one process: start it without the launcher")
+        if (place := read_launcher()) is not None and self.name != "run":
+            raise UserError(
+                f"expected one process of kedro {self.name}, saw {place.size} of a launcher; start it without"
+            )
         return super().invoke(ctx)
 
 

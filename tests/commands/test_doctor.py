@@ -248,3 +248,23 @@ def test_4_bit_weights_that_are_to_be_tuned_are_refused(
     state, text = examined(selection)["language model"]
     assert state == "missing"
     assert "llm.quantization=none, or lora.method=lora" in text
+
+
+def test_full_tuning_that_memory_cannot_hold_is_refused(
+    project: Path, tmp_path: Path, tiny_llm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = {"data_dir": str(tmp_path), "llm": {"model": str(tiny_llm_folder)}, "vqvae": {"code_dim": 32}}
+    runtime |= {"experiment": "full_tuning"}
+    loader = StackedConfigLoader(str(project / "conf"), "demo", runtime, **CONFIG_LOADER_ARGS)
+
+    def found() -> dict[str, tuple[str, str]]:
+        return {f.subject: (f.state, f.text) for f in examine(loader["globals"], loader["parameters"])}
+
+    assert found()["memory"][0] == "ok"
+    memory = namedtuple("memory", ["total"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("llmar_pipeline.training.sharding.psutil.virtual_memory", lambda: memory(1000))
+    state, text = found()["language model"]
+    assert state == "missing"
+    assert "for all" in text
+    assert "lora.method=lora" in text

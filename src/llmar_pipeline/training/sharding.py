@@ -18,7 +18,7 @@ from torch.distributed.checkpoint import (
 )
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.machine import return_memory
@@ -174,8 +174,13 @@ def save_training(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler:
         (folder / _OPTIMIZER).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def in_parts(checkpoint: Path) -> bool:
+    """Whether `save_training` wrote it."""
+    return (checkpoint / _OPTIMIZER).exists()
+
+
 def load_training(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, folder: Path) -> None:
-    """Go on from what `save_training` wrote, by however many processes.
+    """Go on from what `save_training` wrote, by however many processes, or by one that has all of the model.
 
     Raises:
         UserError: The files are not of this model.
@@ -188,6 +193,24 @@ def load_training(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler:
     scheduler.load_state_dict(known["scheduler"])
     for group, rate in zip(optimizer.param_groups, known["scheduler"]["_last_lr"], strict=True):
         group["lr"] = rate
+
+
+def read_weights(model: nn.Module, folder: Path) -> None:
+    """Give a sharded model the weights of a checkpoint that one process wrote, each process its part.
+
+    Raises:
+        UserError: The files are not of this model.
+    """
+    _read(_trained(model), folder)
+
+
+def spread_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Of moments that each process has read whole, from a checkpoint of one process, keep its part."""
+    for value, kept in optimizer.state.items():
+        assert isinstance(value, DTensor)
+        for moment in _MOMENTS:
+            place = value.device_mesh, value.placements
+            kept[moment] = distribute_tensor(kept[moment], *place, src_data_rank=None)
 
 
 def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -204,14 +227,14 @@ def _tensors(names: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
 def _read(tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Fill tensors in place, each process its part."""
     try:
-        load({name: value.detach() for name, value in tensors.items()}, storage_reader=_reader(folder))
+        load(
+            {name: value.detach() for name, value in tensors.items()},
+            storage_reader=HuggingFaceStorageReader(str(folder)),
+            no_dist=not distributed.is_initialized(),
+        )
     except (RuntimeError, ValueError, KeyError, AssertionError, OSError) as error:
         seen = " ".join(str(error).split())[:200]
         raise UserError(
             f"expected all weights of the model in the safetensors files of {folder}, saw that they cannot "
             f"be read ({seen}); fetch or make them again"
         ) from error
-
-
-def _reader(folder: Path) -> HuggingFaceStorageReader:
-    return HuggingFaceStorageReader(str(folder))

@@ -41,7 +41,15 @@ from llmar_pipeline.training.checkpoints import (
     save_state,
 )
 from llmar_pipeline.training.config import TrainingConfig, micro_batch_of
-from llmar_pipeline.training.sharding import is_sharded, load_training, put_together, save_training
+from llmar_pipeline.training.sharding import (
+    in_parts,
+    is_sharded,
+    load_training,
+    put_together,
+    read_weights,
+    save_training,
+    spread_moments,
+)
 from llmar_pipeline.training.stream import SampleStream
 
 logger = logging.getLogger(__name__)
@@ -219,12 +227,13 @@ class ResumableTrainer(Trainer):
             super()._save_optimizer_and_scheduler(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
-        if self._sharded and checkpoint is not None:
-            load_training(
-                cast(nn.Module, self.model), cast(Any, self.optimizer), self.lr_scheduler, Path(checkpoint)
-            )
+        model, optimizer = cast(nn.Module, self.model), cast(Any, self.optimizer)
+        if checkpoint is not None and in_parts(Path(checkpoint)):
+            load_training(model, optimizer, self.lr_scheduler, Path(checkpoint))
         else:
             super()._load_optimizer_and_scheduler(checkpoint)
+            if self._sharded:
+                spread_moments(optimizer)
 
     def _save_rng_state(self, output_dir: Any) -> None:
         """Nothing: `training_step` says what is drawn."""
@@ -233,9 +242,13 @@ class ResumableTrainer(Trainer):
         """Nothing, as it was not saved."""
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self._sharded:  # with the moments, see `_load_optimizer_and_scheduler`
+        checkpoint, whole = Path(resume_from_checkpoint), self.accelerator.unwrap_model(model or self.model)
+        if in_parts(checkpoint):  # with the moments, see `_load_optimizer_and_scheduler`
             return
-        restore_state(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+        if self._sharded:
+            read_weights(whole, checkpoint)
+        else:
+            restore_state(whole, checkpoint)
 
 
 def train(

@@ -190,7 +190,9 @@ class World:
         backend = "gloo"
         if torch.cuda.is_available():
             backend = "cpu:gloo,cuda:nccl"
-            torch.cuda.set_device(place.local_rank)
+            own = place.local_rank % torch.cuda.device_count()  # srun may show each process its GPU alone
+            torch.cuda.set_device(own)
+            variables["LOCAL_RANK"] = str(own)
         store = distributed.PrefixStore(f"group{self._calls}", self._store)
         os.environ.update(variables)
         AcceleratorState._reset_state(reset_partial_state=True)  # which knows of one process
