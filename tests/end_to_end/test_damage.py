@@ -35,7 +35,7 @@ DAMAGED = [
     (flip, "06_models/demo/xsub/llm_ar-tiny/vqvae/model.safetensors"),
     (remove, "04_feature/demo/xsub/llm_ar-tiny/action_sentences.parquet"),  # so that what is kept is read
     (cut, "04_feature/demo/xsub/llm_ar-tiny/kept_sentences/part-00000.npz"),
-    (empty, "06_models/demo/xsub/llm_ar-tiny/lora_checkpoints/checkpoint-12/rng_state.pth"),
+    (empty, "06_models/demo/xsub/llm_ar-tiny/lora_checkpoints/checkpoint-12/scheduler.pt"),
     (cut, "06_models/demo/xsub/llm_ar-tiny/lora_checkpoints/checkpoint-11/complete.json"),
     (remove, "06_models/demo/xsub/llm_ar-tiny/recognizer/recognizer.json"),
     (flip, "07_model_output/demo/xsub/llm_ar-tiny/predictions.parquet"),
@@ -68,7 +68,7 @@ def test_damage_is_refused_by_name_or_made_again(kedro, workplace, caplog):
     assert code == 0, output
     for text in (
         "checkpoints: of checkpoint-12, optimizer.pt is gone; set aside as",
-        "checkpoints: of checkpoint-12, rng_state.pth has 0 bytes",
+        "checkpoints: of checkpoint-12, scheduler.pt has 0 bytes",
         "of checkpoint-11, complete.json cannot be read",
         "sequences, shard-00000 first: shard-00000.bin was changed since it was written",
         "kept_sentences/part-00000.npz cannot be read",
