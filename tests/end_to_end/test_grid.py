@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from contextlib import suppress
 
 import pandas as pd
 import psutil
@@ -151,7 +152,8 @@ def test_a_grid_that_is_killed_twice_ends_in_the_same_table(workplace, output, a
         assert grid.poll() is None, grid.communicate()
         runs = psutil.Process(grid.pid).children(recursive=True)
         for process in [grid, *(runs if with_its_runs else [])]:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # one that has just ended
+                process.kill()
         grid.communicate()
     grid = workplace.start(*command)
     said, _ = grid.communicate(timeout=900)
