@@ -14,9 +14,8 @@ from llmar_pipeline.commands.rows import read_rows
 
 DOCS = Path(__file__).resolve().parent
 sys.path.append(str(DOCS.parent / "benchmarks"))
-from peer_page import difference, page, percent, read_peers  # noqa: E402
+from peer_page import difference, percent, read_peers  # noqa: E402
 
-__all__ = ["few_clips_figure", "few_clips_table", "page"]
 ALL = "all"
 READ = {
     "accuracy": "`best`",
@@ -86,7 +85,7 @@ def few_clips_figure(env: str) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.4), layout="constrained")
         axes = figure.subplots()
-        curves = {f"{name}": (0, key) for key, name in READ.items() if key != "bag_of_codes_accuracy"}
+        curves = {name: (0, key) for key, name in READ.items() if key != "bag_of_codes_accuracy"}
         for name, (kind, key) in (curves | {"peer": (1, "accuracy")}).items():
             scratch = {clips: rows[kind] for (clips, started), rows in found.items() if not started}
             told = {ticks.index(clips): _values(rows, key) for clips, rows in scratch.items()}

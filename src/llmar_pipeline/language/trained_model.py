@@ -303,11 +303,10 @@ def start_from(model: ActionLanguageModel, folder: Path) -> None:
 
     if model.has_adapters:
         set_peft_model_state_dict(model.llm, load_file(folder / _ADAPTER_WEIGHTS))
+    elif is_sharded(model):
+        read_parts(model.base, folder)
     else:
-        if is_sharded(model):
-            read_parts(model.base, folder)
-        else:
-            model.base.load_state_dict(load_weights(folder, torch.float32).state_dict())
+        model.base.load_state_dict(load_weights(folder, torch.float32).state_dict())
 
 
 def find_llm(folder: Path, cache: Path, now: LLMConfig | None = None) -> LLMConfig:

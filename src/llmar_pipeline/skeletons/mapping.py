@@ -110,7 +110,8 @@ def _beside_neighbours(weights: np.ndarray, target: Topology) -> np.ndarray:
     made = weights.copy()
     for joint in _from_the_top(target):
         if not there[joint]:
-            above = made[[its for its in target.parents[joint : joint + 1] if its >= 0]]
+            parent = target.parents[joint]
+            above = made[[parent]] if parent >= 0 else made[:0]
             below = weights[[child for child, its in enumerate(target.parents) if its == joint]]
             ends = [some[some.any(axis=1)].mean(axis=0) for some in (above, below) if some.any()]
             made[joint] = np.mean(ends, axis=0) if ends else 0

@@ -29,9 +29,8 @@ def tokenize(
     from llmar_pipeline.vqvae.tokenize import tokenize_clips
 
     features = kept_sentences / "features.npy" if lora.input == "features" else None
-    shared = (
-        tokenize_clips if features else partial(launch, tokenize_clips, 1)
-    )  # one process writes that file
+    # The file of features has one writer; codes are made by all processes that there are.
+    shared = tokenize_clips if features else partial(launch, tokenize_clips, 1)
     made: pd.DataFrame = shared(
         vqvae_model,
         sequences,
