@@ -49,14 +49,29 @@ def save_state(model: nn.Module, checkpoint: Path) -> None:
         UserError: an entry is not finite; nothing is written then.
     """
     state = changing_state(model)
-    bad = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    check_finite(
+        checkpoint,
+        [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()],
+    )
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    save_file(state, checkpoint / WEIGHTS)
+
+
+def check_finite(checkpoint: Path, bad: Sequence[str]) -> None:
+    """Refuse to write a checkpoint.
+
+    Args:
+        checkpoint: Its folder.
+        bad: Names of what is not finite in it.
+
+    Raises:
+        UserError: There is something.
+    """
     if bad:
         raise UserError(
             f"{checkpoint.name} would hold weights that are not finite ({', '.join(bad[:3])}) "
             "and was not saved; a lower learning_rate or a warm-up usually helps"
         )
-    checkpoint.mkdir(parents=True, exist_ok=True)
-    save_file(state, checkpoint / WEIGHTS)
 
 
 def restore_state(model: nn.Module, checkpoint: Path) -> None:

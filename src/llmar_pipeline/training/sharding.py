@@ -23,6 +23,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.machine import return_memory
 from llmar_pipeline.training import processes
+from llmar_pipeline.training.checkpoints import check_finite
 from llmar_pipeline.training.launchers import launched
 
 BYTES_A_WEIGHT = 16  # value, gradient and both moments of Adam in float32 (docs/memory.md)
@@ -158,12 +159,9 @@ def save_training(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler:
         UserError: A weight is not finite; nothing is written then.
     """
     names = _trained(model)
-    bad = [name for name, value in names.items() if not put_together(value.detach().sum()).isfinite()]
-    if bad:
-        raise UserError(
-            f"{folder.name} would hold weights that are not finite ({', '.join(bad[:3])}) "
-            "and was not saved; a lower learning_rate or a warm-up usually helps"
-        )
+    check_finite(
+        folder, [name for name, value in names.items() if not put_together(value.detach().sum()).isfinite()]
+    )
     save(
         _tensors(names, optimizer),
         storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True),
