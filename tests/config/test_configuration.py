@@ -49,8 +49,16 @@ CHANGED: dict[str, dict[str, Any]] = {
 AT_SIZE: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("sizes.json").read_text())
 """What `llm_ar` has at each size in place of the paper's values, in all."""
 
-RECIPES = ("best",)
-"""Experiments that change many parameters at once."""
+RECIPES: dict[str, dict[str, Any]] = {
+    "best": {},
+    "best_biases": {"vqvae.human_weight": 0.05},  # Table 4 under it
+    "best_zipf": {"vqvae.human_weight": 0.05, "vqvae.context_weight": 0, "vqvae.mmd_weight": 0},
+    "best_context": {"vqvae.human_weight": 0.05, "vqvae.zipf_weight": 0, "vqvae.mmd_weight": 0},
+    "best_mmd": {"vqvae.human_weight": 0.05, "vqvae.zipf_weight": 0, "vqvae.context_weight": 0},
+    "best_no_discretization": {"lora.input": "features", "lora.answers": "labels"},  # Table 5
+    "best_euclidean": {"vqvae.geometry": "euclidean"},  # Table 6
+}
+"""What each experiment changes in `best`, which changes many parameters at once."""
 
 
 def load(env: str | None = None, **runtime: Any) -> StackedConfigLoader:
@@ -170,10 +178,12 @@ def test_each_value_comes_from_base_environment_size_or_experiment(env):
 @pytest.mark.parametrize("env", ["nwucla", "custom"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_recipe_changes_only_what_its_file_names_at_every_size(recipe, env, size):
-    paper, ours = (flat(load(env, size=size, experiment=name)["parameters"]) for name in ("llm_ar", recipe))
     own = dict(OmegaConf.to_container(OmegaConf.load(CONF / "experiments" / f"{recipe}.yml")))
     sections = {key: own.pop(key, {}) for key in ("sizes", "environments")}
-    assert own.pop("from") == "llm_ar"
+    start = own.pop("from")
+    assert start == ("llm_ar" if recipe == "best" else "best")
+    paper, ours = (flat(load(env, size=size, experiment=name)["parameters"]) for name in (start, recipe))
+    assert recipe == "best" or flat(own) == RECIPES[recipe]
     named = flat(own) | flat(sections["sizes"].get(size, {})) | flat(sections["environments"].get(env, {}))
     assert set(named) <= set(paper)
     changed = {name for name, value in ours.items() if value != paper[name]} - {"run.experiment"}
