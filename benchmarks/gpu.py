@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,7 +24,7 @@ import torch  # isort: skip
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from llmar_pipeline import operations
-from llmar_pipeline.language import lora
+from llmar_pipeline.language import lora, untrained_model
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import score_classes
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
@@ -31,6 +32,7 @@ from llmar_pipeline.language.instructions import encode_answers, encode_prompt, 
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.language.loading import load_tokenizer
+from llmar_pipeline.language.micro_batches import layer_bytes
 from llmar_pipeline.language.passes import Passes, clip_bytes
 from llmar_pipeline.language.split_linear import LowRank, split_linear_layers
 from llmar_pipeline.vqvae.config import VQVAEConfig
@@ -108,17 +110,17 @@ def measure_lora(tiny: bool, micro_batches: list[int], steps: int) -> Iterator[s
         shape, adapter, clip = shape_of(llm), AdapterConfig(rank=4 if tiny else 64), tokens(tokenizer)
         training = schedule(steps, batch, learning_rate=1e-4, max_gradient_norm=1)
         with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="llmar-bench-") as folder:
-            for name, value in {"load_llm": (llm, tokenizer), "llm_checksum": "random weights"}.items():
-                stack.enter_context(patch.object(lora, name, lambda *_, value=value: value))
+            loaded = partial(lambda made, *_: made, (llm, tokenizer))
+            stack.enter_context(patch.object(untrained_model, "load_llm", loaded))
+            stack.enter_context(patch.object(lora, "llm_checksum", lambda *_: "random weights"))
             given = (sentences(), codebook(shape.hidden), BUNDLED, CACHE, adapter, training, Path(folder))
             memory()
             seconds = seconds_a_step(lambda on_log, given=given: lora.train_lora(*given, on_log=on_log))
         needed = operations.lora_step(shape, adapter, clip, batch)
         weights = 2 * (shape.layers * shape.layer + 2 * shape.words * shape.hidden)
         length = clip.before + 4 * (TOKENS + clip.after + clip.answer)
-        a_token = shape.layers * (
-            26 * shape.hidden + 8 + 8 * adapter.rank + 160 + 2 * length + 6 * shape.inner
-        )
+        heads = llm.config.num_attention_heads
+        a_token = shape.layers * layer_bytes(shape.hidden, shape.inner, heads, adapter, int(length), 2)
         computed = weights + batch / 4 * length * a_token + 16 * batch * clip.answer * shape.words
         yield row(
             f"LoRA, micro-batch {batch}",

@@ -21,6 +21,7 @@ from llmar_pipeline.language.instructions import encode_prompt, load_instruction
 from llmar_pipeline.language.label_trie import LabelTrie
 from llmar_pipeline.language.llm_cache import llm_cache
 from llmar_pipeline.language.loading import load_tokenizer
+from llmar_pipeline.language.micro_batches import layer_bytes
 from llmar_pipeline.language.passes import clip_bytes
 from llmar_pipeline.language.samples import OTHER_CLASSES
 from llmar_pipeline.skeletons.topology import Body
@@ -104,9 +105,7 @@ def cost(
     read = clip.before + length + clip.after + asked.nodes
     scored = 2 * WEIGHTS + TOGETHER * clip_bytes(LLAMA_13B[:4], read, split=True)
     row = clip.before + 4 * (length + clip.after + answer)
-    a_token = LLAMA_13B.layers * (
-        26 * LLAMA_13B.hidden + 8 * adapter.rank + 160 + 2 * row + 6 * LLAMA_13B.inner
-    )
+    a_token = LLAMA_13B.layers * layer_bytes(*LLAMA_13B[:2], 40, adapter, int(row), 2)
     kept = 2 * WEIGHTS + MICRO_BATCH / 4 * row * a_token
     return Cost(
         first["max_steps"] * step,
@@ -118,8 +117,7 @@ def cost(
 
 def rows(tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str, Cost, str]]:
     """Table, command, cost, and what is to be said of it."""
-    run = "kedro run --pipeline=full --env={} --params=size=paper,protocol={},"
-    run += f"lora_training.micro_batch_size={MICRO_BATCH}"
+    run = "kedro run --pipeline=full --env={} --params=size=paper,protocol={}"
     made = []
     for env, protocol in (("ntu60", "xsub"), ("ntu60", "xview"), ("ntu120", "xsub"), ("ntu120", "xset")):
         tested = CORPORA[env].protocols[protocol].counts[1]
@@ -130,8 +128,7 @@ def rows(tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str, Cost, str]]
     uav = cost(tokenizer, "uav", 22_476)
     made.append(("3", run.format("uav", "csv1"), uav, "all clips scored: at most"))
     whole = made[3][2]
-    several = "kedro ablations --env=ntu120 --experiments={} --params=size=paper,protocol=xset,"
-    several += f"lora_training.micro_batch_size={MICRO_BATCH}"
+    several = "kedro ablations --env=ntu120 --experiments={} --params=size=paper,protocol=xset"
     by_eight = ",lora_training.processes=8"
     second = replace(whole, stage1=0)
     tuned = replace(cost(tokenizer, "ntu120", 59_477, method="full"), stage1=0)
@@ -147,7 +144,6 @@ def rows(tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str, Cost, str]]
     unseen = (
         "kedro unseen --env=ntu120 --classes=3 --draws=5 --experiments={} --params=size=paper,protocol=xset"
     )
-    unseen += f",lora_training.micro_batch_size={MICRO_BATCH}"
     made += [
         ("8", unseen.format("llm_ar"), draw.times(5), "five draws"),
         (

@@ -15,7 +15,7 @@ _DECIDE_NOTHING = {
     *("errors", "files", "records", "code_digest", "machine", "progress", "kept_batches"),
     *("holders", "interruption"),
     *("training.callbacks", "training.launch", "training.launchers", "training.world", "training.validation"),
-    *("vqvae.validation", "language.validation"),
+    *("vqvae.validation", "language.validation", "language.micro_batches"),
 }
 """Modules that speak, keep and watch: no number depends on them, so their code is nobody's identity."""
 

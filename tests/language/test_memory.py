@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from llmar_pipeline.corpora import CORPORA
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
+from llmar_pipeline.language.dropout import drop_by_clip
 from llmar_pipeline.language.instructions import (
     encode_answer,
     encode_answers,
@@ -20,6 +21,7 @@ from llmar_pipeline.language.instructions import (
 )
 from llmar_pipeline.language.llm import ensure_llm
 from llmar_pipeline.language.loading import attach_lora, load_llm, read_tokenizer
+from llmar_pipeline.language.micro_batches import layer_bytes
 from llmar_pipeline.language.packing import CLIPS_A_ROW, pad_sentences
 from llmar_pipeline.language.samples import OTHER_CLASSES
 
@@ -49,12 +51,9 @@ class Llama:
     def adapters(self, rank: int) -> int:
         return self.layers * 2 * rank * 2 * self.hidden
 
-    def layer_bytes(self, row: int, rank: int, number: int, dropout_mask: int) -> int:
+    def layer_bytes(self, row: int, rank: int, number: int) -> int:
         """What one layer keeps for the backward pass, for each token of a row of so many tokens."""
-        norms = 2 * (4 * self.hidden + 4)
-        adapters = 2 * ((4 + dropout_mask) * self.hidden + 4 * rank)
-        attention = number * 4 * self.hidden + 4 * self.heads + number * row
-        return norms + adapters + attention + number * 3 * self.inner
+        return layer_bytes(self.hidden, self.inner, self.heads, AdapterConfig(rank=rank), row, number)
 
     def build(self) -> LlamaForCausalLM:
         config = LlamaConfig(
@@ -96,6 +95,7 @@ def saved_bytes(sizes: Llama, rows: int, row: int, dtype: torch.dtype, rank: int
     embeddings = torch.randn(rows, row, sizes.hidden, dtype=dtype)
     decoder = model.get_base_model().get_decoder()
     places = torch.arange(row).expand(rows, -1)
+    drop_by_clip(model).begin(places)
 
     def run():
         decoder(
@@ -111,8 +111,7 @@ def test_what_a_layer_keeps(dtype, hidden, inner, rank):
     rows, row = 2, 60
     shallow, deep = (Llama(hidden, inner, layers, 4, 50) for layers in (2, 5))
     a_layer = (saved_bytes(deep, rows, row, dtype, rank) - saved_bytes(shallow, rows, row, dtype, rank)) / 3
-    # A CPU keeps the mask of dropout in float32, a GPU in one byte.
-    assert a_layer == rows * row * deep.layer_bytes(row, rank, BYTES[dtype], dropout_mask=4)
+    assert a_layer == rows * row * deep.layer_bytes(row, rank, BYTES[dtype])
 
 
 def test_parameters_of_llama_13b():
@@ -180,7 +179,7 @@ def test_the_documents_numbers(project):
         return [round(number / 1e9, 1) for number in numbers]
 
     def activations(rows, tokens):
-        return llm.layers * rows * tokens * llm.layer_bytes(tokens, 64, 2, dropout_mask=1)
+        return llm.layers * rows * tokens * llm.layer_bytes(tokens, 64, 2)
 
     quantised = llm.linear * NF4
     assert row("base weights") == gigabytes((llm.linear + llm.rest) * 2, quantised + llm.rest * 2)
@@ -195,7 +194,7 @@ def test_the_documents_numbers(project):
     assert row("activations, 64 clips") == gigabytes(many, many)
     assert row("activations, 4 clips, six classes in the instruction") == gigabytes(listed, listed)
     tokens = row_of(AFTER)
-    one = tokens * llm.layer_bytes(tokens, 64, 2, dropout_mask=1)
+    one = tokens * llm.layer_bytes(tokens, 64, 2)
     kept = llm.layers * tokens * 2 * llm.hidden + one
     assert row("the same 4 clips with gradient checkpointing (not built)") == gigabytes(kept, kept)
     assert row("logits, 4 clips") == gigabytes(*[4 * LONGEST_ANSWER * llm.vocabulary * 16] * 2)

@@ -50,7 +50,7 @@ def test_as_many_as_fit_go_together(trie, monkeypatch):
     model, names = trie
     each = clip_bytes((32, 64, 2, 16), 6 + sum(map(len, model.prompt(()))) + len(names.node_tokens))
     for clips, expected in ((3.5, [3, 3, 1]), (0.5, [1] * 7), (100, [7])):
-        monkeypatch.setattr(passes, "_free", lambda device, clips=clips: clips * each / 0.9)
+        monkeypatch.setattr(passes, "free_bytes", lambda device, clips=clips: clips * each / 0.9)
         seen = Passes(model, 128)(range(7), list, names, 6)
         assert [len(some) for some in seen] == expected
         assert [item for some in seen for item in some] == list(range(7))

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
-from llmar_pipeline.language import lora, samples
+from llmar_pipeline.language import lora, samples, untrained_model
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.answer import score_classes
 from llmar_pipeline.language.config import AdapterConfig
@@ -33,6 +33,7 @@ from llmar_pipeline.training import processes
 from llmar_pipeline.training.checkpoints import latest_checkpoint
 from llmar_pipeline.training.launch import launch, train_and_save
 from llmar_pipeline.training.stream import SampleStream
+from llmar_pipeline.training.trainer import train
 
 whole_batches = partial(schedule, batch_size=12, micro_batch_size=12)
 
@@ -303,7 +304,7 @@ def test_full_tuning_goes_on_by_several_processes_after_one_and_by_one_after_sev
 )
 def test_two_processes_train_as_one(run, method, instruction, sentences):
     """Their micro-batches hold different numbers of answer tokens, those of validation of clips."""
-    adapter = AdapterConfig(method=method, rank=4, dropout=0, action_tokens="trainable")
+    adapter = AdapterConfig(method=method, rank=4, dropout=0.3, code_dropout=0.2, action_tokens="trainable")
     plain = sentences[sentences["reading"] == 0]
     table = pd.concat([sentences, plain.assign(split="val", name="val " + plain["name"])[:5]])
     alone, history = run("alone", adapter, whole_batches(save_every=20), table, instruction)
@@ -332,11 +333,11 @@ def test_a_list_holds_the_clips_class_and_five_others_in_any_order():
 def test_micro_batches_change_no_gradient(
     sentences, codebook, tiny_config, tmp_path, monkeypatch, instruction
 ):
-    """Answers differ in length: equal weights would. No dropout: its draws are those of each pass."""
+    """Answers differ in length: equal weights would. What dropout draws is that of each clip."""
 
     def gradients(micro_batch):
         training = whole_batches(batch_size=8, micro_batch_size=micro_batch, max_gradient_norm=0, max_steps=1)
-        adapter = AdapterConfig(rank=4, dropout=0, action_tokens="trainable")
+        adapter = AdapterConfig(rank=4, dropout=0.3, code_dropout=0.2, action_tokens="trainable")
         seen = {}
         with monkeypatch.context() as patch:
             patch.setattr(ActionLanguageModel, "zero_grad", lambda model: seen.update(gradients_of(model)))
@@ -353,7 +354,7 @@ def test_micro_batches_change_no_gradient(
                 torch.nn.init.normal_(parameter, std=0.2)
         return model.double()
 
-    monkeypatch.setattr(lora, "attach_lora", adapted)
+    monkeypatch.setattr(untrained_model, "attach_lora", adapted)
     monkeypatch.setattr(samples, "OTHER_CLASSES", 2)  # of seven names, so that lists differ
     whole = gradients(8)
     assert len(whole) == 9  # two factors of q and v in both layers, and the action tokens
@@ -361,6 +362,55 @@ def test_micro_batches_change_no_gradient(
         parts = gradients(micro_batch)
         for name, gradient in whole.items():
             assert (parts[name] - gradient).norm() < 1e-6 * gradient.norm(), (micro_batch, name)
+
+
+@pytest.fixture
+def run_out(monkeypatch):
+    """Let memory run out for more than so many clips at a time; which numbers were tried."""
+    tried = []
+
+    def runs_out(most, steps=3):
+        def trained(model, stream, training, *arguments, **options):
+            tried.append(training.micro_batch_size)
+            if training.micro_batch_size <= most:
+                return train(model, stream, training, *arguments, **options)
+            if steps:
+                train(model, stream, training.model_copy(update={"max_steps": steps}), *arguments, **options)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr(lora, "train", trained)
+        return tried
+
+    return runs_out
+
+
+@pytest.mark.parametrize("save_every", [2, 20])
+def test_where_memory_runs_out_fewer_clips_go_on_to_the_same_end(run, run_out, save_every):
+    adapter = AdapterConfig(rank=4, action_tokens="trainable")
+    whole, history = run("whole", adapter, whole_batches(max_steps=6))
+    tried = run_out(3)
+    halves, seen = run(
+        "halves", adapter, whole_batches(max_steps=6, micro_batch_size="auto", save_every=save_every)
+    )
+    assert tried == [12, 6, 3]
+    np.testing.assert_allclose(seen["loss"], history["loss"], rtol=1e-5)
+    for file in whole.glob("*.safetensors"):
+        found = load_file(halves / file.name)
+        for name, value in load_file(file).items():
+            assert (found[name] - value).norm() < 1e-4 * value.norm(), name
+
+
+def test_a_number_that_was_asked_for_is_not_halved(run, run_out):
+    run_out(3)
+    with pytest.raises(UserError, match=r"memory for 4 clips at a time .*lora_training\.micro_batch_size=2,"):
+        run("four", AdapterConfig(rank=4), whole_batches(micro_batch_size=4))
+
+
+def test_one_clip_is_the_least(run, run_out):
+    tried = run_out(0, steps=0)
+    with pytest.raises(UserError, match=r"memory for 1 clips .*smaller language model"):
+        run("one", AdapterConfig(rank=4), whole_batches(micro_batch_size="auto"))
+    assert tried == [12, 6, 3, 1]
 
 
 def gradients_of(model):
@@ -446,7 +496,7 @@ def test_what_codes_mean_by_hand(tiny_config, tmp_path):
     )
     names = ["throw", "drink water"]
     throw, drink = class_texts(word_embeddings(tiny_config, tmp_path), tiny_config, tmp_path, names)
-    meanings = lora._meanings(rows, names, tiny_config, tmp_path, 3)
+    meanings = untrained_model._meanings(rows, names, tiny_config, tmp_path, 3)
     assert meanings.dtype == torch.float32
     tolerance = {"rtol": 0, "atol": 2e-3 * float((throw - drink).abs().max())}  # a thousandth of a count each
     torch.testing.assert_close(meanings[0], 0.75 * throw + 0.25 * drink, **tolerance)
@@ -459,7 +509,7 @@ def test_action_rows_of_classes_are_what_the_model_starts_from(sentences, codebo
     model, _ = train_lora(
         sentences, codebook, tiny_config, tmp_path, adapter, whole_batches(max_steps=1), tmp_path / "steps"
     )
-    meanings = lora._meanings(sentences, list(CLASS_NAMES), tiny_config, tmp_path, 16)
+    meanings = untrained_model._meanings(sentences, list(CLASS_NAMES), tiny_config, tmp_path, 16)
     torch.testing.assert_close(model.action_embedding.weight, (codebook + meanings) / 2)
     assert model.code_dropout == 0.2
 

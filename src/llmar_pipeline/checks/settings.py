@@ -45,7 +45,5 @@ def check_settings(parameters: Mapping[str, Any], asked: Collection[str]) -> Non
 
 
 def _check_batches(name: str, training: Mapping[str, Any]) -> None:
-    batch, micro, processes = (
-        int(training.get(key, 1)) for key in ("batch_size", "micro_batch_size", "processes")
-    )
-    micro_batch_of(batch, micro, processes, f"{name}.")
+    batch, processes = (int(training.get(key, 1)) for key in ("batch_size", "processes"))
+    micro_batch_of(batch, training.get("micro_batch_size", 1), processes, f"{name}.")

@@ -13,7 +13,7 @@ from llmar_pipeline.estimate.reading import Recordings
 from llmar_pipeline.evaluation.config import MOST_FITTED, EvaluationConfig
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.skeletons.topology import Body
-from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.config import TrainingConfig, micro_batch_of
 from llmar_pipeline.training.validation import FORWARD, validated, validated_behind
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 
@@ -197,7 +197,8 @@ class _Work:
         self, stage: str, config: TrainingConfig, needed: float, precision: str, share: float, least: float
     ) -> tuple[float, str]:
         processes = config.processes if self.on_gpu else 1  # on a CPU they share the processors
-        micro_batches = math.ceil(config.batch_size / config.micro_batch_size / config.processes)
+        read = micro_batch_of(config.batch_size, config.micro_batch_size, config.processes)
+        micro_batches = config.batch_size // (read * config.processes)
         step = max(needed / (share * self.speeds[precision] * processes), micro_batches * least)
         how = (
             f"{config.max_steps:,} steps of {config.batch_size} clips, {needed / 1e9:,.0f} GFLOP each in "

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
+from llmar_pipeline.language.dropout import draws, drop_by_clip, token_keys
 from llmar_pipeline.language.instructions import Prompt, check_instruction, encode_prompt
 from llmar_pipeline.language.loading import settled
 from llmar_pipeline.language.packing import additive, pack
@@ -99,6 +100,7 @@ class ActionLanguageModel(nn.Module):
         if meanings is not None:
             rows = (rows + meanings) / 2
         self.code_dropout = code_dropout
+        self._draws = drop_by_clip(self.llm)
         frozen = action_tokens == "frozen" or input == "features"
         self.action_embedding = nn.Embedding.from_pretrained(rows, freeze=frozen)
 
@@ -221,11 +223,13 @@ class ActionLanguageModel(nn.Module):
         listed: Tensor | None = None,
         choices: Tensor | None = None,
         shares: Tensor | None = None,
+        keys: Tensor | None = None,
+        shared_key: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Cross-entropy of the answers.
 
-        The clips of a row share the instruction before the action tokens, so they also share the adapters'
-        dropout there.
+        The clips share the instruction before the action tokens, so they also share the adapters' dropout
+        there.
 
         Args:
             codes: Codebook indices [B, W], int64, or features [B, W, du], float.
@@ -233,12 +237,14 @@ class ActionLanguageModel(nn.Module):
             answer_ids: Answer tokens with end-of-sequence [B, A], int64, right-padded.
             answer_mask: True where an answer token is real [B, A], bool.
             answer_tokens: What the sum over the answer tokens is divided by [], see
-                `weigh_by_answer_tokens`; their number by default.
+                `join_batch`; their number by default.
             listed: Indices of the names that replace [list] in the instruction, which stands behind the
                 action tokens there, in that order for each clip [B, L], int64; all by default.
             choices: Where answers are known as probabilities: tokens with which names go on there, name by
                 name [B, A, C], int64.
             shares: How probable each of them is [B, A, C], as `next_token_chances` gives it.
+            keys: What dropout is drawn by for each clip [B], int64; at random by default.
+            shared_key: The same for what they share [], int64, see `join_batch`; their sum by default.
 
         Returns:
             "loss": mean over all real answer tokens (a long answer weighs more than a short one; instruction
@@ -258,12 +264,17 @@ class ActionLanguageModel(nn.Module):
         after_ids = padded.to(codes.device).expand(len(codes), -1)
         prompt = codes.shape[1] + reach
         actions = self.embed_actions(codes).to(shared.dtype)
+        if keys is None:
+            keys = torch.randint(1 << 62, codes.shape[:1], device=codes.device)
         if self.training and self.code_dropout:
-            kept = torch.rand(codes.shape[:2], device=codes.device) >= self.code_dropout
-            actions = actions * kept.unsqueeze(-1)
+            tokens = token_keys(keys[:, None], -1 - torch.arange(codes.shape[1], device=codes.device))
+            actions = actions * (draws(tokens) >= self.code_dropout).unsqueeze(-1)
         text = self.words(torch.cat([after_ids.clamp(min=0), answer_ids[:, :-1]], dim=1))
         mask = torch.cat([code_mask, after_ids >= 0, answer_mask[:, :-1]], dim=1)
         packed = pack(shared, torch.cat([actions, text], dim=1), mask)
+        if self.training and self._draws:
+            whose = torch.cat([keys, keys.sum()[None] if shared_key is None else shared_key[None]])
+            self._draws.begin(token_keys(whose[packed.owner.clamp(min=-1)], packed.position_ids))
         hidden = self.decoder(
             inputs_embeds=packed.embeddings,
             attention_mask=additive(packed.visible, packed.embeddings.dtype),

@@ -1,5 +1,6 @@
 """Stage 2: the large language model learns, by LoRA, to answer an action sentence with the action's name."""
 
+import gc
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from transformers import set_seed
 
 from llmar_pipeline.code_digest import CODE, code_of
 from llmar_pipeline.errors import UserError
@@ -17,14 +17,12 @@ from llmar_pipeline.files import differences, file_checksum, read_fingerprint
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
-from llmar_pipeline.language.llm import ensure_llm, llm_checksum
+from llmar_pipeline.language.llm import llm_checksum
 from llmar_pipeline.language.loading import (
-    attach_lora,
-    empty_llm,
-    load_llm,
     load_tokenizer,
     tokenizer_checksum,
 )
+from llmar_pipeline.language.micro_batches import clips_at_once, halved
 from llmar_pipeline.language.model_folder import model_files
 from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.quantization import check_quantization
@@ -32,21 +30,20 @@ from llmar_pipeline.language.samples import (
     RowsByClip,
     counts_by_class,
     drawn_list,
+    join_batch,
     mixed,
     naive_bayes,
-    weigh_by_answer_tokens,
 )
 from llmar_pipeline.language.sentence import read_clips, sentences_checksum
 from llmar_pipeline.language.soft_targets import beginnings, next_token_chances
 from llmar_pipeline.language.trained_model import check_start, start_from
+from llmar_pipeline.language.untrained_model import untrained_model
 from llmar_pipeline.language.validation import validation
-from llmar_pipeline.language.words import class_texts, word_embeddings
 from llmar_pipeline.machine import number_type
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.callbacks import LogFunction
 from llmar_pipeline.training.config import TrainingConfig
 from llmar_pipeline.training.digests import tensor_checksum
-from llmar_pipeline.training.sharding import read_parts, shard
 from llmar_pipeline.training.stream import SampleStream
 from llmar_pipeline.training.trainer import train
 
@@ -152,42 +149,21 @@ def train_lora(
 
     llm_config = settled_as_begun(llm_config, fingerprint, checkpoints)
     training = schedule(llm_config.precision)
-    tuned: torch.nn.Module
-    sharded = adapter.method == "full" and processes.count() > 1
-    if adapter.method == "full":
-        if sharded:
-            tuned, tokenizer = empty_llm(llm_config, llm_cache, word_embeddings(llm_config, llm_cache))
-        else:
-            tuned, tokenizer = load_llm(llm_config, llm_cache, "float32")
-        tuned.requires_grad_(True)
-    else:
-        llm, tokenizer = load_llm(llm_config, llm_cache)
-        set_seed(training.seed)
-        tuned = attach_lora(llm, adapter, llm_config.revision)
-    model = ActionLanguageModel(
-        tuned,
-        tokenizer,
-        codebook,
-        instruction=text,
-        class_names=class_names,
-        config=llm_config,
-        action_tokens=adapter.action_tokens,
-        word_norm=adapter.word_norm,
-        input=adapter.input,
-        meanings=_meanings(rows, class_names, llm_config, llm_cache, len(codebook))
-        if adapter.action_rows == "classes"
-        else None,
-        code_dropout=adapter.code_dropout,
-    )
-    if sharded:
-        shard(model, model.decoder.layers, training.precision)  # type: ignore[arg-type]
-        read_parts(model.base, ensure_llm(llm_config, llm_cache))
-    if processes.device().type == "cpu":  # where it will be trained: it lies in main memory until then
-        # There the backward pass of torch's own attention takes four times as long in bfloat16.
-        model.base.set_attn_implementation("eager")
-    if training.compile:
-        model.decoder.compile(dynamic=True)
-    answer_ids, answer_mask = encode_answers(tokenizer, class_names)
+
+    def untrained() -> ActionLanguageModel:
+        model = untrained_model(rows, codebook, llm_config, llm_cache, adapter, training, text, class_names)
+        model.llm_checksum, model.other_names = base_checksum, tuple(others)
+        if initial is not None:
+            start_from(model, initial)
+        if adapter.input == "codes":
+            model.class_votes = votes
+            if votes is None:
+                counts = counts_by_class(rows, class_names, len(codebook))
+                model.class_votes = torch.from_numpy(naive_bayes(counts))
+        return model
+
+    model = untrained()
+    answer_ids, answer_mask = encode_answers(model.tokenizer, class_names)
     alike = beginnings(answer_ids, answer_mask)
     from_list = "[list]" in model.instruction
 
@@ -215,58 +191,40 @@ def train_lora(
             sample |= {"choices": answer_ids.T, "shares": shares}
         if from_list:
             sample["listed"] = drawn_list(label, len(class_names) + len(others), rng)
-        return sample
+        return sample | {"keys": torch.tensor(rng.integers(1 << 62))}
 
     classes = labels if training.balance == "classes" else None
     stream = SampleStream(
         len(of_clips), training.max_steps * training.batch_size, training.seed, read, classes
     )
-    model.llm_checksum, model.other_names = base_checksum, tuple(others)
-    if initial is not None:
-        start_from(model, initial)
-    if adapter.input == "codes":
-        model.class_votes = votes
-        if votes is None:
-            counts = counts_by_class(rows, class_names, len(codebook))
-            model.class_votes = torch.from_numpy(naive_bayes(counts))
     made_from = fingerprint(llm_config.precision)
     val = sentences[(sentences["split"] == "val") & (sentences["reading"] == 0)]
     val = val[val["action"].isin(class_names)]
     val_labels = [class_names.index(action) for action in val["action"]]
-    history = train(
-        model,
-        stream,
-        training,
-        checkpoints,
-        made_from,
-        on_log=on_log,
-        model_folder=model_folder,
-        weigh=weigh_by_answer_tokens,
-        validate=validation(model, read_clips(val, adapter.input), val_labels, training),
-    )
-    return model.eval(), history
-
-
-def _meanings(
-    sentences: pd.DataFrame, class_names: list[str], config: LLMConfig, cache: Path, codes: int
-) -> torch.Tensor:
-    """Where codes lie among words: the classes' words, weighed by p(class | code) in training sentences.
-
-    Args:
-        sentences: Those of the train split.
-        class_names: The classes.
-        config: Which language model.
-        cache: As in `ensure_llm`.
-        codes: Their number.
-
-    Returns:
-        `[codes, du]`, float32; of a code that no training sentence has, the mean of all classes.
-
-    Source: ours.
-    """
-    counts = counts_by_class(sentences, class_names, codes) + 1e-3
-    shares = torch.from_numpy(counts / counts.sum(1, keepdims=True)).float()
-    return shares @ class_texts(word_embeddings(config, cache), config, cache, class_names)
+    longest = max(map(len, read_of_all)), int(answer_mask.sum(dim=1).max())
+    size = clips_at_once(model, adapter, training, *longest)
+    while True:
+        fitting = training.model_copy(update={"micro_batch_size": size})
+        try:
+            history = train(
+                model,
+                stream,
+                fitting,
+                checkpoints,
+                made_from,
+                on_log=on_log,
+                model_folder=model_folder,
+                join=join_batch,
+                validate=validation(model, read_clips(val, adapter.input), val_labels, fitting),
+            )
+            return model.eval(), history
+        except torch.OutOfMemoryError:
+            size = halved(training, size, processes.device())
+        logger.info("out of memory: %d clips at a time from here on", size)
+        del model
+        gc.collect()
+        torch.cuda.empty_cache()
+        model = untrained()
 
 
 def settled_as_begun(

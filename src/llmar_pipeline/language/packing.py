@@ -22,12 +22,14 @@ class Packed(NamedTuple):
         position_ids: As if each clip stood alone behind the shared tokens [R, L], int64.
         places: Where each token of each clip went, as an index into the flattened rows [B, T], int64; any
             where the clip has none.
+        owner: Clip of each token [R, L], int64; -1: shared, -2: nobody's.
     """
 
     embeddings: Tensor
     visible: Tensor
     position_ids: Tensor
     places: Tensor
+    owner: Tensor
 
 
 def pad_sentences(sentences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -80,7 +82,7 @@ def pack(shared: Tensor, clips: Tensor, mask: Tensor, clips_a_row: int = CLIPS_A
     # Gathered rather than scattered: the gradient is then summed in a fixed order.
     rows = int(row[-1]) + 1
     source = torch.zeros(rows, length, dtype=torch.int64, device=device)
-    owner = torch.full((rows, length), -2, device=device)  # -2: nobody, -1: shared
+    owner = torch.full((rows, length), -2, device=device)
     position_ids = torch.zeros_like(source)
     source[:, :front] = position_ids[:, :front] = torch.arange(front, device=device)
     owner[:, :front] = -1
@@ -91,7 +93,7 @@ def pack(shared: Tensor, clips: Tensor, mask: Tensor, clips_a_row: int = CLIPS_A
     visible = (owner[:, :, None] == owner[:, None]) | (owner[:, None] == -1)
     visible &= torch.ones(length, length, dtype=torch.bool, device=device).tril()
     embeddings = F.embedding(source, torch.cat([shared, clips.flatten(0, 1)]))
-    return Packed(embeddings, visible[:, None], position_ids, places)
+    return Packed(embeddings, visible[:, None], position_ids, places, owner)
 
 
 def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_SHARE = 0.9  # of what is free; the rest are the allocator's gaps, and the logits of some states
-_ON_A_CPU = 32  # more clips at once are no faster there
+SHARE = 0.9  # of what is free; the rest are the allocator's gaps, and the logits of some states
+ON_A_CPU = 32  # more clips at once are no faster there
 
 
 def clip_bytes(shape: tuple[int, int, int, int], tokens: int, number: int = 4, split: bool = False) -> int:
@@ -58,7 +58,7 @@ class Passes:
 
     def __init__(self, model: ActionLanguageModel, most: int, fit: bool = True) -> None:
         self._model, self._fit = model, fit
-        self.most = min(most, _ON_A_CPU) if model.device.type == "cpu" else most
+        self.most = min(most, ON_A_CPU) if model.device.type == "cpu" else most
 
     def __call__(
         self,
@@ -110,10 +110,10 @@ class Passes:
         )
         split = any(isinstance(module, SplitLinear) for module in model.decoder.modules())
         each = clip_bytes(shape, tokens, model.words.weight.element_size(), split)
-        return int(_SHARE * _free(model.device)) // each
+        return int(SHARE * free_bytes(model.device)) // each
 
 
-def _free(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
     """Bytes of memory that may still be taken: on a CPU half of what other programs leave."""
     if device.type == "cpu":
         return int(psutil.virtual_memory().available) // 2

@@ -112,18 +112,19 @@ def drawn_list(label: int, names: int, rng: np.random.Generator) -> torch.Tensor
     return order[~others | (others.cumsum(0) <= OTHER_CLASSES)]
 
 
-def weigh_by_answer_tokens(batches: list[dict[str, torch.Tensor]]) -> None:
-    """Tell the micro-batches of one step how many answer tokens they have on average, in all processes.
+def join_batch(batches: list[dict[str, torch.Tensor]]) -> None:
+    """Tell the micro-batches of one step, in all processes, what they are parts of.
 
-    Each divides its sum by it: the mean over micro-batches and processes is then that over all answer tokens
-    of the batch, however it was divided.
+    Added is how many answer tokens they have on average, by which each divides its sum: the mean over
+    micro-batches and processes is then that over all answer tokens of the batch, however it was divided. And
+    the key of what all clips share, which is the sum of the clips' own.
 
     Args:
-        batches: Arguments of `ActionLanguageModel.forward`; `answer_tokens` is added.
+        batches: Arguments of `ActionLanguageModel.forward`; `answer_tokens` and `shared_key` are added.
 
-    Source: Eq. 13 of the paper, over a batch.
+    Source: Eq. 13 of the paper, over a batch; keys: ours.
     """
-    own = torch.stack([batch["answer_mask"].sum() for batch in batches]).sum()
-    mean = processes.total(own) / (len(batches) * processes.count())
+    tokens, keys = (torch.stack([b[name].sum() for b in batches]).sum() for name in ("answer_mask", "keys"))
+    tokens, key = processes.total(torch.stack([tokens, keys]))
     for batch in batches:
-        batch["answer_tokens"] = mean
+        batch |= {"answer_tokens": tokens / (len(batches) * processes.count()), "shared_key": key}

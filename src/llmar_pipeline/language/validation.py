@@ -13,7 +13,7 @@ from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.passes import Passes
 from llmar_pipeline.language.samples import OTHER_CLASSES
 from llmar_pipeline.training import processes
-from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.config import TrainingConfig, micro_batch_of
 from llmar_pipeline.training.sharding import computing, is_sharded
 from llmar_pipeline.training.validation import validated
 
@@ -81,6 +81,8 @@ def validation(
     chosen = validated(len(sentences), training, cost_of(model, trie, len(sentences[0])))
     tokens = sum(lengths[labels[index]] for index in chosen)
 
+    most = micro_batch_of(training.batch_size, training.micro_batch_size, processes.count())
+
     def validate() -> dict[str, float]:
         sharded = is_sharded(model)  # then every pass is one of all processes, so each sees all clips
         own = chosen if sharded else processes.own_rows(torch.tensor(chosen)).tolist()
@@ -95,7 +97,7 @@ def validation(
             surprise = -found.scores[np.arange(len(some)), answers].sum()
             return float(surprise), int((found.probabilities.argmax(axis=1) == answers.numpy()).sum())
 
-        passes = Passes(model, training.micro_batch_size, fit=not sharded)
+        passes = Passes(model, most, fit=not sharded)
         told = passes(list(range(len(own))), read, trie, codes.shape[1]) if own else [(0.0, 0)]
         sums = torch.tensor([sum(values) for values in zip(*told, strict=True)], dtype=torch.float32)
         surprise, correct = (sums if sharded else processes.total(sums.to(model.device))).tolist()

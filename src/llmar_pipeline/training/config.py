@@ -1,7 +1,7 @@
 """How long and how fast a stage trains."""
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +15,7 @@ class TrainingConfig(BaseModel):
 
     max_steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
-    micro_batch_size: int = Field(gt=0)
+    micro_batch_size: Annotated[int, Field(gt=0)] | Literal["auto"]
     learning_rate: float = Field(gt=0)
     adam_betas: tuple[float, float]
     weight_decay: float = Field(ge=0)
@@ -61,19 +61,21 @@ class TrainingConfig(BaseModel):
         return 1.0
 
 
-def micro_batch_of(batch: int, micro_batch: int, processes: int, prefix: str = "") -> int:
+def micro_batch_of(batch: int, micro_batch: int | Literal["auto"], processes: int, prefix: str = "") -> int:
     """Clips that each process reads at a time.
 
     Args:
         batch: `batch_size`.
-        micro_batch: `micro_batch_size`; where a process's share of the batch is smaller, all of it.
+        micro_batch: `micro_batch_size`; where a process's share of the batch is smaller, all of it, and at
+            most with "auto".
         processes: That share the batch.
         prefix: Of the parameters' names in the message.
 
     Raises:
         UserError: They do not divide.
     """
-    read = max(1, min(micro_batch, batch // processes))
+    share = batch // processes
+    read = max(1, share if micro_batch == "auto" else min(micro_batch, share))
     if batch % (read * processes):
         raise UserError(
             f"expected {prefix}batch_size as a multiple of {prefix}micro_batch_size x {prefix}processes, saw "

@@ -104,6 +104,11 @@ def gather(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def least(number: int) -> int:
+    """The smallest number that a process has."""
+    return int(gather(torch.tensor([number], device=device())).min()) if _running() else number
+
+
 @torch.no_grad()
 def same_everywhere(values: Tensor) -> Tensor:
     """What the first process holds."""

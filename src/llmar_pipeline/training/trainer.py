@@ -70,13 +70,13 @@ class ResumableTrainer(Trainer):
         prepare: Callable[[Batch], Batch] | None,
         measure: Callable[[Batch, Batch], dict[str, Tensor]] | None,
         validate: Callable[[], dict[str, float]] | None,
-        weigh: Callable[[list[Batch]], None] | None,
+        join: Callable[[list[Batch]], None] | None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
         self._config, self._prepare, self._measure, self._validate = config, prepare, measure, validate
-        self._weigh = weigh
+        self._join = join
         self._late: LateChecks | None = None
         self._terms: dict[str, list[Tensor]] = {}
         self._step, self._passes = -1, 0  # which one it is, and micro-batches of it that were read
@@ -92,8 +92,8 @@ class ResumableTrainer(Trainer):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of a step, which are told what they are parts of."""
         batches, items = super().get_batch_samples(*args, **kwargs)
-        if self._weigh:
-            self._weigh(batches)
+        if self._join:
+            self._join(batches)
         return batches, items
 
     def _prepare_inputs(self, inputs: Any) -> Any:
@@ -265,7 +265,7 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     validate: Callable[[], dict[str, float]] | None = None,
     others: Sequence[Path] = (),
-    weigh: Callable[[list[Batch]], None] | None = None,
+    join: Callable[[list[Batch]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place, continuing from the newest complete checkpoint of `folder` if there is one.
 
@@ -290,8 +290,8 @@ def train(
             step; called by all processes, and to leave weights, buffers and modes as they are.
         others: folders of checkpoints of other runs: a training of the same fingerprint that is finished in
             one of them is taken over.
-        weigh: called at each step with its micro-batches on the device, by all processes, to add to each what
-            its loss is weighed by; by default they weigh alike.
+        join: called at each step with its micro-batches on the device, by all processes, to add to each what
+            it takes from the whole batch; by default they are alike.
 
     Returns:
         The log history, one record (loss terms, learning_rate, step) a log, from step 1 even when resumed.
@@ -351,7 +351,7 @@ def train(
         prepare=prepare,
         measure=measure,
         validate=validate,
-        weigh=weigh,
+        join=join,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

@@ -1,0 +1,112 @@
+"""How many clips a training of the language model reads at a time: as many as memory holds."""
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from llmar_pipeline.errors import UserError
+from llmar_pipeline.language.action_language_model import ActionLanguageModel
+from llmar_pipeline.language.config import AdapterConfig
+from llmar_pipeline.language.packing import CLIPS_A_ROW
+from llmar_pipeline.language.passes import ON_A_CPU, SHARE, free_bytes
+from llmar_pipeline.language.samples import OTHER_CLASSES
+from llmar_pipeline.training import processes
+from llmar_pipeline.training.config import TrainingConfig
+
+_MOMENTS = 12  # bytes of a trained number beside its value: gradient and Adam's two
+
+
+def layer_bytes(hidden: int, inner: int, heads: int, adapter: AdapterConfig, row: int, number: int) -> int:
+    """What a layer keeps of one token for the backward pass.
+
+    Args:
+        hidden: Width h of the model; keys of fewer heads keep less.
+        inner: Inner width f.
+        heads: Of the attention.
+        adapter: Rank and places of the adapters; with `method: full` weights keep their inputs.
+        row: Tokens of a row.
+        number: Bytes of a number.
+
+    Source: docs/memory.md.
+    """
+    kept = 8 * hidden + 8 + number * (4 * hidden + row + 3 * inner) + 4 * heads
+    if adapter.method == "full":
+        return kept + number * (3 * hidden + inner)
+    inputs = [inner if name == "down_proj" else hidden for name in adapter.target_modules]
+    return kept + 4 * (sum(inputs) + adapter.rank * len(inputs))
+
+
+def training_bytes(model: ActionLanguageModel, adapter: AdapterConfig, sentence: int, answer: int) -> int:
+    """Memory that one clip takes until its backward pass, beside the weights.
+
+    Args:
+        model: Of which sizes and number type are taken, and the longest instruction.
+        adapter: As in `layer_bytes`.
+        sentence: Tokens of the action sentence.
+        answer: Tokens of the answer.
+
+    Source: docs/memory.md.
+    """
+    names = sorted(model.class_names + model.other_names, key=len)[-OTHER_CLASSES - 1 :]
+    prompt = model.prompt(names)
+    clip, shared = sentence + len(prompt.after) + answer - 1, len(prompt.before)
+    config = model.base.config
+    hidden, inner, words = config.hidden_size, config.intermediate_size, int(config.vocab_size)
+    sizes = hidden, inner, int(config.num_attention_heads), adapter
+    kept = layer_bytes(*sizes, shared + CLIPS_A_ROW * clip, model.words.weight.element_size())
+    tokens = clip + shared / CLIPS_A_ROW
+    return int(tokens * config.num_hidden_layers * kept) + 16 * words * answer
+
+
+def clips_at_once(
+    model: ActionLanguageModel, adapter: AdapterConfig, training: TrainingConfig, sentence: int, answer: int
+) -> int:
+    """Clips of a micro-batch: a divisor of a process's share of the batch for which there is memory.
+
+    Neither losses nor gradients depend on it but for the rounding of sums.
+
+    Args:
+        model: Before it is moved to where it is trained.
+        adapter: As in `layer_bytes`.
+        training: Its `micro_batch_size` is taken, unless it is "auto".
+        sentence: Tokens of the longest action sentence.
+        answer: Tokens of the longest answer.
+
+    Returns:
+        The same in every process; at least 1.
+
+    Source: ours.
+    """
+    if training.micro_batch_size != "auto":
+        return training.micro_batch_size
+    place = processes.device()
+    parameters = [p.to_local() if isinstance(p, DTensor) else p for p in model.parameters()]
+    coming = sum(p.nbytes for p in parameters if p.device.type != place.type)
+    coming += _MOMENTS * sum(p.numel() for p in parameters if p.requires_grad)
+    left = SHARE * free_bytes(place) - coming
+    each = training_bytes(model, adapter, sentence, answer)
+    most = min(max(1, int(left / each)), ON_A_CPU if place.type == "cpu" else training.batch_size)
+    most = processes.least(most)
+    share = max(1, training.batch_size // processes.count())
+    return max(size for size in range(1, min(most, share) + 1) if share % size == 0)
+
+
+def halved(training: TrainingConfig, size: int, place: torch.device) -> int:
+    """Clips of a micro-batch after one for which memory was not enough.
+
+    Args:
+        training: As it was asked for.
+        size: Clips of that micro-batch.
+        place: Where memory ran out.
+
+    Raises:
+        UserError: A number was asked for, it was one clip, or other processes wait for this one.
+    """
+    if training.micro_batch_size == "auto" and size > 1 and processes.count() == 1:
+        return next(half for half in range(size // 2, 0, -1) if training.batch_size % half == 0)
+    what = (
+        f"set lora_training.micro_batch_size={size // 2}, which changes no result, and the training goes on "
+        "from its last checkpoint"
+        if size > 1
+        else "take a smaller language model or size=qlora"
+    )
+    raise UserError(f"expected memory for {size} clips at a time on {place}, saw none left; {what}")
