@@ -578,17 +578,30 @@ def enrol(
 @click.option(
     "--keep", default=0.95, show_default=True, type=click.FloatRange(0, 1), help="Share to be kept."
 )
-def threshold(twins: tuple[Path, ...], model: Path | None, keep: float) -> None:
+@click.option(
+    "--others",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="File or folder of other actions, to say how many of them are refused; may be given again.",
+)
+def threshold(twins: tuple[Path, ...], model: Path | None, keep: float, others: tuple[Path, ...]) -> None:
     """Choose from when on a recording is none of a model's classes, by held-out clips.
 
     Of the model itself, or of TWINS: folders `recognizer` of the same settings, trained on fewer clips.
     """
-    from llmar_pipeline.commands.threshold import choose_threshold
-    from llmar_pipeline.recognizer_folder import newest_recognizer
-
+    _only_answers_on_stdout()
+    failed = 0
     with one_line_errors():
-        line = choose_threshold(model or newest_recognizer(), twins, keep)
-    click.echo(line)
+        from llmar_pipeline.commands.threshold import ask_others, choose_threshold
+        from llmar_pipeline.recognizer_folder import newest_recognizer
+
+        folder = model or newest_recognizer()
+        click.echo(choose_threshold(folder, twins, keep))
+        if others:
+            line, failed = ask_others(folder, others)
+            click.echo(line)
+    if failed:
+        raise SystemExit(1)
 
 
 @cli.command()

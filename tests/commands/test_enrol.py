@@ -168,6 +168,29 @@ def test_a_threshold_is_chosen_anew_and_kept_beside_the_model(model, trained, re
         Recognizer.load(model, cache=tmp_path)
 
 
+def test_recordings_of_other_actions_are_asked_and_change_nothing(model, trained, recordings, tmp_path):
+    twin = shutil.copytree(trained[0], tmp_path / "twin")
+    others, known = tmp_path / "others", tmp_path / "known"
+    for folder, action in ((others, "A059"), (known, "A008")):
+        folder.mkdir()
+        for file in recordings.glob(f"*{action}.skeleton"):
+            shutil.copy(file, folder)
+    (others / "S001C001P001R001A060.skeleton").write_text("nothing")
+    code, output = kedro(
+        "threshold", "--model", model, "--keep=1", twin, f"--others={others}", f"--others={known}"
+    )
+    assert code == 1  # one cannot be read
+    recognizer = Recognizer.load(model, cache=tmp_path)
+    files = [*sorted(others.glob("*A059*")), *sorted(known.iterdir())]
+    refused = [recognizer.predict(file).none_of_these for file in files]
+    assert "A060.skeleton: expected" in output
+    assert "keeps 100 %" in output
+    assert f"others: {np.mean(refused):.1%} of {len(files)} recordings are none of these; area" in output
+    code, output = kedro("threshold", "--model", model, "--others=nothing.skeleton", twin)
+    assert code == 1
+    assert "expected recordings of other actions with --others, saw none that can be read" in output
+
+
 def test_a_model_trained_anew_has_nothing_that_was_added_to_the_earlier_one(model, trained, recordings):
     facts, aside = CorpusFacts.of(CORPORA["ntu60"]), model.parent / "recognizer-added" / "enrolled"
     other = shutil.copytree(model / "vqvae", model.parent / "other")

@@ -19,7 +19,7 @@ from workplaces import Workplace
 
 STEPS = 24
 SETTINGS: dict[str, object] = {
-    "lora__dropout": 0,  # of dropout's draws alone it matters which process makes them
+    "lora__dropout": 0.2,
     "vqvae_training__max_steps": STEPS,
     "lora_training__max_steps": STEPS,
 }

@@ -1,14 +1,19 @@
 """`kedro enrol`: classes added to a trained model by a few examples, shown, and taken away again."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.model_folder import trained_classes, trained_votes
 from llmar_pipeline.recognition import enrolment
 from llmar_pipeline.recognition.known_classes import no_known_classes, read_known
-from llmar_pipeline.recognition.stage1_answers import Read
 from llmar_pipeline.recognizer_folder import check_recognizer
+
+if TYPE_CHECKING:
+    from llmar_pipeline.recognizer import Recognizer
 
 
 def enrol(folder: Path, name: str, files: Sequence[Path]) -> str:
@@ -37,13 +42,17 @@ def enrol(folder: Path, name: str, files: Sequence[Path]) -> str:
     if read_known(folder) is None:
         raise UserError(no_known_classes(folder))
     enrolment.check_name(name, trained)
-    from llmar_pipeline.recognizer import Recognizer
-
-    read: Read = "llm" if trained_votes(folder) is None else "codes"  # which leaves the language model alone
-    features = Recognizer.load(folder, read=read).features(files)
+    features = load_for_features(folder).features(files)
     clips = tuple(file.stem for file in files)
     enrolment.enrol(folder, enrolment.Enrolled(name, clips, features), facts.stage1, trained)
     return f"{name}: enrolled by {len(files)} recording{'s' * (len(files) > 1)}, beside {folder}"
+
+
+def load_for_features(folder: Path) -> Recognizer:
+    """A trained model without its language model, where it can do without."""
+    from llmar_pipeline.recognizer import Recognizer  # imports torch
+
+    return Recognizer.load(folder, read="llm" if trained_votes(folder) is None else "codes")
 
 
 def listed(folder: Path) -> list[str]:

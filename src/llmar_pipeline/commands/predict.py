@@ -122,6 +122,16 @@ class Prediction:
                     self._show(clip, who, sequence, answer)
                 progress.update(len(batch))
 
+    def recordings(self, places: SequenceOf[Path]) -> Iterator[Sequence]:
+        """What is read of files and folders; whatever cannot be read is one line on stderr.
+
+        Args:
+            places: As `run` takes them.
+        """
+        for clip in self._clips(places):
+            for _, _, sequence in self._read(clip):
+                yield sequence
+
     def _check_one(self, option: str, target: Path | None, clips: SequenceOf[Source]) -> None:
         """Refuse what draws one recording where there are several, or people of one."""
         if target is not None and (len(clips) > 1 or self._asked.persons):

@@ -48,11 +48,27 @@ class OpenSet:
 
         Source: ours.
         """
-        everything = self.prototypes.added([known.features for known in self.enrolled])
-        distances = everything.distances(features)
+        distances = self._each(features)
         added = np.exp(log_shares(distances, self.refusal.temperature))[:, len(self.prototypes.counts) :]
         left = 1 - added.sum(axis=1, keepdims=True)
         return np.hstack([chances * left, added]), distances.min(axis=1) > self.refusal.threshold
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """How far recordings are from the nearest class, its own or an added one, squared.
+
+        Args:
+            features: As `judge` takes them, `[N, du]`.
+
+        Returns:
+            `[N]`.
+
+        Source: ours.
+        """
+        nearest: np.ndarray = self._each(features).min(axis=1)
+        return nearest
+
+    def _each(self, features: np.ndarray) -> np.ndarray:
+        return self.prototypes.added([known.features for known in self.enrolled]).distances(features)
 
 
 def read_open_set(recognizer: Path, stage1: str) -> OpenSet | None:
