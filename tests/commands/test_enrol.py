@@ -183,7 +183,7 @@ def test_recordings_of_other_actions_are_asked_and_change_nothing(model, trained
     recognizer = Recognizer.load(model, cache=tmp_path)
     files = [*sorted(others.glob("*A059*")), *sorted(known.iterdir())]
     refused = [recognizer.predict(file).none_of_these for file in files]
-    assert "A060.skeleton: expected" in output
+    assert "A060.skeleton, line 1: expected" in output
     assert "keeps 100 %" in output
     assert f"others: {np.mean(refused):.1%} of {len(files)} recordings are none of these; area" in output
     code, output = kedro("threshold", "--model", model, "--others=nothing.skeleton", twin)
