@@ -69,6 +69,19 @@ def test_a_gpu_is_bound_by_launches_and_shares_batches(seconds, monkeypatch):
     assert many - start == pytest.approx(4 * (shared - start), rel=0.01)
 
 
+def test_a_gpu_scores_a_training_in_bfloat16_by_split_weights(seconds, monkeypatch, tiny_llm_folder):
+    monkeypatch.setattr(machine, "gpu", lambda: ("a GPU", 80.0))
+
+    def evaluation(bfloat16=3e8, precision="bfloat16", **more):
+        llm = {"model": str(tiny_llm_folder), "precision": precision}
+        return seconds(speeds={"float32": 1e8, "bfloat16": bfloat16}, llm=llm, **more)["evaluation"]
+
+    products = 2 * (evaluation() - evaluation(6e8))  # of scoring alone
+    whole = evaluation() - products * (1 - GPU.split / GPU.score)
+    assert evaluation(precision="float32") == pytest.approx(whole)
+    assert evaluation(lora={"method": "full"}) == pytest.approx(whole)
+
+
 def test_an_h100_takes_as_long_as_it_took():
     """LLaMA-13B's shape and the paper's VQ-VAE, measured on one; 51 and 778 TFLOP/s in large products."""
     llama, tokens, pace = LLMShape(5120, 13824, 40, 5120, 32000), Tokens(6, 16, 7, 4.9, 219), GPU

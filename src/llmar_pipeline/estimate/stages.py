@@ -27,6 +27,7 @@ class Pace:
         tokenize: The same of encoding in float64, of half the speed in float32.
         lora: The same of a training step of stage 2, by number type.
         score: The same of the products of scoring, in float32.
+        split: The same where each is made of three in bfloat16 (`language/split_linear.py`).
         vqvae_step: Seconds a step of stage 1 at the least.
         lora_layer: Seconds a layer and micro-batch of stage 2 at the least.
         score_layer: Seconds a layer and batch of scoring beside its products.
@@ -36,15 +37,16 @@ class Pace:
     tokenize: float
     lora: Mapping[str, float]
     score: float
+    split: float
     vqvae_step: float
     lora_layer: float
     score_layer: float
 
 
-CPU = Pace(0.42, 0.26, {"float32": 0.45, "bfloat16": 0.31}, 1.0, 0.03, 0.003, 0.012)
+CPU = Pace(0.42, 0.26, {"float32": 0.45, "bfloat16": 0.31}, 1.0, 0.0, 0.03, 0.003, 0.012)
 """Measured on two cores of an AMD EPYC, with its AVX-512 and with AVX2 alone (docs/lab_log.md)."""
-GPU = Pace(0.57, 0.3, {"float32": 0.55, "bfloat16": 0.35}, 0.85, 0.04, 0.006, 0.0045)
-"""Measured on an H100: launches at the least, else arithmetic (docs/lab_log.md)."""
+GPU = Pace(0.57, 0.3, {"float32": 0.55, "bfloat16": 0.35}, 0.85, 0.5, 0.04, 0.006, 0.0045)
+"""Measured on an H100: launches at the least, else arithmetic (docs/lab_log.md); `split` is a guess."""
 
 # Seconds that depend little on the machine, on the same processor.
 START = {"start": 6.0, "ingestion": 1.5, "normalization": 0.1, "vqvae": 3.0, "tokenization": 4.0, "lora": 2.5}
@@ -176,7 +178,8 @@ class _Work:
         if config.prior_correction != "always" and self.parameters["unseen"]["classes"] == "none":
             read = min(read, READ_NODES)
         tokens = replace(tokens, nodes=read)
-        scored = clips * operations.scoring(shape, tokens) / (self.pace.score * self.speeds["float32"])
+        speed, how = self._scoring()
+        scored = clips * operations.scoring(shape, tokens) / speed
         beside = math.ceil(clips / config.clips_at_once) * shape.layers * self.pace.score_layer
         if config.generate:  # a token at a time, in batches
             beside += self.test / config.clips_at_once * tokens.answer * shape.layers * self.pace.score_layer
@@ -188,7 +191,7 @@ class _Work:
         )
         neighbours = compared / (self.pace.tokenize * self.speeds["float32"])
         seconds = START["evaluation"] + scored + beside + counted + neighbours
-        return seconds, f"{clips:,} sentences scored in float32, {read:,} tokens of names each"
+        return seconds, f"{clips:,} sentences scored in {how}, {read:,} tokens of names each"
 
     def reporting(self) -> tuple[float, str]:
         return START["reporting"], "the same for every run"
@@ -205,6 +208,15 @@ class _Work:
             f"{precision}: {step:.2g} s a step"
         )
         return START[stage] + config.max_steps * step, how
+
+    def _scoring(self) -> tuple[float, str]:
+        """Operations a second of scoring, and in what it computes."""
+        plain = (
+            self.parameters["lora"]["method"] == "lora" and self.parameters["llm"]["quantization"] == "none"
+        )
+        if self.on_gpu and plain and precision_of(self.parameters) == "bfloat16":
+            return self.pace.split * self.speeds["bfloat16"] / 3, "three terms of bfloat16"
+        return self.pace.score * self.speeds["float32"], "float32"
 
     def _language(self) -> tuple[operations.LLMShape, operations.Tokens, int]:
         """Sizes of the model, tokens around a sentence in scoring, and those behind it in training."""
