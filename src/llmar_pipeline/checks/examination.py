@@ -199,13 +199,12 @@ class Examination:
         from llmar_pipeline.language.config import LLMConfig
         from llmar_pipeline.language.instructions import load_instruction
         from llmar_pipeline.language.llm_check import check_prompts
-        from llmar_pipeline.language.samples import OTHER_CLASSES
+        from llmar_pipeline.language.samples import longest_list
 
         from_list = self._parameters["unseen"]["classes"] != "none"
         lists, listed = [seen], [seen]
         if from_list:  # in training a clip's own and some others
-            longest = sorted(seen, key=len)[-OTHER_CLASSES - 1 :]
-            lists, listed = [seen, tested], [longest, tested]
+            lists, listed = [seen, tested], [longest_list(seen), tested]
         instruction = load_instruction("recognize_from_list" if from_list else "recognize")
         length = operations.sentence_length(VQVAEConfig(**self._parameters["vqvae"]), self._body())
         config, cache = LLMConfig(**self._parameters["llm"]), Path(self._selection["llm_cache"])

@@ -115,12 +115,12 @@ def answer_clips(
         generated = asking.generated("test_generated", read_clips(test, model.input), asked)
         predictions.insert(3, "generated", generated)
     predictions_val = predictions[:0]
-    if len(val := _affordable(val, model, trained, training)):
+    if len(val := _cheap_enough(val, model, trained, training)):
         predictions_val = _table(*asking.probabilities("val", val, trained), trained)
     return Answers(predictions, predictions_val, shuffled)
 
 
-def _affordable(
+def _cheap_enough(
     val: pd.DataFrame, model: ActionLanguageModel, classes: LabelTrie, training: TrainingConfig | None
 ) -> pd.DataFrame:
     """Readings of the validation clips that are answered."""

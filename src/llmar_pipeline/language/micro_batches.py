@@ -8,7 +8,7 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.packing import CLIPS_A_ROW
 from llmar_pipeline.language.passes import ON_A_CPU, SHARE, free_bytes
-from llmar_pipeline.language.samples import OTHER_CLASSES
+from llmar_pipeline.language.samples import longest_list
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
 
@@ -46,8 +46,7 @@ def training_bytes(model: ActionLanguageModel, adapter: AdapterConfig, sentence:
 
     Source: docs/memory.md.
     """
-    names = sorted(model.class_names + model.other_names, key=len)[-OTHER_CLASSES - 1 :]
-    prompt = model.prompt(names)
+    prompt = model.prompt(longest_list(model.class_names + model.other_names))
     clip, shared = sentence + len(prompt.after) + answer - 1, len(prompt.before)
     config = model.base.config
     hidden, inner, words = config.hidden_size, config.intermediate_size, int(config.vocab_size)

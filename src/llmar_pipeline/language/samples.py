@@ -1,5 +1,7 @@
 """What each step of stage 2 reads: readings of a clip, mixtures of two, lists of classes, a batch."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import torch
@@ -110,6 +112,15 @@ def drawn_list(label: int, names: int, rng: np.random.Generator) -> torch.Tensor
     order = torch.from_numpy(rng.permutation(names))
     others = order != label
     return order[~others | (others.cumsum(0) <= OTHER_CLASSES)]
+
+
+def longest_list(names: Iterable[str]) -> list[str]:
+    """The longest list that the instruction of a training clip can have: what it costs at most.
+
+    Args:
+        names: All that may be listed.
+    """
+    return sorted(names, key=len)[-OTHER_CLASSES - 1 :]
 
 
 def join_batch(batches: list[dict[str, torch.Tensor]]) -> None:
