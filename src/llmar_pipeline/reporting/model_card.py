@@ -22,7 +22,7 @@ _BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 def model_card(
     run: RunInfo,
-    metrics: Mapping[str, Any] | None,
+    metrics: Mapping[str, Any],
     recognizer: Path,
     splits: Mapping[str, int],
     quarantined: int,
@@ -34,7 +34,7 @@ def model_card(
 
     Args:
         run: Which run trained and tested it.
-        metrics: Content of metrics.json, the one source of its results; None where it was not evaluated.
+        metrics: Content of metrics.json, the one source of its results.
         recognizer: Its folder.
         splits: Split name to number of clips.
         quarantined: Number of recordings left out.
@@ -61,8 +61,8 @@ def model_card(
         metadata=yaml.safe_dump(_metadata(run, metrics, llm.model), sort_keys=False, allow_unicode=True),
         run=run,
         metrics=metrics,
-        result=None if metrics is None else result_of(metrics),
-        unseen=(metrics or {}).get("unseen_classes") or [],
+        result=result_of(metrics),
+        unseen=metrics.get("unseen_classes") or [],
         classes=language["class_names"],
         hyperbolic=vqvae["config"]["geometry"] == "hyperbolic",
         suffix=corpus.suffix,
@@ -82,7 +82,7 @@ def model_card(
     )
 
 
-def _metadata(run: RunInfo, metrics: Mapping[str, Any] | None, llm: str) -> dict[str, Any]:
+def _metadata(run: RunInfo, metrics: Mapping[str, Any], llm: str) -> dict[str, Any]:
     """What the hub reads."""
     known: dict[str, Any] = {
         "library_name": "llmar_pipeline",
@@ -93,16 +93,13 @@ def _metadata(run: RunInfo, metrics: Mapping[str, Any] | None, llm: str) -> dict
     }
     if not Path(llm).is_dir():
         known["base_model"] = _BUNDLED_ID if llm == "smollm2" else llm
-    if metrics is not None:
-        first = headline(metrics)
-        result = {
-            "task": {"type": "video-classification", "name": "skeleton action recognition"},
-            "dataset": {"type": run.dataset, "name": f"{run.dataset}, {run.tested}"},
-            "metrics": [
-                {"type": first, "value": round(100 * metrics[first], 1), "name": f"{first}, %"},
-            ],
-        }
-        known["model-index"] = [{"name": f"LLM-AR {run.experiment} {run.size}", "results": [result]}]
+    first = headline(metrics)
+    result = {
+        "task": {"type": "video-classification", "name": "skeleton action recognition"},
+        "dataset": {"type": run.dataset, "name": f"{run.dataset}, {run.tested}"},
+        "metrics": [{"type": first, "value": round(100 * metrics[first], 1), "name": f"{first}, %"}],
+    }
+    known["model-index"] = [{"name": f"LLM-AR {run.experiment} {run.size}", "results": [result]}]
     return known
 
 
