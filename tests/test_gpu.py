@@ -110,9 +110,12 @@ def test_stage_2_trains_as_on_a_cpu_and_scores_are_those_of_a_cpu(
     sentences, codebook, tiny_llm_folder, tmp_path
 ):
     config = LLMConfig(model=str(tiny_llm_folder), precision="bfloat16")
-    training, adapter = schedule(batch_size=12, micro_batch_size=6), AdapterConfig(rank=4, dropout=0)
-    given = (sentences, codebook, config, tmp_path, adapter, training)
-    model, history = train_lora(*given, tmp_path / "gpu")
+    training, adapter = schedule(batch_size=12, micro_batch_size=6), AdapterConfig(rank=4, dropout=0.3)
+    given = (sentences, codebook, config, tmp_path, adapter)
+    model, history = train_lora(*given, training, tmp_path / "gpu")
+    whole = training.model_copy(update={"micro_batch_size": 12, "max_steps": 1})
+    first = train_lora(*given, whole, tmp_path / "whole")[1][0]["loss"]
+    assert first == pytest.approx(history[0]["loss"], rel=1e-3)
     assert model.device.type == "cuda"
     assert model.base.config._attn_implementation == "sdpa"
     assert history[-1]["loss"] < history[0]["loss"]

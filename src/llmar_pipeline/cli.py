@@ -575,14 +575,13 @@ def enrol(
 @cli.command()
 @click.argument("twins", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--model", type=click.Path(path_type=Path), help="Folder `recognizer` (default: the newest).")
-@click.option(
-    "--keep", default=0.95, show_default=True, type=click.FloatRange(0, 1), help="Share to be kept."
-)
+@click.option("--keep", type=click.FloatRange(0, 1), help="Share to be kept (default: 0.95).")
 @click.option(
     "--others",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="File or folder of other actions, to say how many of them are refused; may be given again.",
+    help="File or folder of other actions, to say how many of them are refused; may be given again. Alone, "
+    "without TWINS and --keep, it leaves the threshold as it is.",
 )
 def threshold(twins: tuple[Path, ...], model: Path | None, keep: float, others: tuple[Path, ...]) -> None:
     """Choose from when on a recording is none of a model's classes, by held-out clips.
@@ -593,10 +592,12 @@ def threshold(twins: tuple[Path, ...], model: Path | None, keep: float, others: 
     failed = 0
     with one_line_errors():
         from llmar_pipeline.commands.threshold import ask_others, choose_threshold
+        from llmar_pipeline.recognition.refusal import KEPT
         from llmar_pipeline.recognizer_folder import newest_recognizer
 
         folder = model or newest_recognizer()
-        click.echo(choose_threshold(folder, twins, keep))
+        if twins or keep is not None or not others:
+            click.echo(choose_threshold(folder, twins, KEPT if keep is None else keep))
         if others:
             line, failed = ask_others(folder, others)
             click.echo(line)

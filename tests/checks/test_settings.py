@@ -35,6 +35,7 @@ def changed(section: str, **values: Any) -> dict[str, dict[str, Any]]:
             {"batch_size": 3, "micro_batch_size": 2},
             r"lora_training\.batch_size .*saw 3, 2 and 1",
         ),
+        ("vqvae_training", {"micro_batch_size": "auto"}, r"vqvae_training\.micro_batch_size as a number"),
         ("vqvae_training", {"processes": 3}, r"vqvae_training\.batch_size .*saw 8, 2 and 3"),
         ("vqvae", {"continuous_steps": 10}, r"continuous_steps below .*=10, saw 10"),
         ("lora", {"answers": "head"}, r"vqvae\.auxiliary=class .*saw none and codes"),
@@ -48,6 +49,7 @@ def test_what_does_not_go_together_is_refused(section: str, values: dict[str, An
 
 def test_a_batch_smaller_than_the_micro_batch_is_one_micro_batch() -> None:
     check_settings(changed("lora_training", batch_size=2), GOOD)
+    check_settings(changed("lora_training", micro_batch_size="auto"), GOOD)
 
 
 def test_what_the_run_does_not_read_is_not_looked_at() -> None:

@@ -186,6 +186,10 @@ def test_recordings_of_other_actions_are_asked_and_change_nothing(model, trained
     assert "A060.skeleton, line 1: expected" in output
     assert "keeps 100 %" in output
     assert f"others: {np.mean(refused):.1%} of {len(files)} recordings are none of these; area" in output
+    before = (model / "added" / "threshold.json").read_bytes()
+    code, output = kedro("threshold", "--model", model, f"--others={known}")
+    assert (code, "keeps" in output) == (0, False)
+    assert (model / "added" / "threshold.json").read_bytes() == before
     code, output = kedro("threshold", "--model", model, "--others=nothing.skeleton", twin)
     assert code == 1
     assert "expected recordings of other actions with --others, saw none that can be read" in output

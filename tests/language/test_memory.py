@@ -22,7 +22,7 @@ from llmar_pipeline.language.instructions import (
 from llmar_pipeline.language.llm import ensure_llm
 from llmar_pipeline.language.loading import attach_lora, load_llm, read_tokenizer
 from llmar_pipeline.language.micro_batches import layer_bytes
-from llmar_pipeline.language.packing import CLIPS_A_ROW, pad_sentences
+from llmar_pipeline.language.packing import CLIPS_A_ROW, additive, pad_sentences
 from llmar_pipeline.language.samples import OTHER_CLASSES
 
 BYTES = {torch.bfloat16: 2, torch.float32: 4}
@@ -88,14 +88,22 @@ def saved(model, run):
     return list(kept.values())
 
 
-def saved_bytes(sizes: Llama, rows: int, row: int, dtype: torch.dtype, rank: int) -> int:
+def saved_bytes(
+    sizes: Llama, rows: int, row: int, dtype: torch.dtype, adapter: AdapterConfig, kind: str = "sdpa"
+) -> int:
     torch.manual_seed(0)
-    model = attach_lora(sizes.build().to(dtype).requires_grad_(False), AdapterConfig(rank=rank)).train()
+    model = sizes.build().to(dtype).train()
+    model.set_attn_implementation(kind)
+    if adapter.method == "lora":
+        model = attach_lora(model.requires_grad_(False), adapter).train()
     visible = torch.ones(row, row, dtype=torch.bool).tril().repeat(rows, 1, 1, 1)
+    if kind == "eager":
+        visible = additive(visible, dtype)
     embeddings = torch.randn(rows, row, sizes.hidden, dtype=dtype)
-    decoder = model.get_base_model().get_decoder()
+    decoder = (model.get_base_model() if adapter.method == "lora" else model).get_decoder()
     places = torch.arange(row).expand(rows, -1)
-    drop_by_clip(model).begin(places)
+    if draws := drop_by_clip(model):
+        draws.begin(places)
 
     def run():
         decoder(
@@ -110,8 +118,27 @@ def saved_bytes(sizes: Llama, rows: int, row: int, dtype: torch.dtype, rank: int
 def test_what_a_layer_keeps(dtype, hidden, inner, rank):
     rows, row = 2, 60
     shallow, deep = (Llama(hidden, inner, layers, 4, 50) for layers in (2, 5))
-    a_layer = (saved_bytes(deep, rows, row, dtype, rank) - saved_bytes(shallow, rows, row, dtype, rank)) / 3
-    assert a_layer == rows * row * deep.layer_bytes(row, rank, BYTES[dtype])
+    adapter = AdapterConfig(rank=rank)
+    more, less = (saved_bytes(sizes, rows, row, dtype, adapter) for sizes in (deep, shallow))
+    assert (more - less) / 3 == rows * row * deep.layer_bytes(row, rank, BYTES[dtype])
+
+
+@pytest.mark.parametrize("dtype", BYTES)
+@pytest.mark.parametrize(
+    ("adapter", "kind"),
+    [
+        ({}, "eager"),
+        ({"method": "full"}, "sdpa"),
+        ({"target_modules": ("q_proj", "k_proj", "v_proj", "o_proj")}, "sdpa"),
+        ({"target_modules": ("q_proj", "v_proj", "gate_proj", "up_proj", "down_proj")}, "sdpa"),
+    ],
+)
+def test_what_a_layer_keeps_of_other_kinds(dtype, adapter, kind):
+    """Near enough for a number of clips."""
+    config, rows, row = AdapterConfig(rank=8, **adapter), 2, 120
+    more, less = (saved_bytes(Llama(64, 160, n, 4, 50), rows, row, dtype, config, kind) for n in (5, 2))
+    expected = layer_bytes(64, 160, 4, config, row, BYTES[dtype], kind == "eager")
+    assert (more - less) / 3 == pytest.approx(rows * row * expected, rel=0.1)
 
 
 def test_parameters_of_llama_13b():

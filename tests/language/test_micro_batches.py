@@ -4,10 +4,11 @@ import pytest
 import torch
 from tiny_training import schedule
 
+from llmar_pipeline.errors import UserError
 from llmar_pipeline.language import micro_batches
 from llmar_pipeline.language.config import AdapterConfig
 from llmar_pipeline.language.instructions import Prompt
-from llmar_pipeline.language.micro_batches import clips_at_once, training_bytes
+from llmar_pipeline.language.micro_batches import clips_at_once, halved, training_bytes
 from llmar_pipeline.training import processes
 
 ADAPTER = AdapterConfig(rank=4)
@@ -34,8 +35,22 @@ def test_a_divisor_of_the_batch_for_which_there_is_memory_on_a_cpu_32_at_most(si
     assert size(clips) == expected
 
 
-def test_a_number_that_is_asked_for_is_taken(size):
+def test_a_number_that_is_asked_for_is_taken_up_to_the_batch(size):
     assert size(0.1, micro_batch=16) == 16
+    assert size(0.1, micro_batch=64) == 48
+
+
+def test_processes_on_a_cpu_share_its_memory(size, monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    monkeypatch.setattr(processes, "least", lambda own: own)
+    assert size(30) < 10
+
+
+@pytest.mark.parametrize(("batch", "asked", "expected"), [(9, 9, 3), (12, 12, 6), (7, 7, 1), (50, 25, 10)])
+def test_the_number_that_is_advised_divides_the_batch(batch, asked, expected):
+    training = schedule(batch_size=batch, micro_batch_size=asked)
+    with pytest.raises(UserError, match=rf"for {asked} clips .*micro_batch_size={expected},"):
+        halved(training, asked, torch.device("cuda"))
 
 
 def test_a_gpu_takes_the_whole_share_of_a_process(size, monkeypatch):

@@ -45,5 +45,10 @@ def check_settings(parameters: Mapping[str, Any], asked: Collection[str]) -> Non
 
 
 def _check_batches(name: str, training: Mapping[str, Any]) -> None:
+    if name == "vqvae_training" and training.get("micro_batch_size") == "auto":
+        raise UserError(
+            "expected vqvae_training.micro_batch_size as a number, saw auto, which only lora_training has; "
+            "set the batch's, of which Eq. 4 takes the usage"
+        )
     batch, processes = (int(training.get(key, 1)) for key in ("batch_size", "processes"))
     micro_batch_of(batch, training.get("micro_batch_size", 1), processes, f"{name}.")

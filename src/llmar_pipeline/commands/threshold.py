@@ -9,7 +9,7 @@ import numpy as np
 from llmar_pipeline.commands.enrol import load_for_features
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.recognition.known_classes import no_known_classes, read_known
-from llmar_pipeline.recognition.open_set import choose_refusal, read_open_set
+from llmar_pipeline.recognition.open_set import NO_HELD_OUT, choose_refusal, read_open_set
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER, check_recognizer
 
 
@@ -49,7 +49,7 @@ def choose_threshold(folder: Path, twins: Sequence[Path], kept: float) -> str:
 def ask_others(folder: Path, places: Sequence[Path]) -> tuple[str, int]:
     """Ask recordings of other actions, another corpus's, whether they are none of a model's classes.
 
-    They are asked, not learnt from: the threshold stays where held-out clips of known classes put it.
+    They are asked, not learnt from: the threshold stays where held-out clips of known classes have put it.
 
     Args:
         folder: Of the recogniser.
@@ -60,7 +60,7 @@ def ask_others(folder: Path, places: Sequence[Path]) -> tuple[str, int]:
         many could not be read.
 
     Raises:
-        UserError: A folder is not whole, or nothing could be read.
+        UserError: A folder is not whole, it has no threshold, or nothing could be read.
 
     Source: ours.
     """
@@ -68,15 +68,18 @@ def ask_others(folder: Path, places: Sequence[Path]) -> tuple[str, int]:
 
     from llmar_pipeline.commands.predict import Asked, Prediction  # imports torch
 
+    known = read_open_set(folder, check_recognizer(folder).stage1)
+    if known is None:
+        raise UserError(no_known_classes(folder))
+    held_out = known.refusal.distances
+    if not len(held_out):
+        raise UserError(NO_HELD_OUT)
     recognizer = load_for_features(folder)
     reading = Prediction(recognizer, Asked(None, 1, "codes", None, False))
     features = recognizer.features(reading.recordings(places))
     if not len(features):
         raise UserError("expected recordings of other actions with --others, saw none that can be read")
-    known = read_open_set(folder, check_recognizer(folder).stage1)
-    if known is None:
-        raise UserError(no_known_classes(folder))
-    distances, held_out = known.distances(features), known.refusal.distances
+    distances = known.distances(features)
     scores = -np.concatenate([held_out, distances])
     area = roc_auc_score(np.repeat([1, 0], [len(held_out), len(distances)]), scores)
     return (

@@ -1,5 +1,7 @@
 """How many clips a training of the language model reads at a time: as many as memory holds."""
 
+import logging
+
 import torch
 from torch.distributed.tensor import DTensor
 
@@ -12,10 +14,14 @@ from llmar_pipeline.language.samples import longest_list
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.config import TrainingConfig
 
+logger = logging.getLogger(__name__)
+
 _MOMENTS = 12  # bytes of a trained number beside its value: gradient and Adam's two
 
 
-def layer_bytes(hidden: int, inner: int, heads: int, adapter: AdapterConfig, row: int, number: int) -> int:
+def layer_bytes(
+    hidden: int, inner: int, heads: int, adapter: AdapterConfig, row: int, number: int, eager: bool = False
+) -> int:
     """What a layer keeps of one token for the backward pass.
 
     Args:
@@ -25,10 +31,13 @@ def layer_bytes(hidden: int, inner: int, heads: int, adapter: AdapterConfig, row
         adapter: Rank and places of the adapters; with `method: full` weights keep their inputs.
         row: Tokens of a row.
         number: Bytes of a number.
+        eager: Whether attention keeps the share of every pair of tokens, as it does on a CPU.
 
     Source: docs/memory.md.
     """
     kept = 8 * hidden + 8 + number * (4 * hidden + row + 3 * inner) + 4 * heads
+    if eager:
+        kept += row * (heads * (4 + number * (number < 4)) - number)  # in float32, and rounded; not the mask
     if adapter.method == "full":
         return kept + number * (3 * hidden + inner)
     inputs = [inner if name == "down_proj" else hidden for name in adapter.target_modules]
@@ -51,7 +60,8 @@ def training_bytes(model: ActionLanguageModel, adapter: AdapterConfig, sentence:
     config = model.base.config
     hidden, inner, words = config.hidden_size, config.intermediate_size, int(config.vocab_size)
     sizes = hidden, inner, int(config.num_attention_heads), adapter
-    kept = layer_bytes(*sizes, shared + CLIPS_A_ROW * clip, model.words.weight.element_size())
+    number, eager = model.words.weight.element_size(), config._attn_implementation == "eager"
+    kept = layer_bytes(*sizes, shared + CLIPS_A_ROW * clip, number, eager)
     tokens = clip + shared / CLIPS_A_ROW
     return int(tokens * config.num_hidden_layers * kept) + 16 * words * answer
 
@@ -66,7 +76,7 @@ def clips_at_once(
     Args:
         model: Before it is moved to where it is trained.
         adapter: As in `layer_bytes`.
-        training: Its `micro_batch_size` is taken, unless it is "auto".
+        training: Its `micro_batch_size` is taken, unless it is "auto"; at most a process's share.
         sentence: Tokens of the longest action sentence.
         answer: Tokens of the longest answer.
 
@@ -75,18 +85,21 @@ def clips_at_once(
 
     Source: ours.
     """
+    share = max(1, training.batch_size // processes.count())
     if training.micro_batch_size != "auto":
-        return training.micro_batch_size
+        return min(training.micro_batch_size, share)
     place = processes.device()
     parameters = [p.to_local() if isinstance(p, DTensor) else p for p in model.parameters()]
     coming = sum(p.nbytes for p in parameters if p.device.type != place.type)
     coming += _MOMENTS * sum(p.numel() for p in parameters if p.requires_grad)
-    left = SHARE * free_bytes(place) - coming
+    free = free_bytes(place) / (processes.count() if place.type == "cpu" else 1)  # they may share a machine
+    left = SHARE * free - coming
     each = training_bytes(model, adapter, sentence, answer)
     most = min(max(1, int(left / each)), ON_A_CPU if place.type == "cpu" else training.batch_size)
     most = processes.least(most)
-    share = max(1, training.batch_size // processes.count())
-    return max(size for size in range(1, min(most, share) + 1) if share % size == 0)
+    size = _divisor(share, most)
+    logger.info("%d clips at a time, by the memory that is free", size)
+    return size
 
 
 def halved(training: TrainingConfig, size: int, place: torch.device) -> int:
@@ -100,12 +113,18 @@ def halved(training: TrainingConfig, size: int, place: torch.device) -> int:
     Raises:
         UserError: A number was asked for, it was one clip, or other processes wait for this one.
     """
+    half = _divisor(max(1, training.batch_size // processes.count()), size // 2)
     if training.micro_batch_size == "auto" and size > 1 and processes.count() == 1:
-        return next(half for half in range(size // 2, 0, -1) if training.batch_size % half == 0)
+        return half
     what = (
-        f"set lora_training.micro_batch_size={size // 2}, which changes no result, and the training goes on "
+        f"set lora_training.micro_batch_size={half}, which changes no result, and the training goes on "
         "from its last checkpoint"
         if size > 1
         else "take a smaller language model or size=qlora"
     )
     raise UserError(f"expected memory for {size} clips at a time on {place}, saw none left; {what}")
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest one up to a bound; 1 where the bound is less."""
+    return max((each for each in range(1, min(most, number) + 1) if number % each == 0), default=1)

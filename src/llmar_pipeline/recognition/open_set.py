@@ -16,6 +16,10 @@ from llmar_pipeline.recognizer_folder import check_recognizer
 from llmar_pipeline.records import ADDED
 
 _DISTANCES = "held_out_distances"
+NO_HELD_OUT = (
+    "expected a model with clips that were held out from its training, saw none; train a twin with "
+    "--params=val_share=0.1, or one on each fold of `kedro tune`, and name it: kedro threshold TWIN"
+)
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,7 @@ def choose_refusal(recognizer: Path, refusals: Sequence[Refusal], kept: float) -
         raise UserError(f"expected a share to be kept above 0 and at most 1, saw {kept:g} (--keep=0.95)")
     told = [refusal for refusal in refusals if len(refusal.distances)]
     if not told:
-        raise UserError(
-            "expected a model with clips that were held out from its training, saw none; train a twin with "
-            "--params=val_share=0.1, or one on each fold of `kedro tune`, and name it: kedro threshold TWIN"
-        )
+        raise UserError(NO_HELD_OUT)
     temperature = float(np.exp(np.mean(np.log([refusal.temperature for refusal in told]))))
     chosen = Refusal(np.concatenate([refusal.distances for refusal in told]), temperature, kept)
     numbers = {_DISTANCES: chosen.distances.astype(np.float32)}
