@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from llmar_pipeline.language.dropout import Draws, KeyedDropout, draws, drop_by_clip, mixed, token_keys
+from llmar_pipeline.language.dropout import Draws, KeyedDropout, drop_by_clip, mixed, token_keys, uniform
 
 WORD = (1 << 64) - 1
 
@@ -29,7 +29,7 @@ def tokens():
 
 
 def test_shares_are_even(tokens):
-    seen = draws(tokens)
+    seen = uniform(tokens)
     assert seen.mean().item() == pytest.approx(0.5, abs=0.02)  # 3,200 of a deviation of 0.29
     assert torch.histc(seen, 10, 0, 1).tolist() == pytest.approx([320] * 10, abs=80)
     assert seen.max() < 1

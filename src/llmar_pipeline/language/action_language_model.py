@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
-from llmar_pipeline.language.dropout import draws, drop_by_clip, token_keys
+from llmar_pipeline.language.dropout import drop_by_clip, token_keys, uniform
 from llmar_pipeline.language.instructions import Prompt, check_instruction, encode_prompt
 from llmar_pipeline.language.loading import settled
 from llmar_pipeline.language.packing import additive, pack
@@ -264,15 +264,17 @@ class ActionLanguageModel(nn.Module):
         after_ids = padded.to(codes.device).expand(len(codes), -1)
         prompt = codes.shape[1] + reach
         actions = self.embed_actions(codes).to(shared.dtype)
-        if keys is None:
+        if not self.training:
+            keys = None  # nothing is left out
+        elif keys is None:
             keys = torch.randint(1 << 62, codes.shape[:1], device=codes.device)
-        if self.training and self.code_dropout:
+        if keys is not None and self.code_dropout:
             tokens = token_keys(keys[:, None], -1 - torch.arange(codes.shape[1], device=codes.device))
-            actions = actions * (draws(tokens) >= self.code_dropout).unsqueeze(-1)
+            actions = actions * (uniform(tokens) >= self.code_dropout).unsqueeze(-1)
         text = self.words(torch.cat([after_ids.clamp(min=0), answer_ids[:, :-1]], dim=1))
         mask = torch.cat([code_mask, after_ids >= 0, answer_mask[:, :-1]], dim=1)
         packed = pack(shared, torch.cat([actions, text], dim=1), mask)
-        if self.training and self._draws:
+        if keys is not None and self._draws:
             whose = torch.cat([keys, keys.sum()[None] if shared_key is None else shared_key[None]])
             self._draws.begin(token_keys(whose[packed.owner.clamp(min=-1)], packed.position_ids))
         hidden = self.decoder(

@@ -147,7 +147,7 @@ def token_keys(keys: Tensor, places: Tensor) -> Tensor:
     return mixed(keys + places * _STEP)
 
 
-def draws(tokens: Tensor) -> Tensor:
+def uniform(tokens: Tensor) -> Tensor:
     """A number from 0 up to 1 for each token, `[...]`, float32, as if drawn at random.
 
     Args:

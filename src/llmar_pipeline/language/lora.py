@@ -18,10 +18,7 @@ from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.instructions import encode_answers, load_instruction
 from llmar_pipeline.language.llm import llm_checksum
-from llmar_pipeline.language.loading import (
-    load_tokenizer,
-    tokenizer_checksum,
-)
+from llmar_pipeline.language.loading import load_tokenizer, tokenizer_checksum
 from llmar_pipeline.language.micro_batches import clips_at_once, halved
 from llmar_pipeline.language.model_folder import model_files
 from llmar_pipeline.language.packing import pad_sentences

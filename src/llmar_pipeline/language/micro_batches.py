@@ -12,7 +12,7 @@ from llmar_pipeline.language.packing import CLIPS_A_ROW
 from llmar_pipeline.language.passes import ON_A_CPU, SHARE, free_bytes
 from llmar_pipeline.language.samples import longest_list
 from llmar_pipeline.training import processes
-from llmar_pipeline.training.config import TrainingConfig
+from llmar_pipeline.training.config import TrainingConfig, micro_batch_of
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +85,9 @@ def clips_at_once(
 
     Source: ours.
     """
-    share = max(1, training.batch_size // processes.count())
+    share = micro_batch_of(training.batch_size, training.micro_batch_size, processes.count())
     if training.micro_batch_size != "auto":
-        return min(training.micro_batch_size, share)
+        return share
     place = processes.device()
     parameters = [p.to_local() if isinstance(p, DTensor) else p for p in model.parameters()]
     coming = sum(p.nbytes for p in parameters if p.device.type != place.type)
@@ -113,7 +113,7 @@ def halved(training: TrainingConfig, size: int, place: torch.device) -> int:
     Raises:
         UserError: A number was asked for, it was one clip, or other processes wait for this one.
     """
-    half = _divisor(max(1, training.batch_size // processes.count()), size // 2)
+    half = _divisor(micro_batch_of(training.batch_size, "auto", processes.count()), size // 2)
     if training.micro_batch_size == "auto" and size > 1 and processes.count() == 1:
         return half
     what = (
