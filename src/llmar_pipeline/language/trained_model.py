@@ -149,18 +149,18 @@ def _load(
 
     if codebook is not None:
         check("codebook", manifest["codebook_sha256"], tensor_checksum(codebook.float()))
-    tokenizer = load_tokenizer(config, cache)
-    check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
     tuned: nn.Module
     if (folder / ADAPTERS).is_file():
         wanted = dtype or config.precision
         exact = config.quantization == "none" and wanted in ("float32", torch.float32)
-        base, _ = load_llm(config, cache, None if exact else dtype)
+        base, tokenizer = load_llm(config, cache, None if exact else dtype)
         check("hidden size", manifest["hidden_size"], base.config.hidden_size)
         split = split and base.dtype == torch.bfloat16
         tuned = _with_adapters_added(base, folder, split) if exact else _adapted(base, folder)
     else:
         tuned = load_weights(folder, dtype or getattr(torch, config.precision))
+        tokenizer = load_tokenizer(config, cache)
+    check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
     tensors = load_file(folder / ACTION_TOKENS)
     model = ActionLanguageModel(
         tuned,
