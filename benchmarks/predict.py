@@ -18,7 +18,8 @@ PARTS = {
 from kedro.framework.startup import bootstrap_project
 bootstrap_project(Path.cwd())
 import llmar_pipeline.cli
-llmar_pipeline.cli.prepare_process()
+from llmar_pipeline.machine import prepare_process
+prepare_process()
 """,
     "torch": "import torch",
     "transformers": "from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel",

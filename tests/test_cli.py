@@ -14,7 +14,10 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DataCatalog
 from kedro.runner import AbstractRunner
 
-from llmar_pipeline import cli, error_lines
+from llmar_pipeline import error_lines
+from llmar_pipeline.cli import cli
+from llmar_pipeline.command_line import run as run_command
+from llmar_pipeline.command_line.program import Program
 from llmar_pipeline.io import tracking
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 from llmar_pipeline.training import launchers
@@ -32,9 +35,9 @@ def run(monkeypatch):
 
     def invoke(*arguments, kedro_has_pipeline=True):
         options = [o for o in kedro_run.params if kedro_has_pipeline or o.name != "pipeline"]
-        monkeypatch.setattr(cli, "kedro_run", click.Command("run", params=options, callback=callback))
+        monkeypatch.setattr(run_command, "kedro_run", click.Command("run", params=options, callback=callback))
         seen.clear()
-        command = cli.Program("run", params=cli._run_options(), callback=cli._run)
+        command = Program("run", params=run_command._run_options(), callback=run_command._run)
         result = CliRunner().invoke(command, arguments)
         return result, dict(seen)
 
@@ -59,7 +62,7 @@ def test_both_at_once_are_refused(run):
 
 
 def test_the_help_tells_the_true_default_environment():
-    text = " ".join(CliRunner().invoke(cli.cli, ["run", "--help"]).output.split())
+    text = " ".join(CliRunner().invoke(cli, ["run", "--help"]).output.split())
     assert f"Defaults to `{CONFIG_LOADER_ARGS['default_run_env']}`" in text
     assert "local" not in text
     assert "--pipeline," not in text.replace("-p, --pipeline", "")
@@ -77,8 +80,10 @@ def test_a_run_that_is_asked_to_end_says_so_in_one_line_and_is_closed_in_mlflow(
         except BaseException as error:  # as packages do that save what they can
             raise RuntimeError("while saving") from error
 
-    monkeypatch.setattr(cli, "kedro_run", click.Command("run", params=kedro_run.params, callback=training))
-    command = click.Command("run", params=cli._run_options(), callback=cli._run)
+    monkeypatch.setattr(
+        run_command, "kedro_run", click.Command("run", params=kedro_run.params, callback=training)
+    )
+    command = click.Command("run", params=run_command._run_options(), callback=run_command._run)
     result = CliRunner().invoke(command, ["--wait"])
     assert result.exit_code == 128 + number
     assert result.output.startswith("Error: stopped by ")
@@ -110,7 +115,7 @@ def test_other_commands_than_a_run_are_one_process(monkeypatch):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("MASTER_ADDR", "x")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    result = CliRunner().invoke(cli.cli, ["doctor"])
+    result = CliRunner().invoke(cli, ["doctor"])
     assert result.exit_code == 1
     assert "expected one process of kedro doctor, saw 2 of a launcher; start it without" in result.output
 
@@ -171,7 +176,7 @@ def test_a_start_from_a_folder_below_the_project_says_where_to_start(project, mo
         project_path = project
 
     monkeypatch.chdir(project / "tests")
-    result = CliRunner().invoke(cli.cli, ["doctor"], obj=Metadata())
+    result = CliRunner().invoke(cli, ["doctor"], obj=Metadata())
     assert result.exit_code == 1
     assert f"type: cd {project}" in result.output
 
@@ -201,7 +206,7 @@ def test_a_failing_disk_is_named(code):
 def test_a_console_that_lacks_letters_shows_the_rest(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", stream)
-    cli.Program("show", callback=lambda: print("\u6325\u624b 50 %")).main([], standalone_mode=False)
+    Program("show", callback=lambda: print("\u6325\u624b 50 %")).main([], standalone_mode=False)
     stream.flush()
     assert stream.buffer.getvalue().decode("cp1252").strip() == r"\u6325\u624b 50 %"
 

@@ -101,14 +101,15 @@ import os, sys
 from pathlib import Path
 from kedro.framework.startup import bootstrap_project
 bootstrap_project(Path({str(project)!r}))
-from llmar_pipeline import cli
+from llmar_pipeline.cli import cli
+from llmar_pipeline.command_line.program import Program
 maps = Path("/proc/self/maps")
 loaded = "torch" in sys.modules or (maps.exists() and "gomp" in maps.read_text())
 def work(**options):
     print(loaded, os.environ["OMP_WAIT_POLICY"], os.environ["OMP_NUM_THREADS"])
-for command in cli.cli.commands.values():
-    assert isinstance(command, cli.Program), command
-command = cli.cli.commands["run"]
+for command in cli.commands.values():
+    assert isinstance(command, Program), command
+command = cli.commands["run"]
 command.callback = work
 command.main([], standalone_mode=False)
 """

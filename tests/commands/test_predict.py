@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from small_recordings import VALID
 from tiny_llm import CLASS_NAMES
 
-from llmar_pipeline import cli
+from llmar_pipeline.cli import cli
+from llmar_pipeline.command_line import models
+from llmar_pipeline.command_line.program import Program
 from llmar_pipeline.commands.predict import Asked, Prediction, class_list, load
 from llmar_pipeline.corpora import corpus
 from llmar_pipeline.corpora.formats.pyskl import forget
@@ -257,11 +259,11 @@ def test_a_bar_leaves_lines_beside_it_alone(monkeypatch, capsys):
 @pytest.fixture
 def command(monkeypatch, tiny_recognizer_folder):
     """The whole command, without what it does to its process."""
-    monkeypatch.setattr(cli.Program, "invoke", super(cli.Program, cli.Program).invoke)
-    monkeypatch.setattr(cli, "_only_answers_on_stdout", lambda: None)
+    monkeypatch.setattr(Program, "invoke", super(Program, Program).invoke)
+    monkeypatch.setattr(models, "only_answers_on_stdout", lambda: None)
 
     def run(*arguments):
-        return CliRunner().invoke(cli.cli, ["predict", f"--model={tiny_recognizer_folder}", *arguments])
+        return CliRunner().invoke(cli, ["predict", f"--model={tiny_recognizer_folder}", *arguments])
 
     return run
 

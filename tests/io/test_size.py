@@ -93,13 +93,13 @@ def test_a_run_that_goes_on_takes_the_size_that_lies_there(load, here, tmp_path)
 
 
 def test_all_runs_of_a_table_have_the_size_of_the_first(load, here, tmp_path, capsys):
-    from llmar_pipeline.cli import _of_one_size
+    from llmar_pipeline.command_line.options import of_one_size
 
     here()
     trained(tmp_path, "euclidean-demo", 1)
-    assert _of_one_size({}, lambda chosen: load(**chosen)) == {"size": "laptop"}
+    assert of_one_size({}, lambda chosen: load(**chosen)) == {"size": "laptop"}
     assert capsys.readouterr().out.startswith("size: laptop, since torch sees no GPU")
-    chosen = _of_one_size({"unseen_seed": 1}, lambda chosen: load(**chosen), experiment="euclidean")
+    chosen = of_one_size({"unseen_seed": 1}, lambda chosen: load(**chosen), experiment="euclidean")
     assert chosen == {"unseen_seed": 1, "size": "demo"}
 
 
