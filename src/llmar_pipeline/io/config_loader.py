@@ -1,6 +1,7 @@
 """Configuration in one stack: base, environment, size, experiment, local, command line."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,12 @@ class StackedConfigLoader(OmegaConfigLoader):
 
     def place(self, dataset: str) -> Path:
         """Where the catalog says that a dataset of its own entry lies."""
-        return Path(self["catalog"][dataset]["filepath"])
+        return Path(self._entries[dataset]["filepath"])
+
+    @cached_property
+    def _entries(self) -> dict[str, Any]:
+        """The catalog, read once: a grid asks for the places of many runs."""
+        return self["catalog"]
 
     def _tell(self, names: dict[str, Any]) -> None:
         self["globals"] = names
