@@ -63,58 +63,69 @@ def settings_of(number_of_processes, config, folder, sequences):
     )
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"residual_levels": 2, "auxiliary": "class"},
-        {"body_parts": True, "codebook_update": "ema", "initialisation": "kmeans", "auxiliary": "text"},
-        {"codes_as": "ball", "auxiliary": "class"},
-        {
-            "encoder": "graph",
-            "further_streams": ("bones", "motion"),
-            "auxiliary": "class",
-            "auxiliary_reads": "both",
-            "initialisation": "kmeans",
-            "codebook_update": "ema",
-            "continuous_steps": 4,
-            "max_norm": 1.5,
-        },
-    ],
-    ids=["gradient", "ema", "ball", "graph"],
-)
-def test_the_same_losses_and_weights(changes, sequences, tmp_path):
-    small = {"code_dim": 16, "codes": 8, "width": 16, "frames": 32, "mmd_words": 32}
-    # Codes die and restart within the eight steps.
-    small |= {"usage_decay": 0.3, "dead_below": 0.5}
-    config = VQVAEConfig(**small | changes)
-    histories, models = [], []
+SMALL = {"code_dim": 16, "codes": 8, "width": 16, "frames": 32, "mmd_words": 32}
+DYING = SMALL | {"usage_decay": 0.3, "dead_below": 0.5}  # codes die and restart within the eight steps
+CONFIGS = {
+    "gradient": {"residual_levels": 2, "auxiliary": "class"},
+    "ema": {"body_parts": True, "codebook_update": "ema", "initialisation": "kmeans", "auxiliary": "text"},
+    "ball": {"codes_as": "ball", "auxiliary": "class"},
+    "graph": {
+        "encoder": "graph",
+        "further_streams": ("bones", "motion"),
+        "auxiliary": "class",
+        "auxiliary_reads": "both",
+        "initialisation": "kmeans",
+        "codebook_update": "ema",
+        "continuous_steps": 4,
+        "max_norm": 1.5,
+    },
+}
+
+
+def train_each(of_each):
+    """One training after the other, in each process of a group: what takes longest is to start it."""
+    return [train_and_save(train_vqvae, VQVAE.save, *arguments, **VALIDATION) for arguments in of_each]
+
+
+@pytest.fixture(scope="module")
+def trained(sequences, tmp_path_factory):
+    """History and model of each configuration, by number of processes."""
+    made = {}
     for count in (1, 2):
-        arguments = settings_of(count, config, tmp_path / str(count), sequences)
-        history = launch(train_and_save, count, train_vqvae, VQVAE.save, *arguments, **VALIDATION)
-        histories.append(pd.DataFrame(history))
-        models.append(VQVAE.load(arguments[0]))
-    alone, together = histories
+        folder = tmp_path_factory.mktemp(f"by_{count}")
+        of_each = [
+            settings_of(count, VQVAEConfig(**DYING | changes), folder / name, sequences)
+            for name, changes in CONFIGS.items()
+        ]
+        histories = launch(train_each, count, of_each)
+        for name, history, arguments in zip(CONFIGS, histories, of_each, strict=True):
+            made[name, count] = pd.DataFrame(history), VQVAE.load(arguments[0])
+    return made
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_same_losses_and_weights(name, trained):
+    (alone, model), (together, shared) = trained[name, 1], trained[name, 2]
     assert len(alone) == 8
     parts = ("reconstruction", "embedding", "commitment", "zipf", "context", "mmd", "auxiliary")
     others = {"loss", "grad_norm", "error", "validation_loss"}
     assert {f"{part}_loss" for part in parts} | others <= set(alone.columns)
     assert alone["dead_codes"].max() > 0
-    for name in alone.columns:
-        np.testing.assert_allclose(together[name], alone[name], rtol=5e-4, atol=1e-6, err_msg=name)
-    expected, found = (model.state_dict() for model in models)
+    for column in alone.columns:
+        np.testing.assert_allclose(together[column], alone[column], rtol=5e-4, atol=1e-6, err_msg=column)
+    expected, found = model.state_dict(), shared.state_dict()
     assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        if name in SHIFTS:
+    for weight, value in expected.items():
+        if weight in SHIFTS:
             continue
         # By norm: AdamW turns the rounding of a gradient that should be 0 into a step of its own.
-        gap = (found[name].float() - value.float()).norm() / value.float().norm()
-        assert gap < 5e-4, name
+        gap = (found[weight].float() - value.float()).norm() / value.float().norm()
+        assert gap < 5e-4, weight
 
 
 def test_a_training_of_two_processes_goes_on_in_one(sequences, tmp_path):
     """The schedule does not stretch, so that a training of fewer steps is the beginning of a longer one."""
-    small = {"code_dim": 16, "codes": 8, "width": 16, "frames": 32, "mmd_words": 32}
-    config = VQVAEConfig(**small)
+    config = VQVAEConfig(**SMALL)
     losses = []
     for runs in (((1, 6),), ((2, 3), (1, 6))):
         for count, steps in runs:
