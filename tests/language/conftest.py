@@ -8,12 +8,12 @@ from llmar_pipeline.language.instructions import load_instruction
 from llmar_pipeline.language.loading import attach_lora, load_llm
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tiny_config(tiny_llm_folder) -> LLMConfig:
     return LLMConfig(model=str(tiny_llm_folder), precision="float32")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def codebook() -> torch.Tensor:
     return torch.randn(16, 32, generator=torch.Generator().manual_seed(1))
 

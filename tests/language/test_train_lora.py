@@ -298,19 +298,50 @@ def test_full_tuning_goes_on_by_several_processes_after_one_and_by_one_after_sev
         assert (made[name] - value).norm() < 1e-3 * value.norm(), name
 
 
-@pytest.mark.slow  # new processes import torch anew
-@pytest.mark.parametrize(
-    ("method", "instruction"), [("lora", "recognize"), ("lora", "recognize_from_list"), ("full", "recognize")]
-)
-def test_two_processes_train_as_one(run, method, instruction, sentences):
-    """Their micro-batches hold different numbers of answer tokens, those of validation of clips."""
-    adapter = AdapterConfig(method=method, rank=4, dropout=0.3, code_dropout=0.2, action_tokens="trainable")
-    plain = sentences[sentences["reading"] == 0]
+CASES = {
+    "lora": ("lora", "recognize"),
+    "lora from a list": ("lora", "recognize_from_list"),
+    "full": ("full", "recognize"),
+}
+
+
+def train_each(of_each):
+    """One training after the other, in each process of a group: what takes longest is to start it."""
+    return [
+        train_and_save(partial(train_lora, instruction=instruction), save_model, *arguments)
+        for instruction, arguments in of_each
+    ]
+
+
+@pytest.fixture(scope="module")
+def by_processes(sentences, codebook, tiny_config, tmp_path_factory):
+    """Model's folder and history of each case, by number of processes.
+
+    Their micro-batches hold different numbers of answer tokens, those of validation of clips.
+    """
+    plain, made = sentences[sentences["reading"] == 0], {}
     table = pd.concat([sentences, plain.assign(split="val", name="val " + plain["name"])[:5]])
-    alone, history = run("alone", adapter, whole_batches(save_every=20), table, instruction)
-    micro_batch = "auto" if method == "full" else 2
-    changes = {"micro_batch_size": micro_batch, "processes": 2, "save_every": 20}
-    together, shared = run("together", adapter, whole_batches(**changes), table, instruction)
+    for count in (1, 2):
+        folder, of_each = tmp_path_factory.mktemp(f"by_{count}"), []
+        for name, (method, instruction) in CASES.items():
+            adapter = AdapterConfig(
+                method=method, rank=4, dropout=0.3, code_dropout=0.2, action_tokens="trainable"
+            )
+            shared = {"micro_batch_size": "auto" if method == "full" else 2} if count > 1 else {}
+            training = whole_batches(save_every=20, processes=count, **shared)
+            model, steps = folder / name, folder / f"{name} steps"
+            of_each.append(
+                (instruction, (model, table, codebook, tiny_config, folder, adapter, training, steps))
+            )
+        for name, history in zip(CASES, launch(train_each, count, of_each), strict=True):
+            made[name, count] = folder / name, pd.DataFrame(history)
+    return made
+
+
+@pytest.mark.slow  # new processes import torch anew
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_as_one(case, by_processes):
+    (alone, history), (together, shared) = by_processes[case, 1], by_processes[case, 2]
     for column in ("loss", "grad_norm"):  # of the first step, before the optimiser
         assert shared[column][0] == pytest.approx(history[column][0], rel=2e-6)
     for column in ("loss", "grad_norm", "learning_rate", "validation_loss", "validation_accuracy"):
