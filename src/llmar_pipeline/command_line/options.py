@@ -33,6 +33,12 @@ read_option = click.option(
 )
 
 
+seeds_option = click.option(
+    "--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated."
+)
+pipelines_option = click.option("--pipelines", default="full", show_default=True, help="As in `kedro run`.")
+
+
 def window_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of windows that slide over a recording, or over frames as they come."""
     for option in (

@@ -6,7 +6,14 @@ from typing import Any
 import click
 from kedro.framework.session import KedroSession
 
-from llmar_pipeline.command_line.options import configuration_options, loading, of_one_size, whole_numbers
+from llmar_pipeline.command_line.options import (
+    configuration_options,
+    loading,
+    of_one_size,
+    pipelines_option,
+    seeds_option,
+    whole_numbers,
+)
 from llmar_pipeline.command_line.program import Program
 from llmar_pipeline.error_lines import one_line_errors
 from llmar_pipeline.errors import UserError
@@ -37,8 +44,8 @@ def doctor(env: str | None, params: dict[str, Any], conf_source: str) -> None:
 @configuration_options
 @click.option("--envs", help="Several datasets, comma separated.")
 @click.option("--experiments", help="Files of conf/experiments, comma separated (default: Tables 4 to 6).")
-@click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
-@click.option("--pipelines", default="full", show_default=True, help="As in `kedro run`.")
+@seeds_option
+@pipelines_option
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Runs at a time.")
 @click.option(
     "--rows", default="docs/results", show_default=True, help="Folder of a JSON file a finished run."
@@ -143,8 +150,8 @@ def unseen(
 @configuration_options
 @click.option("--experiment", default="best", show_default=True, help="Whose candidates, of conf/tune.")
 @click.option("--folds", help="Such as camera:1,camera:2 or 1of3,2of3,3of3 (default: those of the file).")
-@click.option("--seeds", default="0", show_default=True, help="Seeds of both trainings, comma separated.")
-@click.option("--pipelines", default="full", show_default=True, help="As in `kedro run`.")
+@seeds_option
+@pipelines_option
 @click.option("--final", is_flag=True, help="Also make the run of the best candidate, with its test.")
 def tune(
     env: str | None,

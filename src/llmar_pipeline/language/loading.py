@@ -57,8 +57,24 @@ def load_llm(
 
     Source: ours.
     """
-    check_quantization(config)
     tokenizer = load_tokenizer(config, cache)
+    return load_base(config, cache, dtype), tokenizer
+
+
+def load_base(config: LLMConfig, cache: Path, dtype: torch.dtype | str | None = None) -> PreTrainedModel:
+    """Load the model alone, as `load_llm` does.
+
+    Args:
+        config: Which model.
+        cache: As in `ensure_llm`.
+        dtype: As of `load_llm`.
+
+    Raises:
+        UserError: As `load_llm`, but for the tokenizer.
+
+    Source: ours.
+    """
+    check_quantization(config)
     precision = getattr(torch, settled(config).precision)
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or precision
     folder = ensure_llm(config, cache)
@@ -71,7 +87,7 @@ def load_llm(
     # Recorded by peft beside the adapter, which finds the model there by itself.
     found = without_hub(config, cache)
     llm.name_or_path = config.model if found is None else str(found.resolve())
-    return llm, tokenizer
+    return llm
 
 
 def empty_llm(

@@ -17,7 +17,7 @@ from llmar_pipeline.files import write_json
 from llmar_pipeline.language.action_language_model import ActionLanguageModel
 from llmar_pipeline.language.config import AdapterConfig, LLMConfig
 from llmar_pipeline.language.llm import is_here, llm_checksum
-from llmar_pipeline.language.loading import load_llm, load_tokenizer, load_weights, tokenizer_checksum
+from llmar_pipeline.language.loading import load_base, load_tokenizer, load_weights, tokenizer_checksum
 from llmar_pipeline.language.model_folder import ACTION_TOKENS, ADAPTERS, MANIFEST, manifest_of, trained_llm
 from llmar_pipeline.language.packed_linear import pack_linear_layers
 from llmar_pipeline.language.split_linear import LowRank, split_linear_layers, splits
@@ -149,18 +149,18 @@ def _load(
 
     if codebook is not None:
         check("codebook", manifest["codebook_sha256"], tensor_checksum(codebook.float()))
+    tokenizer = load_tokenizer(config, cache)
+    check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
     tuned: nn.Module
     if (folder / ADAPTERS).is_file():
         wanted = dtype or config.precision
         exact = config.quantization == "none" and wanted in ("float32", torch.float32)
-        base, tokenizer = load_llm(config, cache, None if exact else dtype)
+        base = load_base(config, cache, None if exact else dtype)
         check("hidden size", manifest["hidden_size"], base.config.hidden_size)
         split = split and base.dtype == torch.bfloat16
         tuned = _with_adapters_added(base, folder, split) if exact else _adapted(base, folder)
     else:
         tuned = load_weights(folder, dtype or getattr(torch, config.precision))
-        tokenizer = load_tokenizer(config, cache)
-    check("tokenizer", manifest["tokenizer_sha256"], tokenizer_checksum(tokenizer))
     tensors = load_file(folder / ACTION_TOKENS)
     model = ActionLanguageModel(
         tuned,
