@@ -1,5 +1,6 @@
 """A schedule of a few steps, for every test that trains, and what a supervised stage 1 has switched on."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llmar_pipeline.training.config import TrainingConfig
@@ -15,6 +16,11 @@ GRAPH: dict[str, Any] = {  # all of it is random, or decides something in the mi
     "auxiliary_reads": "both",
     "auxiliary_dropout": 0.1,
 }
+
+
+def one_after_another(trainings: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Several trainings in each process of a group: what takes longest is to start it."""
+    return [train() for train in trainings]
 
 
 def schedule(**changes: Any) -> TrainingConfig:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_llm import CLASS_NAMES
-from tiny_training import schedule
+from tiny_training import one_after_another, schedule
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedTokenizerBase
@@ -305,14 +305,6 @@ CASES = {
 }
 
 
-def train_each(of_each):
-    """One training after the other, in each process of a group: what takes longest is to start it."""
-    return [
-        train_and_save(partial(train_lora, instruction=instruction), save_model, *arguments)
-        for instruction, arguments in of_each
-    ]
-
-
 @pytest.fixture(scope="module")
 def by_processes(sentences, codebook, tiny_config, tmp_path_factory):
     """Model's folder and history of each case, by number of processes.
@@ -322,7 +314,7 @@ def by_processes(sentences, codebook, tiny_config, tmp_path_factory):
     plain, made = sentences[sentences["reading"] == 0], {}
     table = pd.concat([sentences, plain.assign(split="val", name="val " + plain["name"])[:5]])
     for count in (1, 2):
-        folder, of_each = tmp_path_factory.mktemp(f"by_{count}"), []
+        folder, trainings = tmp_path_factory.mktemp(f"by_{count}"), []
         for name, (method, instruction) in CASES.items():
             adapter = AdapterConfig(
                 method=method, rank=4, dropout=0.3, code_dropout=0.2, action_tokens="trainable"
@@ -330,10 +322,10 @@ def by_processes(sentences, codebook, tiny_config, tmp_path_factory):
             shared = {"micro_batch_size": "auto" if method == "full" else 2} if count > 1 else {}
             training = whole_batches(save_every=20, processes=count, **shared)
             model, steps = folder / name, folder / f"{name} steps"
-            of_each.append(
-                (instruction, (model, table, codebook, tiny_config, folder, adapter, training, steps))
-            )
-        for name, history in zip(CASES, launch(train_each, count, of_each), strict=True):
+            arguments = table, codebook, tiny_config, folder, adapter, training, steps
+            train = partial(train_lora, instruction=instruction)
+            trainings.append(partial(train_and_save, train, save_model, model, *arguments))
+        for name, history in zip(CASES, launch(one_after_another, count, trainings), strict=True):
             made[name, count] = folder / name, pd.DataFrame(history)
     return made
 

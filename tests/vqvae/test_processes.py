@@ -1,10 +1,12 @@
 """Two processes that share every batch train as one process that has it to itself."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_training import schedule
+from tiny_training import one_after_another, schedule
 
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
@@ -82,11 +84,6 @@ CONFIGS = {
 }
 
 
-def train_each(of_each):
-    """One training after the other, in each process of a group: what takes longest is to start it."""
-    return [train_and_save(train_vqvae, VQVAE.save, *arguments, **VALIDATION) for arguments in of_each]
-
-
 @pytest.fixture(scope="module")
 def trained(sequences, tmp_path_factory):
     """History and model of each configuration, by number of processes."""
@@ -97,7 +94,11 @@ def trained(sequences, tmp_path_factory):
             settings_of(count, VQVAEConfig(**DYING | changes), folder / name, sequences)
             for name, changes in CONFIGS.items()
         ]
-        histories = launch(train_each, count, of_each)
+        trainings = [
+            partial(train_and_save, train_vqvae, VQVAE.save, *arguments, **VALIDATION)
+            for arguments in of_each
+        ]
+        histories = launch(one_after_another, count, trainings)
         for name, history, arguments in zip(CONFIGS, histories, of_each, strict=True):
             made[name, count] = pd.DataFrame(history), VQVAE.load(arguments[0])
     return made
