@@ -5,8 +5,9 @@
 
 A table is what stands between `<!-- columns: ... -->`, which names the columns that are shown, and
 `<!-- end -->`; the last `kedro ablations ... --table-only` above it makes it. That command's figure is named
-by `<!-- figure: images/name.svg -->`. `<!-- draws: unseen/name -->` takes what `kedro unseen` wrote,
-`name.csv` and `name-generalized.csv` in results/. `<!-- peer -->` takes the table of benchmarks/peer.py,
+by `<!-- figure: images/name.svg -->`. `<!-- draws: unseen/name -->` takes what `kedro unseen --descriptions`
+wrote, `name.csv` and `name-generalized.csv` in results/, `<!-- draws of the language model: unseen/name -->`
+what `kedro unseen` wrote, `name.csv`. `<!-- peer -->` takes the table of benchmarks/peer.py,
 `<!-- few clips: corpus -->` and `<!-- figure of few clips: corpus images/name.svg -->` that of few_clips.py.
 """
 
@@ -17,7 +18,6 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import pandas as pd
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
@@ -25,11 +25,12 @@ DOCS = Path(__file__).resolve().parent
 sys.path.append(str(DOCS))
 from few_clips import few_clips_figure, few_clips_table  # noqa: E402
 from peer_page import page  # noqa: E402 (few_clips knows where it lies)
+from unseen_draws import described_draws, model_draws  # noqa: E402
 
 MARKS = re.compile(
     r"^(?P<command>kedro ablations .*--table-only)$"
     r"|<!-- columns: (?P<columns>.*) -->\n(?P<table>(?s:.*?))(?P<end><!-- end -->)"
-    r"|<!-- draws: (?P<draws>.*) -->\n(?s:.*?)<!-- end -->"
+    r"|<!-- draws(?P<by_model> of the language model)?: (?P<draws>.*) -->\n(?s:.*?)<!-- end -->"
     r"|<!-- peer -->\n(?P<peer>(?s:.*?))<!-- end -->"
     r"|<!-- few clips: (?P<few>.*) -->\n(?s:.*?)<!-- end -->"
     r"|<!-- figure of few clips: (?P<few_of>\S+) (?P<few_figure>\S+) -->"
@@ -79,39 +80,6 @@ def chosen(cells: list[list[str]], columns: str) -> str:
     return "".join(f"|{'|'.join(row[place] for place in places)}|\n" for row in cells)
 
 
-def draws_of(name: str) -> str:
-    """A Markdown table of unseen classes: every draw, then the means.
-
-    Args:
-        name: Of the files that `kedro unseen` wrote, in results/, without their ending.
-    """
-    from llmar_pipeline.commands.unseen import mean_and_interval
-
-    usual, among_all = (pd.read_csv(DOCS / "results" / f"{name}{kind}.csv") for kind in ("", "-generalized"))
-    columns = [usual["text_accuracy"], usual["transductive_accuracy"]]
-    for key in ("text_", "transductive_"):
-        columns += [
-            among_all[f"{key}{part}"] for part in ("seen_accuracy", "unseen_accuracy", "harmonic_mean")
-        ]
-    heads = ["draw", "unseen classes", "test clips", "descriptions", "and test clips"]
-    heads += [f"all names: {part}" for part in ("seen", "unseen", "harmonic mean")]
-    heads += [f"and test clips: {part}" for part in ("seen", "unseen", "harmonic mean")]
-    rows = [
-        [str(draw.seed), draw.classes.replace("; ", ", "), str(draw.n_test)]
-        + [f"{100 * column[place]:.1f}" for column in columns]
-        for place, draw in enumerate(usual.itertuples(index=False))
-    ]
-    intervals = [[100 * value for value in mean_and_interval(column.tolist())] for column in columns]
-    means = ["{:.1f} ({:.1f} to {:.1f})".format(*values) for values in intervals]
-    chance = [f"{100 * usual['chance'].mean():.1f}"] * 2
-    rows += [
-        ["", "mean, 95 % interval (Student's t over draws)", "", *means],
-        ["", "chance", "", *chance, *[""] * 6],
-    ]
-    ruled = [heads, ["---:", "---", *["---:"] * (len(heads) - 2)], *rows]
-    return "".join(f"| {' | '.join(row)} |\n" for row in ruled)
-
-
 def filled(text: str) -> tuple[str, dict[str, bytes]]:
     """A document with its tables made anew, and the figures that it shows, by path."""
     figures, command = dict[str, bytes](), ""
@@ -129,7 +97,8 @@ def filled(text: str) -> tuple[str, dict[str, bytes]]:
             table = [line for line in page(DOCS / "results") if line.startswith("|")]
             return "\n".join(["<!-- peer -->", *table, "<!-- end -->"])
         if found["draws"]:
-            return f"<!-- draws: {found['draws']} -->\n{draws_of(found['draws'])}<!-- end -->"
+            table = (model_draws if found["by_model"] else described_draws)(found["draws"])
+            return f"<!-- draws{found['by_model'] or ''}: {found['draws']} -->\n{table}<!-- end -->"
         if not found["columns"]:
             return found[0]
         table = chosen(made_by(command)[0], found["columns"])
