@@ -57,6 +57,24 @@ def test_validation_takes_a_small_share_of_a_training(seconds):
         assert rarely < often[stage] - START[stage] < 1.1 * rarely
 
 
+@pytest.mark.parametrize(
+    ("correction", "unseen", "whole"),
+    [
+        ("none", "none", False),
+        ("none", 3, False),
+        ("unseen", "none", False),
+        ("unseen", 3, True),
+        ("always", "none", True),
+    ],
+)
+def test_only_corrected_scores_read_all_names(seconds, monkeypatch, correction, unseen, whole):
+    def evaluation(nodes):
+        monkeypatch.setattr("llmar_pipeline.estimate.stages.READ_NODES", nodes)
+        return seconds(unseen=unseen, evaluation={"prior_correction": correction})["evaluation"]
+
+    assert (evaluation(1) == evaluation(1000)) == whole
+
+
 def test_a_gpu_is_bound_by_launches_and_shares_batches(seconds, monkeypatch):
     monkeypatch.setattr(machine, "gpu", lambda: ("a GPU", 80.0))
     fast = {"float32": 5e13, "bfloat16": 7e14}

@@ -158,12 +158,12 @@ def test_another_class_list_is_for_test_clips_only(recognizer, tmp_path, model, 
     names = ("hand", "throw")
     sentences = clips()
     sentences.loc[sentences["split"] == "test", "action"] = "hand"
-    asked = ask(recognizer, tmp_path, sentences, names)
+    asked = ask(recognizer, tmp_path, sentences, names, prior_correction="unseen")
     drawn = answers.content_free_sentences(clips().query("split == 'train'")["codes"].tolist(), 0)
     scores = score_sentences(model, codes, 3, names).astype(np.float64)
     prior = score_sentences(model, drawn, 8, names).astype(np.float64).mean(axis=0)
     np.testing.assert_allclose(log_probabilities(asked.test), log_softmax(scores - prior), atol=1e-4)
-    raw = ask(recognizer, tmp_path, sentences, names, prior_correction="none")
+    raw = ask(recognizer, tmp_path, sentences, names)
     check_probabilities(raw.test, scores)
     assert asked.test["uncorrected"].tolist() == raw.test["predicted"].tolist()
     assert "uncorrected" not in raw.test

@@ -175,7 +175,8 @@ class _Work:
         validating = len(validated_behind(self.val, training, weight))
         clips = self.test_readings * (validating + self.test)
         read = tokens.nodes
-        if config.prior_correction != "always" and self.parameters["unseen"]["classes"] == "none":
+        corrected = ("always",) if self.parameters["unseen"]["classes"] == "none" else ("always", "unseen")
+        if config.prior_correction not in corrected:
             read = min(read, READ_NODES)
         tokens = replace(tokens, nodes=read)
         speed, how = self._scoring()

@@ -19,7 +19,7 @@ class EvaluationConfig(BaseModel):
     batch_size: Annotated[int, Field(gt=0)] | Literal["auto"]  # clips in one forward pass at most
     seed: int  # of the shuffled control, the content-free sentences and the bootstrap
     length_correction: Literal["none", "mean"] = "none"
-    prior_correction: Literal["none", "unseen", "always"] = "unseen"  # by content-free sentences
+    prior_correction: Literal["none", "unseen", "always"] = "none"  # by content-free sentences
     generate: bool = False  # answer by free generation too
     table_rows: int = Field(gt=0)  # clips printed in the terminal
     film_strips: int = Field(ge=0)  # clips drawn beside their reconstruction
