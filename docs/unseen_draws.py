@@ -31,11 +31,12 @@ def model_draws(name: str) -> str:
         name: Of the file that `kedro unseen` wrote, in results/, without its ending.
     """
     draws = pd.read_csv(RESULTS / f"{name}.csv")
-    raw = "uncorrected_accuracy" if "uncorrected_accuracy" in draws else "accuracy"
-    columns = {"language model": draws[raw]}
-    if raw != "accuracy":
-        columns["corrected for the prior"] = draws["accuracy"]
-    columns |= {"shuffled": draws["shuffled_accuracy"], "descriptions": draws["text_accuracy"]}
+    columns, answers = {}, "language model"
+    if "uncorrected_accuracy" in draws:
+        columns[answers] = draws["uncorrected_accuracy"]
+        answers = "corrected for the prior"
+    columns |= {answers: draws["accuracy"], f"{answers}, shuffled": draws["shuffled_accuracy"]}
+    columns["descriptions"] = draws["text_accuracy"]
     return draws_table(draws, columns, by_chance=len(columns))
 
 
