@@ -175,8 +175,7 @@ class _Work:
         validating = len(validated_behind(self.val, training, weight))
         clips = self.test_readings * (validating + self.test)
         read = tokens.nodes
-        corrected = ("always",) if self.parameters["unseen"]["classes"] == "none" else ("always", "unseen")
-        if config.prior_correction not in corrected:
+        if not config.corrects(trained=self.parameters["unseen"]["classes"] == "none"):
             read = min(read, READ_NODES)
         tokens = replace(tokens, nodes=read)
         speed, how = self._scoring()

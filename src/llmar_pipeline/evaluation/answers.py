@@ -201,8 +201,7 @@ class _Asking:
 
     def corrects(self, classes: LabelTrie) -> bool:
         """Whether scores are corrected for the prior."""
-        prior, trained = self.config.prior_correction, classes.class_names == self.model.class_names
-        return prior == "always" or (prior == "unseen" and not trained)
+        return self.config.corrects(trained=classes.class_names == self.model.class_names)
 
     def by_length(
         self, title: str, readings: pd.DataFrame, classes: LabelTrie, content_free: np.ndarray | None = None

@@ -24,6 +24,14 @@ class EvaluationConfig(BaseModel):
     table_rows: int = Field(gt=0)  # clips printed in the terminal
     film_strips: int = Field(ge=0)  # clips drawn beside their reconstruction
 
+    def corrects(self, trained: bool) -> bool:
+        """Whether scores are corrected for the prior, which takes those of all names.
+
+        Args:
+            trained: The names are the classes of the training.
+        """
+        return self.prior_correction == "always" or (self.prior_correction == "unseen" and not trained)
+
     @property
     def clips_at_once(self) -> int:
         """Clips in one forward pass at most, whose results are kept together."""
