@@ -2,9 +2,9 @@
 
 Store, split, augmentation, batches and readings are those of the experiment, by its own configuration and
 code. The number of steps is fixed before a training begins: a few steps of a network that is thrown away are
-timed. The answers after the last step are the result; what the best of ten looks at the test would have told
-stands beside it. Every seed leaves a row, and one that is there is not made again; the page is made from the
-rows alone.
+timed; further seeds of the same take as many, on whatever machine. The answers after the last step are the
+result; what the best of ten looks at the test would have told stands beside it. Every seed leaves a row, and
+one that is there is not made again; the page is made from the rows alone.
 
     kedro run --pipelines=ingestion,normalization --env=nwucla --params=size=laptop,experiment=best
     python benchmarks/peer.py --env nwucla [--seeds 0 1 2] [--streams joints bones joint_motion bone_motion]
@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from measuring import ROOT, one_thread, write_page
 from peer_network import BLOCKS, PeerNetwork
-from peer_page import page
+from peer_page import page, read_peers
 
 import torch  # isort: skip  # measuring prepares the process for it
 import torch.nn.functional as F
@@ -61,6 +61,7 @@ STREAMS: dict[str, tuple[FurtherStream, ...]] = {
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, WARM_UP = 0.1, 0.9, 1e-4, 0.05
 """CTR-GCN's of NW-UCLA, but for the schedule: a share of the steps to warm up, then a cosine."""
 LOOKS, TIMED, AT_ONCE = 10, 12, 32
+AS_BEST = "as best"
 CONF = ROOT / "conf"
 
 
@@ -207,6 +208,12 @@ def seconds_of_best(rows: Sequence[dict[str, Any]], known: dict[str, Any]) -> fl
     return mean(row["processor_seconds"] for row in ([own] if own else others))
 
 
+def steps_of_other_seeds(peers: Sequence[dict[str, Any]], known: dict[str, Any], streams: list[str]) -> int:
+    """Steps that another seed's row came to in the seconds of `best`; 0: there is none."""
+    alike = (p for p in peers if {**p["beside"], "seed": known["seed"]} == known)
+    return next((p["steps"] for p in alike if p["streams"] == streams and p["budget"] == AS_BEST), 0)
+
+
 def row_of(task: Task, streams: Sequence[str], seed: int, steps: int) -> dict[str, Any]:
     """Train a network for each stream, and say what their answers together are worth."""
     runs = {stream: train(task, stream, seed, steps) for stream in streams}
@@ -237,20 +244,24 @@ def row_of(task: Task, streams: Sequence[str], seed: int, steps: int) -> dict[st
 
 def make_rows(arguments: argparse.Namespace, command: str) -> None:
     """Make the rows that are not there."""
-    streams, budget = arguments.streams, "as best"
+    streams, budget = arguments.streams, AS_BEST
     if arguments.steps or arguments.seconds:
         budget = f"{arguments.steps} steps" if arguments.steps else f"{arguments.seconds:g} s"
     loader, kept, task = load(arguments.env, arguments.params), read_rows(arguments.rows), None
     for seed in arguments.seeds:
         known = identity(loader, seed, "full")
         named = f"{known['environment']}-{known['protocol']}{short_hash(known.get('overrides', {}))}"
-        limit = "" if budget == "as best" else f"-{budget.replace(' ', '')}"
+        limit = "" if budget == AS_BEST else f"-{budget.replace(' ', '')}"
         file = arguments.rows / f"peer-{named}-{'+'.join(streams)}{limit}-seed{seed}.json"
         if file.exists():
             continue
         task = task or task_of(loader)
-        seconds = arguments.seconds or (0 if arguments.steps else seconds_of_best(kept, known))
-        steps = arguments.steps or max(LOOKS, int(seconds / len(streams) / step_seconds(task, streams[0])))
+        steps = arguments.steps
+        if budget == AS_BEST:
+            steps = steps_of_other_seeds(read_peers(arguments.rows), known, streams)
+        if not steps:
+            seconds = arguments.seconds or seconds_of_best(kept, known)
+            steps = max(LOOKS, int(seconds / len(streams) / step_seconds(task, streams[0])))
         made = {
             "command": command,
             **{key: known[key] for key in ("environment", "protocol", "seed")},
