@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from measuring import DEVICE, GPU, ROOT, machine, matmul_flops, now, schedule, write_page
+from measuring import DEVICE, GPU, ROOT, machine, now, schedule, write_page
 from stage1_training import AUGMENTATION, write_clips
 from stage2_training import CLASSES, TOKENS, codebook, sentences
 
@@ -35,6 +35,7 @@ from llmar_pipeline.language.loading import load_tokenizer
 from llmar_pipeline.language.micro_batches import layer_bytes
 from llmar_pipeline.language.passes import Passes, clip_bytes
 from llmar_pipeline.language.split_linear import LowRank, split_linear_layers
+from llmar_pipeline.machine import speed
 from llmar_pipeline.vqvae.config import VQVAEConfig
 from llmar_pipeline.vqvae.train import Language, train_vqvae
 
@@ -104,7 +105,7 @@ def seconds_a_step(train: Callable[..., object]) -> float:
 def measure_lora(tiny: bool, micro_batches: list[int], steps: int) -> Iterator[str]:
     """Steps of `train_lora` with all its checks: one micro-batch a step."""
     tokenizer = load_tokenizer(BUNDLED, CACHE)
-    peak = matmul_flops("bfloat16")
+    peak = speed("bfloat16")
     for batch in micro_batches:
         llm = random_llm(tiny, len(tokenizer))
         shape, adapter, clip = shape_of(llm), AdapterConfig(rank=4 if tiny else 64), tokens(tokenizer)
@@ -183,7 +184,7 @@ def measure_score(tiny: bool, rounds: int = 2) -> Iterator[str]:
     weights = 2 * shape.layers * shape.layer + (2 + 4) * shape.words * shape.hidden
     each = clip_bytes(shape[:4], clip.before + TOKENS + clip.after + clip.nodes, split=True)
     computed = weights + max(sizes) * each
-    reached = 3 * operations.scoring(shape, clip) / seconds / matmul_flops("bfloat16")
+    reached = 3 * operations.scoring(shape, clip) / seconds / speed("bfloat16")
     yield row(f"scoring, 60 names, {max(sizes)} clips a pass", f"{1 / seconds:.1f} clips/s",
               f"{reached:.0%} of the bfloat16 peak", memory(), computed / 1e9)  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from llmar_pipeline.machine import Precision, prepare_process, processor
+from llmar_pipeline.machine import prepare_process, processor
 
 prepare_process()  # before torch is imported
 
@@ -71,18 +71,6 @@ def peak() -> int:
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def matmul_flops(precision: Precision) -> float:
-    """Flops a second of large square matrix products here, at their best."""
-    size = 8192 if GPU else 2048
-    matrix = torch.randn(size, size, device=DEVICE, dtype=getattr(torch, precision))
-    best = float("inf")
-    for _ in range(5):
-        started = now()
-        matrix @ matrix
-        best = min(best, now() - started)
-    return 2 * size**3 / best
 
 
 def schedule(steps: int, batch: int, **others: Any) -> TrainingConfig:

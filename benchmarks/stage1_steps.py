@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 import yaml
-from measuring import DEVICE, ROOT, matmul_flops, now, schedule, take_turns
+from measuring import DEVICE, ROOT, now, schedule, take_turns
 from stage1_training import AUGMENTATION, MODEL, words, write_clips
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmar_pipeline.corpora.formats.skeleton_scan import scan
 from llmar_pipeline.corpora.ntu import parse
+from llmar_pipeline.machine import speed
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.vqvae.config import VQVAEConfig
@@ -89,7 +90,7 @@ def steps_of_both(folder: Path, steps: int, rounds: int = 3) -> list[str]:
         return step_seconds(stores[persons], *settings, steps)
 
     took = take_turns({way: lambda way=way: seconds(way) for way in ways}, rounds, warm_up=False)
-    peak = matmul_flops("float32")
+    peak = speed("float32")
     lines = [
         "## A step against its products",
         "",

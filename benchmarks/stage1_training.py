@@ -7,11 +7,12 @@ from statistics import median
 import numpy as np
 import pandas as pd
 import torch
-from measuring import DEVICE, GPU, Precision, matmul_flops, now, schedule, take_turns, times
+from measuring import DEVICE, GPU, now, schedule, take_turns, times
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torch.utils.flop_counter import FlopCounterMode
 
+from llmar_pipeline.machine import Precision, speed
 from llmar_pipeline.skeletons import transforms
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
@@ -136,17 +137,17 @@ def train(folder: Path, steps: int, precision: Precision, compiled: bool, rounds
         ),
     }
     speeds = take_turns(ways, rounds)
-    flops, peak = step_flops(store) / BATCH, matmul_flops(precision)
+    flops, peak = step_flops(store) / BATCH, speed(precision)
     lines = [
         f"## Training: batch {BATCH}, du {MODEL.code_dim:,}, width {MODEL.width}",
         "",
         "| loop | clips/s | times | GFLOP/s | of the peak |",
         "|---|---:|---:|---:|---:|",
     ]
-    for way, speed in speeds.items():
-        reached = median(speed) * flops
+    for way, rates in speeds.items():
+        reached = median(rates) * flops
         lines.append(
-            f"| {way} | {median(speed):,.0f} | {times(speeds, way, next(iter(ways))):.2f} | "
+            f"| {way} | {median(rates):,.0f} | {times(speeds, way, next(iter(ways))):.2f} | "
             f"{reached / 1e9:,.0f} | {reached / peak:.0%} |"
         )
     lines += [

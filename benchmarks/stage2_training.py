@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from measuring import GPU, in_fresh_process, matmul_flops, now, peak, schedule, times
+from measuring import GPU, in_fresh_process, now, peak, schedule, times
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import (
@@ -26,6 +26,7 @@ from llmar_pipeline.language.instructions import encode_answers, encode_prompt, 
 from llmar_pipeline.language.llm import ensure_llm, hidden_size
 from llmar_pipeline.language.loading import load_llm, load_tokenizer
 from llmar_pipeline.language.lora import train_lora
+from llmar_pipeline.machine import speed
 
 CLIPS, TOKENS, CODES = 600, 16, 512  # W and U of the paper
 CLASSES = CLASS_NAMES[:60]
@@ -193,7 +194,7 @@ def train(llm_config: LLMConfig, cache: Path, batches: list[int], steps: int, ro
         "| GFLOP a clip | of the peak | peak memory, MiB |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    peaks = {config.precision: matmul_flops(config.precision) for _, config in ways.values()}
+    peaks = {config.precision: speed(config.precision) for _, config in ways.values()}
     for batch, takes_clip in zip(batches, takes, strict=True):
         turns = [
             {
@@ -204,11 +205,11 @@ def train(llm_config: LLMConfig, cache: Path, batches: list[int], steps: int, ro
         ]
         speeds = {name: [batch / turn[name][0] for turn in turns] for name in ways}
         for name, (way, config) in ways.items():
-            speed, flops = median(speeds[name]), takes_clip.needed if way == "ours" else takes_clip.plain
+            rate, flops = median(speeds[name]), takes_clip.needed if way == "ours" else takes_clip.plain
             lines.append(
-                f"| {batch} | {name} | {speed * takes_clip.tokens:,.0f} | {speed:,.2f} "
+                f"| {batch} | {name} | {rate * takes_clip.tokens:,.0f} | {rate:,.2f} "
                 f"| {times(speeds, name, same):.2f} | {times(speeds, name, float32):.2f} | {flops / 1e9:.1f} "
-                f"| {speed * flops / peaks[config.precision]:.0%} "
+                f"| {rate * flops / peaks[config.precision]:.0%} "
                 f"| {median(turn[name][1] for turn in turns):,.0f} |"
             )
     limits = ", ".join(
