@@ -2,9 +2,9 @@
 
 Store, split, augmentation, batches and readings are those of the experiment, by its own configuration and
 code. The number of steps is fixed before a training begins: a few steps of a network that is thrown away are
-timed; further seeds of the same take as many, on whatever machine. The answers after the last step are the
-result; what the best of ten looks at the test would have told stands beside it. Every seed leaves a row, and
-one that is there is not made again; the page is made from the rows alone.
+timed; further seeds, and other numbers of training clips, take as many on whatever machine. The answers after
+the last step are the result; what the best of ten looks at the test would have told stands beside it. Every
+seed leaves a row, and one that is there is not made again; the page is made from the rows alone.
 
     kedro run --pipelines=ingestion,normalization --env=nwucla --params=size=laptop,experiment=best
     python benchmarks/peer.py --env nwucla [--seeds 0 1 2] [--streams joints bones joint_motion bone_motion]
@@ -208,10 +208,22 @@ def seconds_of_best(rows: Sequence[dict[str, Any]], known: dict[str, Any]) -> fl
     return mean(row["processor_seconds"] for row in ([own] if own else others))
 
 
-def steps_of_other_seeds(peers: Sequence[dict[str, Any]], known: dict[str, Any], streams: list[str]) -> int:
-    """Steps that another seed's row came to in the seconds of `best`; 0: there is none."""
-    alike = (p for p in peers if {**p["beside"], "seed": known["seed"]} == known)
-    return next((p["steps"] for p in alike if p["streams"] == streams and p["budget"] == AS_BEST), 0)
+def steps_of_alike(peers: Sequence[dict[str, Any]], known: dict[str, Any], streams: list[str]) -> int:
+    """Steps that the seconds of `best` came to in another row: of another seed, else of other training clips.
+
+    `best` takes the same number of steps in all of them. Of several the most; 0: there is none.
+    """
+    rows = [peer for peer in peers if peer["streams"] == streams and peer["budget"] == AS_BEST]
+    for ignored in ({"seed"}, {"seed", "shots", "shots_seed"}):
+        asked = _but(known, ignored)
+        if steps := [row["steps"] for row in rows if _but(row["beside"], ignored) == asked]:
+            return max(steps)
+    return 0
+
+
+def _but(known: dict[str, Any], ignored: set[str]) -> dict[str, Any]:
+    flat = known | known.get("overrides", {})
+    return {key: value for key, value in flat.items() if key not in {"overrides", *ignored}}
 
 
 def row_of(task: Task, streams: Sequence[str], seed: int, steps: int) -> dict[str, Any]:
@@ -258,7 +270,7 @@ def make_rows(arguments: argparse.Namespace, command: str) -> None:
         task = task or task_of(loader)
         steps = arguments.steps
         if budget == AS_BEST:
-            steps = steps_of_other_seeds(read_peers(arguments.rows), known, streams)
+            steps = steps_of_alike(read_peers(arguments.rows), known, streams)
         if not steps:
             seconds = arguments.seconds or seconds_of_best(kept, known)
             steps = max(LOOKS, int(seconds / len(streams) / step_seconds(task, streams[0])))

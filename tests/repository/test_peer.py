@@ -120,13 +120,18 @@ def test_the_seconds_of_best_are_those_of_whole_runs(peer: ModuleType) -> None:
         peer.seconds_of_best(rows, {**BEST, "environment": "utdmhad", "seed": 0})
 
 
-def test_further_seeds_take_the_steps_of_the_first(peer: ModuleType) -> None:
+def test_further_seeds_and_other_training_clips_take_the_steps_of_the_first(peer: ModuleType) -> None:
     made = {"beside": {**BEST, "seed": 0}, "streams": ["joints"], "budget": "as best", "steps": 1500}
-    given = {**made, "budget": "90 steps", "steps": 90}
-    asked = {**BEST, "seed": 2}
-    assert peer.steps_of_other_seeds([given, made], asked, ["joints"]) == 1500
-    assert peer.steps_of_other_seeds([given, made], asked, ["bones"]) == 0
-    assert peer.steps_of_other_seeds([given, made], {**asked, "overrides": {"shots": 5}}, ["joints"]) == 0
+    five = {**made, "beside": made["beside"] | {"overrides": {"shots": 5, "shots_seed": 0}}, "steps": 1600}
+    rows = [{**made, "budget": "9000 steps", "steps": 9000}, made, five]
+
+    def steps(streams: tuple[str, ...] = ("joints",), **others: object) -> int:
+        return peer.steps_of_alike(rows, {**BEST, "seed": 2, **others}, list(streams))
+
+    assert steps() == 1500
+    assert steps(overrides={"shots": 5, "shots_seed": 0}) == 1600
+    assert steps(overrides={"shots": 3, "shots_seed": 0}) == 1600
+    assert steps(("bones",)) == steps(environment="utdmhad") == steps(overrides={"val_share": 0}) == 0
 
 
 def a_row(seed: int, right: str, streams: tuple[str, ...] = ("joints",)) -> dict:
