@@ -20,11 +20,11 @@ TEXT = """
 *peer*: after the last step, on as many readings of a clip as `best` has, with the 95 % interval over
 clips. *best look*: the highest of ten looks at the test while it trains, of each stream, one reading a
 clip. It is a bad habit: the test chooses the epoch. Here it decides nothing; what it adds is counted from
-the last step's same reading. Several streams, a network each, share the processor seconds; their log-
-probabilities are added. The seconds are those of training; those of `best` hold reading and scoring too.
-How many steps they hold is measured with the first seed, beside `best` on one machine; further seeds and
-other numbers of training clips take as many, whatever machine trains them. *`best` less peer*: positive
-where `best` is above; the interval is over clips, seeds averaged first.
+the last step's same reading. Several streams, a network each, share the processor seconds; their
+log-probabilities are added. The seconds are those of training; those of `best` hold reading and scoring
+too. How many steps they hold is measured with the first seed, beside `best` on one machine; further seeds
+and other numbers of training clips take as many, whatever machine trains them. *`best` less peer*:
+positive where `best` is above; the interval is over clips, seeds averaged first.
 
 CTR-GCN itself has ten blocks of 64 to 256 channels and 1.46 million weights. Here, so that the processor
 seconds see the training clips often enough, channels and strides are {blocks}.
