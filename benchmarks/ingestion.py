@@ -22,11 +22,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
+from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.formats.skeleton_scan import scan
 from llmar_pipeline.corpora.formats.skeleton_text import parse_bodies
 from llmar_pipeline.corpora.ntu import NTU120
+from llmar_pipeline.corpora.reader import Reader
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.corpora.splits import split_clips
 from llmar_pipeline.demo.kinematics import Performer
 from llmar_pipeline.demo.movements import ACTIONS, perform

@@ -16,8 +16,8 @@ from tiny_llm import CLASS_NAMES
 from tiny_recognizer import NORMALIZATION, write_recognizer, write_vqvae
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.corpus import Source
 from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.demo.recordings import DemoConfig, generate_recordings
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.evaluation.answers import answer_clips, model_fingerprint

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
-from llmar_pipeline.corpora.corpus import Source
 from llmar_pipeline.corpora.formats.keypoint_files import read_frame_rate
 from llmar_pipeline.corpora.recordings import clips_of
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.language.config import LLMConfig
 from llmar_pipeline.language.llm_cache import llm_cache

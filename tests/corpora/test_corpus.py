@@ -100,7 +100,8 @@ def test_every_corpus_is_complete(name: str) -> None:
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from llmar_pipeline.corpora.corpus import Reader, Source
+from llmar_pipeline.corpora.reader import Reader
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.corpora import CORPORA
 
 if __name__ == "__main__":

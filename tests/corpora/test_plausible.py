@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.corpus import Source, _load_one
 from llmar_pipeline.corpora.plausible import check_reach, empty_frames_missing
+from llmar_pipeline.corpora.reader import _load_one
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.skeletons.sequence import Damaged, Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import COCO17
 

@@ -8,11 +8,11 @@ import pytest
 from small_recordings import VALID
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.corpus import Source
 from llmar_pipeline.corpora.formats.keypoint_files import read_frame_rate
 from llmar_pipeline.corpora.formats.pyskl import forget
 from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.corpora.recordings import clips_of, corpus_of_clip, recordings_in
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, NTU25
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmar_pipeline.corpora.corpus import Corpus, Source
+from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.ntu import NTU60
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.ingestion import ingest as ingestion
 from llmar_pipeline.ingestion.ingest import Ingested, IngestionConfig, ingest
 from llmar_pipeline.skeletons.sequence import Sequence

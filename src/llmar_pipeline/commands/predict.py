@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmar_pipeline.corpora.corpus import Source
 from llmar_pipeline.corpora.recordings import clips_of, recordings_in
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.errors import UserError, escaped
 from llmar_pipeline.files import whole_file
 from llmar_pipeline.progress import Progress

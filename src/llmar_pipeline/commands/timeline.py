@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmar_pipeline.commands.predict import Asked, Prediction
-from llmar_pipeline.corpora.corpus import Source
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.errors import UserError, escaped
 from llmar_pipeline.files import whole_file
 from llmar_pipeline.progress import Progress

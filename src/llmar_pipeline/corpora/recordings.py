@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.corpus import LARGEST_FILE, PICKLE, Corpus, Source, files_below
+from llmar_pipeline.corpora.corpus import LARGEST_FILE, PICKLE, Corpus
 from llmar_pipeline.corpora.formats.keypoint_files import SUFFIXES, read_keypoints
 from llmar_pipeline.corpora.formats.pyskl import read_pyskl
 from llmar_pipeline.corpora.own.custom import CUSTOM
 from llmar_pipeline.corpora.own.layout import LAYOUTS, find_layout
+from llmar_pipeline.corpora.sources import Source, files_below
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 from llmar_pipeline.skeletons.topology import Topology

@@ -15,9 +15,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmar_pipeline.code_digest import CODE, code_of
-from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Reader, Source
+from llmar_pipeline.corpora.corpus import PICKLE, Corpus
 from llmar_pipeline.corpora.facts import CorpusFacts
 from llmar_pipeline.corpora.formats.pyskl import forget
+from llmar_pipeline.corpora.reader import Reader
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.files import json_checksum, write_json
 from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError

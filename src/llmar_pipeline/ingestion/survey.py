@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from llmar_pipeline.corpora.corpus import Corpus, Reader, Source
+from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.facts import CorpusFacts
+from llmar_pipeline.corpora.reader import Reader
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.ingestion.completeness import compare
 from llmar_pipeline.ingestion.ingest import QUARANTINE_COLUMNS, table_of
 from llmar_pipeline.skeletons.sequence import Damaged, SkeletonFileError

@@ -5,8 +5,9 @@ from itertools import combinations
 
 import numpy as np
 
-from llmar_pipeline.corpora.corpus import Corpus, Source
+from llmar_pipeline.corpora.corpus import Corpus
 from llmar_pipeline.corpora.recordings import corpus_of_clip
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.mapping import mapped
 from llmar_pipeline.skeletons.normalization import NormalizationConfig

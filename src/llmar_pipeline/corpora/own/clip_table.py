@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from llmar_pipeline.corpora.corpus import Source, in_order, leaves
 from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, SUFFIXES, columns_seen, read_columns
 from llmar_pipeline.corpora.formats.pyskl import protocols_of, read_pyskl
 from llmar_pipeline.corpora.formats.spelling import alike, plain
 from llmar_pipeline.corpora.own.clip_rows import ClipRows
+from llmar_pipeline.corpora.sources import Source, in_order, leaves
 from llmar_pipeline.errors import UserError, escaped, is_safe
 from llmar_pipeline.skeletons.sequence import SkeletonFileError
 

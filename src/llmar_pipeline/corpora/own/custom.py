@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llmar_pipeline.corpora.corpus import PICKLE, Corpus, Source, leaves
+from llmar_pipeline.corpora.corpus import PICKLE, Corpus
 from llmar_pipeline.corpora.draws import spare
 from llmar_pipeline.corpora.formats.keypoint_files import INTEGER, read_keypoints
 from llmar_pipeline.corpora.formats.keypoints import to_sequence
@@ -28,6 +28,7 @@ from llmar_pipeline.corpora.own.corpus_file import CorpusFile
 from llmar_pipeline.corpora.own.layout import find_layout
 from llmar_pipeline.corpora.own.yaml_file import read_yaml
 from llmar_pipeline.corpora.protocol import FOLDED, Protocol
+from llmar_pipeline.corpora.sources import Source, leaves
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.sequence import Sequence, SkeletonFileError
 from llmar_pipeline.skeletons.topology import NTU25

@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llmar_pipeline.corpora.corpus import leaves
 from llmar_pipeline.corpora.own.yaml_file import read_yaml
+from llmar_pipeline.corpora.sources import leaves
 from llmar_pipeline.errors import UserError
 from llmar_pipeline.skeletons.topology import COCO17, KINECT20, NTU25, Topology
 

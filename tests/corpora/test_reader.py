@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from llmar_pipeline.corpora import CORPORA
-from llmar_pipeline.corpora.corpus import Reader, Source, _work
+from llmar_pipeline.corpora.reader import Reader, _work
+from llmar_pipeline.corpora.sources import Source
 from llmar_pipeline.errors import UserError
 
 SOURCES = [Source(f"clip{number:04}", f"/nowhere/clip{number:04}.json") for number in range(1000)]
