@@ -24,7 +24,8 @@ MODELS = WHAT[:4]
 """Training and scoring, of codes, names and controls."""
 WATCHED = {  # module: attribute -> column
     "transformers.trainer": {"Trainer.train": "training"},
-    "llmar_pipeline.vqvae.tokenize": {"encode_readings": "encoding", "reconstruction_error": "encoding"},
+    "llmar_pipeline.vqvae.tokenize": {"encode_readings": "encoding"},
+    "llmar_pipeline.vqvae.reconstruction": {"reconstruction_error": "encoding"},
     "llmar_pipeline.evaluation.answers": dict.fromkeys(
         ("find_names", "score_classes", "generate_names"), "scoring"
     ),

@@ -35,7 +35,9 @@ from llmar_pipeline.records import read_recorded
 from llmar_pipeline.settings import CONFIG_LOADER_ARGS
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.vqvae.config import TokenizationConfig
-from llmar_pipeline.vqvae.tokenize import encode_readings, load_vqvae, mean_features, readings_to_recognize
+from llmar_pipeline.vqvae.features import mean_features
+from llmar_pipeline.vqvae.tokenize import encode_readings, readings_to_recognize
+from llmar_pipeline.vqvae.trained import load_vqvae
 from llmar_pipeline.vqvae.windows import Clips
 
 AT_ONCE = 64

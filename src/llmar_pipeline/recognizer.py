@@ -38,14 +38,11 @@ from llmar_pipeline.skeletons.normalization import normalize, without_absent
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.topology import Body
 from llmar_pipeline.training import processes
+from llmar_pipeline.vqvae.features import mean_of_steps
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import (
-    codebook_of,
-    encode_readings,
-    load_vqvae,
-    mean_of_steps,
-    reconstructed,
-)
+from llmar_pipeline.vqvae.reconstruction import reconstructed
+from llmar_pipeline.vqvae.tokenize import encode_readings
+from llmar_pipeline.vqvae.trained import codebook_of, load_vqvae
 from llmar_pipeline.vqvae.windows import Clips, stacked
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from llmar_pipeline.recognizer_folder import complete_recognizer
 from llmar_pipeline.records import check_recorded, record
 from llmar_pipeline.skeletons.normalization import normalize_store
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.vqvae.tokenize import load_vqvae, mean_features
+from llmar_pipeline.vqvae.features import mean_features
+from llmar_pipeline.vqvae.trained import load_vqvae
 
 
 @pytest.fixture(scope="module")

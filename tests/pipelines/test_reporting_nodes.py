@@ -21,7 +21,7 @@ from llmar_pipeline.reporting.report_figures import FIGURES, ReportFigure
 from llmar_pipeline.skeletons.normalization import NormalizationConfig
 from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store_writer import StoreWriter
-from llmar_pipeline.vqvae import tokenize
+from llmar_pipeline.vqvae import trained
 
 RUN = RunInfo(
     dataset="ntu60",
@@ -154,9 +154,9 @@ def test_an_added_figure_is_drawn_kept_and_shown(tmp_path, sequences, monkeypatc
     added = ReportFigure(lambda seen: go.Figure(layout_title_text=f"{len(seen.predictions)} clips"),
                          "stage2", "An added figure", "Nothing is drawn in it.")  # fmt: skip
     monkeypatch.setitem(FIGURES, "added", added)
-    codebook = tokenize.CodebookFacts(512, 1, np.eye(512), np.arange(512), "hyperbolic", 1.0)
-    monkeypatch.setattr(tokenize, "load_vqvae", lambda folder: folder)
-    monkeypatch.setattr(tokenize, "codebook_facts", lambda folder: codebook)
+    codebook = trained.CodebookFacts(512, 1, np.eye(512), np.arange(512), "hyperbolic", 1.0)
+    monkeypatch.setattr(trained, "load_vqvae", lambda folder: folder)
+    monkeypatch.setattr(trained, "codebook_facts", lambda folder: codebook)
     (tmp_path / "language_model.json").write_text(json.dumps({"llm": {"precision": "float32"}}))
     inputs = {"params:run": RUN, "metrics": METRICS, "predictions": PREDICTIONS, "splits": SPLITS,
               "action_sentences": SENTENCES, "quarantine": QUARANTINE, "recognizer_model": tmp_path,

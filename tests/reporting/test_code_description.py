@@ -10,7 +10,7 @@ from PIL import Image
 from llmar_pipeline.reporting import code_description
 from llmar_pipeline.reporting.code_description import describe_codes
 from llmar_pipeline.skeletons.topology import KINECT20, Body
-from llmar_pipeline.vqvae import tokenize
+from llmar_pipeline.vqvae import trained
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def reconstructed(monkeypatch) -> list[list[str]]:
         gap = np.array([0.1 if names[0].startswith("train") else 0.2, 0, 0], dtype=np.float32)
         return [(motion, motion + gap)] * len(names)
 
-    facts = tokenize.CodebookFacts(4, 2, np.eye(4), np.array([1, 0, 3, 2]), "hyperbolic", 1.0)
+    facts = trained.CodebookFacts(4, 2, np.eye(4), np.array([1, 0, 3, 2]), "hyperbolic", 1.0)
     monkeypatch.setattr(code_description, "load_vqvae", lambda folder: None)
     monkeypatch.setattr(code_description, "codebook_facts", lambda model: facts)
     monkeypatch.setattr(code_description, "reconstruct_clips", reconstruct)

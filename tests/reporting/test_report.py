@@ -14,7 +14,7 @@ from llmar_pipeline.reporting.gallery import Gallery, GalleryClip
 from llmar_pipeline.reporting.report import LIMIT, ReportContext, render_report
 from llmar_pipeline.reporting.report_figures import FIGURES, Results
 from llmar_pipeline.reporting.summary import below_head
-from llmar_pipeline.vqvae.tokenize import CodebookFacts
+from llmar_pipeline.vqvae.trained import CodebookFacts
 
 EVIL = "wave <script>alert(1)</script>"
 BARE = ReportContext("ntu60", "xsub", "default", "laptop", "0aa0877", "2026-01-12")

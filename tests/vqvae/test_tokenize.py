@@ -15,17 +15,12 @@ from llmar_pipeline.skeletons.sequence import Sequence
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.skeletons.store_writer import StoreWriter
 from llmar_pipeline.skeletons.topology import KINECT20, NTU25, Body
-from llmar_pipeline.vqvae import tokenize
+from llmar_pipeline.vqvae import features as stage1_features
 from llmar_pipeline.vqvae.config import TokenizationConfig, VQVAEConfig
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import (
-    codebook_facts,
-    load_vqvae,
-    readings_to_recognize,
-    reconstruct_clips,
-    reconstruction_error,
-    tokenize_clips,
-)
+from llmar_pipeline.vqvae.reconstruction import reconstruct_clips, reconstruction_error
+from llmar_pipeline.vqvae.tokenize import readings_to_recognize, tokenize_clips
+from llmar_pipeline.vqvae.trained import codebook_facts, load_vqvae
 from llmar_pipeline.vqvae.windows import Clips, stacked
 
 NAMES = [f"clip {i}" for i in range(9)]
@@ -108,7 +103,7 @@ def test_features_stand_beside_their_codes(model_folder, sequences, tmp_path):
 
 
 def test_no_more_than_one_batch_of_features_is_held(model_folder, sequences, tmp_path, monkeypatch):
-    rows, held = tokenize.feature_rows, list[weakref.ref]()
+    rows, held = stage1_features.feature_rows, list[weakref.ref]()
 
     def watched(features):
         gc.collect()
@@ -117,7 +112,7 @@ def test_no_more_than_one_batch_of_features_is_held(model_folder, sequences, tmp
         held.append(weakref.ref(made))
         return made
 
-    monkeypatch.setattr(tokenize, "feature_rows", watched)
+    monkeypatch.setattr(stage1_features, "feature_rows", watched)
     config = TokenizationConfig(readings=2, batch_size=3, seed=0)
     file = tmp_path / "features.npy"
     table = tokenize_clips(model_folder, sequences, SPLITS, config, AUGMENTATION, features=file)

@@ -214,7 +214,7 @@ def _mmd(loader: StackedConfigLoader) -> float:
     from llmar_pipeline.language.words import word_embeddings
     from llmar_pipeline.vqvae import losses
     from llmar_pipeline.vqvae.biases import reference
-    from llmar_pipeline.vqvae.tokenize import codebook_facts, load_vqvae
+    from llmar_pipeline.vqvae.trained import codebook_facts, load_vqvae
 
     facts = codebook_facts(load_vqvae(loader.place("vqvae_model")))
     llm = LLMConfig(**loader["parameters"]["llm"])

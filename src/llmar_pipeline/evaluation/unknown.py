@@ -14,8 +14,9 @@ from llmar_pipeline.recognition.known_classes import no_known_classes, read_know
 from llmar_pipeline.recognizer_folder import VQVAE_FOLDER
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
+from llmar_pipeline.vqvae.features import mean_features, mean_of_steps
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import load_vqvae, mean_features, mean_of_steps
+from llmar_pipeline.vqvae.trained import load_vqvae
 
 MOST_DRAWN = 1000
 """Sentences that are no action."""

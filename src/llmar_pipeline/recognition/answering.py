@@ -13,8 +13,8 @@ from llmar_pipeline.language.packing import pad_sentences
 from llmar_pipeline.language.sentence import format_sentence
 from llmar_pipeline.recognition.open_set import OpenSet
 from llmar_pipeline.recognition.stage1_answers import Encoded, Read, code_chances, encode, head_chances
+from llmar_pipeline.vqvae.features import feature_rows, mean_of_steps
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.tokenize import feature_rows, mean_of_steps
 from llmar_pipeline.vqvae.windows import Clips
 
 if TYPE_CHECKING:

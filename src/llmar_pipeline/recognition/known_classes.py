@@ -14,7 +14,8 @@ from llmar_pipeline.recognition.prototypes import Prototypes, fit_prototypes
 from llmar_pipeline.recognition.refusal import Refusal, fit_refusal
 from llmar_pipeline.recognizer_folder import KNOWN_CLASSES
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.vqvae.tokenize import load_vqvae, mean_features
+from llmar_pipeline.vqvae.features import mean_features
+from llmar_pipeline.vqvae.trained import load_vqvae
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,12 +9,8 @@ from llmar_pipeline.evaluation.sentences import sentence_statistics
 from llmar_pipeline.reporting.animation import animation
 from llmar_pipeline.reporting.film_strip import film_strips
 from llmar_pipeline.skeletons.store import SequenceStore
-from llmar_pipeline.vqvae.tokenize import (
-    codebook_facts,
-    load_vqvae,
-    reconstruct_clips,
-    reconstruction_error,
-)
+from llmar_pipeline.vqvae.reconstruction import reconstruct_clips, reconstruction_error
+from llmar_pipeline.vqvae.trained import codebook_facts, load_vqvae
 
 TRAINING_CLIPS = 500  # reconstructed at most; enough for a mean
 

@@ -23,7 +23,7 @@ from llmar_pipeline.reporting.figures import (
 )
 
 if TYPE_CHECKING:
-    from llmar_pipeline.vqvae.tokenize import CodebookFacts
+    from llmar_pipeline.vqvae.trained import CodebookFacts
 
 Section = Literal["confusion", "classes", "calibration", "stage1", "stage2"]
 """Places of `report.html` where figures stand."""
@@ -133,7 +133,7 @@ def draw_figures(
     Source: ours.
     """
     from llmar_pipeline.recognizer_folder import VQVAE_FOLDER  # these import torch, which takes seconds
-    from llmar_pipeline.vqvae.tokenize import codebook_facts, load_vqvae
+    from llmar_pipeline.vqvae.trained import codebook_facts, load_vqvae
 
     codebook = codebook_facts(load_vqvae(recognizer_model / VQVAE_FOLDER))
     plain = action_sentences[action_sentences["reading"] == 0]

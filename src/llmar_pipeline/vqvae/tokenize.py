@@ -1,57 +1,36 @@
-"""Every clip's action sentence, and the motion that a sentence brings back."""
+"""Every clip's action sentence."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from llmar_pipeline.code_digest import CODE, code_of
-from llmar_pipeline.files import file_checksum, json_checksum, whole_file
+from llmar_pipeline.files import file_checksum, json_checksum
 from llmar_pipeline.kept_batches import Part, in_kept_batches
-from llmar_pipeline.progress import Progress
 from llmar_pipeline.skeletons.augmentation import AugmentationConfig, plain
 from llmar_pipeline.skeletons.store import SequenceStore
 from llmar_pipeline.training import processes
 from llmar_pipeline.training.digests import tensor_checksum
 from llmar_pipeline.training.world import together
 from llmar_pipeline.vqvae.config import TokenizationConfig
+from llmar_pipeline.vqvae.features import feature_file
 from llmar_pipeline.vqvae.model import VQVAE
-from llmar_pipeline.vqvae.windows import Clips, Reading, joint_positions, plain_windows, stacked
+from llmar_pipeline.vqvae.trained import codebook_of, load_vqvae
+from llmar_pipeline.vqvae.windows import Clips, Reading, stacked
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 _TEST_CROP = 0.9
-
-
-class CodebookFacts(NamedTuple):
-    """What one needs to know of trained codebooks to describe them.
-
-    Attributes:
-        codes: All codes, `books * U`.
-        books: Codebooks, `parts * levels`; codebook k has the codes from k * U on.
-        embeddings: Log-mapped codes, `[codes, du]` float32.
-        partners: The code that each is correlated with (Eq. 5), `[codes]` int64.
-        geometry: "hyperbolic" or "euclidean".
-        curvature: c of the ball.
-    """
-
-    codes: int
-    books: int
-    embeddings: np.ndarray
-    partners: np.ndarray
-    geometry: str
-    curvature: float
 
 
 def tokenize_clips(
@@ -128,7 +107,7 @@ def tokenize_clips(
     # Features are large and made beside the codes, one behind the other, so with them nothing is kept.
     folder, parts = (None, []) if features else (kept, _by_shard(table, names, clip_of, store))
     rows = range(len(table))
-    with _feature_file(features, len(table), model) as keep:
+    with feature_file(features, len(table), model) as keep:
         made = in_kept_batches(
             rows,
             config.batch_size,
@@ -151,24 +130,6 @@ def tokenize_clips(
         table = table.assign(features=np.arange(len(table)))
         table.attrs["features"] = str(features)
     return table
-
-
-@contextmanager
-def _feature_file(file: Path | None, readings: int, model: VQVAE) -> Iterator[Callable[[Tensor], None]]:
-    """What writes features behind those of the batches before, so that one batch of them is in memory."""
-    if file is None:
-        yield lambda _: None
-        return
-    settings = model.settings
-    shape = (readings, settings.frames // settings.stride * len(model.parts), settings.code_dim)
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False}
-    with whole_file(file) as stream:
-        np.lib.format.write_array_header_1_0(stream, header | {"shape": shape})
-
-        def keep(features: Tensor) -> None:
-            stream.write(feature_rows(features).tobytes())
-
-        yield keep
 
 
 def _readings(splits: pd.DataFrame, config: TokenizationConfig) -> tuple[pd.DataFrame, list[str], np.ndarray]:
@@ -237,140 +198,3 @@ def encode_readings(model: VQVAE, clips: Clips, readings: SequenceOf[Reading]) -
     """
     motion, mask = clips.windows(stacked(readings), model.settings.frames, *model.settings.streams)
     return model.encode(motion.double()), mask
-
-
-def feature_rows(features: Tensor) -> np.ndarray:
-    """Features as the language model reads them in place of codes.
-
-    Args:
-        features: the first that `encode_readings` returns.
-
-    Returns:
-        `[B, W * P, du]` float16, time step by time step, part by part.
-
-    Source: Table 5 of the paper.
-    """
-    return features.flatten(1, 2).half().cpu().numpy()
-
-
-def mean_of_steps(features: Tensor) -> np.ndarray:
-    """What one vector says of each clip: the mean of its features over steps and parts.
-
-    Args:
-        features: `[B, W, P, du]`, as `VQVAE.encode` returns them.
-
-    Returns:
-        `[B, du]`, of the same number type.
-
-    Source: ours; what the class head reads, but for steps without anybody.
-    """
-    return features.mean(dim=(1, 2)).cpu().numpy()
-
-
-@torch.no_grad()
-def mean_features(model: VQVAE, store: SequenceStore, names: SequenceOf[str]) -> np.ndarray:
-    """What stage 1 makes of clips as they are: the mean of their features, `[clips, du]`, float64.
-
-    Args:
-        model: as `load_vqvae` returns it.
-        store: where the clips are.
-        names: which.
-
-    Source: ours.
-    """
-    settings = model.settings
-    windows = plain_windows(store, names, processes.device(), settings.frames, *settings.streams)
-    made = [mean_of_steps(model.encode(motion.double())) for motion, _ in windows]
-    return np.concatenate(made) if made else np.zeros((0, settings.code_dim))
-
-
-def codebook_of(folder: Path) -> torch.Tensor:
-    """The log-mapped codes of a trained VQ-VAE as stage 2 gets them, `[codes, du]`.
-
-    In float32 and on the CPU, wherever they are asked for: codes kept as points of the ball are mapped to
-    them, which rounds otherwise elsewhere.
-    """
-    return VQVAE.load(folder).code_embeddings().detach()
-
-
-def load_vqvae(folder: Path) -> VQVAE:
-    """A trained VQ-VAE on the processor that encodes, in float64, in which codes are decided."""
-    return VQVAE.load(folder).double().to(processes.device())
-
-
-def code_votes(folder: Path) -> torch.Tensor | None:
-    """What speaks for each class in each code, of a trained VQ-VAE, see `VQVAE.code_votes`."""
-    return VQVAE.load(folder).code_votes()
-
-
-def codebook_facts(model: VQVAE) -> CodebookFacts:
-    """Describe the codebooks of a trained VQ-VAE."""
-    books = model.quantizer.books
-    partners = torch.cat([book.partners + k * model.quantizer.codes for k, book in enumerate(books)])
-    embeddings = model.code_embeddings().detach().float().cpu().numpy()
-    settings = model.settings
-    return CodebookFacts(
-        len(embeddings), len(books), embeddings, partners.cpu().numpy(), settings.geometry, settings.curvature
-    )
-
-
-def reconstruct_clips(
-    model: VQVAE, sequences: Path, names: list[str], batch_size: int = 64
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Motion before and after the codebook, clip by clip.
-
-    Args:
-        model: as `load_vqvae` returns it.
-        sequences: folder of the normalised store.
-        names: which clips.
-        batch_size: clips in one pass.
-
-    Yields:
-        (original, reconstruction), both [person, V, joint, coordinate], NaN where the original is.
-    """
-    store = SequenceStore.open(sequences)
-    model.check_body(store.body, sequences)
-    with Progress(total=len(names), title="reconstructing") as progress:
-        frames, streams = model.settings.frames, model.settings.streams
-        device = processes.device()
-        for motion, mask in plain_windows(store, names, device, frames, *streams, at_once=batch_size):
-            yield from zip(*reconstructed(model, motion, mask), strict=True)
-            progress.update(len(motion))
-
-
-@torch.no_grad()
-def reconstructed(model: VQVAE, motion: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Motion before and after the codebook.
-
-    Args:
-        model: as `load_vqvae` returns it.
-        motion: as `Clips.windows` returns it.
-        mask: likewise.
-
-    Returns:
-        (original, reconstruction), both [B, person, V, joint, coordinate], NaN where the original is.
-    """
-    decoded = model.decode(model.tokenize(motion.double()))
-    topology, stream = model.body.topology, model.settings.stream
-    before, after = (
-        joint_positions(values.float(), mask, topology, stream).cpu().numpy()
-        for values in (motion[..., : model.body.channels], decoded)
-    )
-    return before, after
-
-
-def reconstruction_error(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Mean distance between a joint and its reconstruction, in the unit of the sequences.
-
-    Args:
-        pairs: what `reconstruct_clips` yields.
-
-    Source: the mean per-joint position error (MPJPE) of the pose-estimation literature.
-    """
-    total, joints = 0.0, 0
-    for original, reconstruction in pairs:
-        distances = np.linalg.norm(reconstruction - original, axis=-1)
-        observed = ~np.isnan(distances)
-        total += float(distances[observed].sum(dtype=np.float64))
-        joints += int(observed.sum())
-    return total / joints if joints else float("nan")

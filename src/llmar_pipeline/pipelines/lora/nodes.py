@@ -43,7 +43,7 @@ def train(
     from llmar_pipeline.recognition.known_classes import learn_known
     from llmar_pipeline.recognizer_folder import check_initial, complete_recognizer
     from llmar_pipeline.training.launch import launch, train_and_save
-    from llmar_pipeline.vqvae.tokenize import code_votes, codebook_of
+    from llmar_pipeline.vqvae.trained import code_votes, codebook_of
 
     if init_from:
         check_initial(Path(init_from))
