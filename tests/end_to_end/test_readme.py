@@ -1,9 +1,13 @@
 """What the README and the docs tell a reader to type exists, and takes the options it is given."""
 
+import functools
+import json
 import re
 import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -35,7 +39,20 @@ def commands(text: str, program: str) -> list[list[str]]:
     return [shlex.split(m[1], comments=True)[1:] for part in parts if (m := starts.match(part))]
 
 
-def check_kedro(arguments: list[str], project: Path) -> None:
+def configuration(env: str | None, params: Mapping[str, Any]) -> StackedConfigLoader:
+    """What a command asks for; documents name the same again and again."""
+    return loaded(env, json.dumps(params, sort_keys=True))
+
+
+@functools.cache
+def loaded(env: str | None, params: str) -> StackedConfigLoader:
+    loader = StackedConfigLoader(str(ROOT / "conf"), env, json.loads(params), **CONFIG_LOADER_ARGS)
+    assert loader["parameters"]
+    assert loader["catalog"]
+    return loader
+
+
+def check_kedro(arguments: list[str]) -> None:
     """Parse a command and load every configuration that it asks for."""
     name, *options = arguments
     if name in KEDROS_OWN:
@@ -44,7 +61,6 @@ def check_kedro(arguments: list[str], project: Path) -> None:
     if all(option.startswith("-") for option in options):  # the command is but mentioned
         options += ["recording.npz" for param in wanted if param.required]
     chosen = cli.commands[name].make_context(name, options).params
-    conf = str(project / "conf")
     if "params" not in chosen:  # it works on a trained model, not on a configuration
         return
 
@@ -53,22 +69,20 @@ def check_kedro(arguments: list[str], project: Path) -> None:
     def load(params):
         *others, last = environments
         for env in others:
-            assert StackedConfigLoader(conf, env, dict(params), **CONFIG_LOADER_ARGS)["parameters"]
-        return StackedConfigLoader(conf, last, dict(params), **CONFIG_LOADER_ARGS)
+            configuration(env, params)
+        return configuration(last, params)
 
     params = dict(chosen["params"])
     if name == "unseen":
         classes = chosen["classes"]
         params["unseen"] = int(classes) if classes.isdecimal() else classes
     if chosen.get("experiments"):
-        loaders = [load(params | {"experiment": each}) for each in chosen["experiments"].split(",")]
+        for each in chosen["experiments"].split(","):
+            load(params | {"experiment": each})
     elif name == "protocols":
-        loaders = list(protocol_loaders(params, load).values())
+        protocol_loaders(params, load)
     else:
-        loaders = [load(params)]
-    for loader in loaders:
-        assert loader["parameters"]
-        assert loader["catalog"]
+        load(params)
     pipelines = chosen.get("pipeline") or chosen.get("pipelines") or []
     names = pipelines.split(",") if isinstance(pipelines, str) else pipelines
     assert set(names) <= set(register_pipelines()), arguments
@@ -81,9 +95,9 @@ def text(project: Path):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS + RESULTS)
-def test_the_kedro_commands(text, project, document):
+def test_the_kedro_commands(text, document):
     for arguments in commands(text(document), "kedro"):
-        check_kedro(arguments, project)
+        check_kedro(arguments)
 
 
 def test_the_readme_shows_every_command_of_ours(text):
@@ -238,12 +252,12 @@ def test_commands_are_found_in_code_only():
         ("protocols", "--env=nowhere"),
     ],
 )
-def test_a_command_with_a_wrong_name_is_noticed(project, command, argument):
+def test_a_command_with_a_wrong_name_is_noticed(command, argument):
     with pytest.raises(Exception, match="unknown"):
-        check_kedro([command, argument], project)
+        check_kedro([command, argument])
 
 
 @pytest.mark.parametrize("command", ["run", "doctor", "ablations", "protocols", "unseen"])
-def test_a_command_with_a_wrong_option_is_noticed(project, command):
+def test_a_command_with_a_wrong_option_is_noticed(command):
     with pytest.raises(Exception, match="No such option"):
-        check_kedro([command, "--environment=ntu60"], project)
+        check_kedro([command, "--environment=ntu60"])
