@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from measuring import DEVICE, GPU, ROOT, machine, now, schedule, write_page
+from measuring import DEVICE, GPU, ROOT, machine, now, one_thread, schedule, write_page
 from stage1_training import AUGMENTATION, write_clips
 from stage2_training import CLASSES, TOKENS, codebook, sentences
 
@@ -199,6 +199,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not GPU and not arguments.tiny:
         parser.error("expected a GPU, saw none; --tiny runs on a CPU")
+    one_thread()
     tiny, steps = arguments.tiny, 4 if arguments.tiny else arguments.steps
     parts = {
         "lora": lambda: measure_lora(tiny, [4] if tiny else arguments.micro_batches, steps),
