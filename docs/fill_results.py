@@ -7,8 +7,7 @@ A table is what stands between `<!-- columns: ... -->`, which names the columns 
 `<!-- end -->`; the last `kedro ablations ... --table-only` above it makes it. That command's figure is named
 by `<!-- figure: images/name.svg -->`. `<!-- draws: unseen/name -->` takes what `kedro unseen --descriptions`
 wrote, `name.csv` and `name-generalized.csv` in results/, `<!-- draws of the language model: unseen/name -->`
-what `kedro unseen` wrote, `name.csv`, `<!-- draws of experiments: unseen/name -->` both files of several
-experiments. `<!-- peer -->` takes the table of benchmarks/peer.py,
+what `kedro unseen` wrote, `name.csv`. `<!-- peer -->` takes the table of benchmarks/peer.py,
 `<!-- few clips: corpus -->` and `<!-- figure of few clips: corpus images/name.svg -->` that of few_clips.py.
 """
 
@@ -26,19 +25,18 @@ DOCS = Path(__file__).resolve().parent
 sys.path.append(str(DOCS))
 from few_clips import few_clips_figure, few_clips_table  # noqa: E402
 from peer_page import page  # noqa: E402 (few_clips knows where it lies)
-from unseen_draws import described_draws, experiment_draws, model_draws  # noqa: E402
+from unseen_draws import described_draws, model_draws  # noqa: E402
 
 MARKS = re.compile(
     r"^(?P<command>kedro ablations .*--table-only)$"
     r"|<!-- columns: (?P<columns>.*) -->\n(?P<table>(?s:.*?))(?P<end><!-- end -->)"
-    r"|<!-- draws(?P<of> of the language model| of experiments)?: (?P<draws>.*) -->\n(?s:.*?)<!-- end -->"
+    r"|<!-- draws(?P<by_model> of the language model)?: (?P<draws>.*) -->\n(?s:.*?)<!-- end -->"
     r"|<!-- peer -->\n(?P<peer>(?s:.*?))<!-- end -->"
     r"|<!-- few clips: (?P<few>.*) -->\n(?s:.*?)<!-- end -->"
     r"|<!-- figure of few clips: (?P<few_of>\S+) (?P<few_figure>\S+) -->"
     r"|<!-- figure: (?P<figure>.*) -->",
     re.MULTILINE,
 )
-DRAWS = {None: described_draws, " of the language model": model_draws, " of experiments": experiment_draws}
 
 
 @cache
@@ -99,8 +97,8 @@ def filled(text: str) -> tuple[str, dict[str, bytes]]:
             table = [line for line in page(DOCS / "results") if line.startswith("|")]
             return "\n".join(["<!-- peer -->", *table, "<!-- end -->"])
         if found["draws"]:
-            table = DRAWS[found["of"]](found["draws"])
-            return f"<!-- draws{found['of'] or ''}: {found['draws']} -->\n{table}<!-- end -->"
+            table = (model_draws if found["by_model"] else described_draws)(found["draws"])
+            return f"<!-- draws{found['by_model'] or ''}: {found['draws']} -->\n{table}<!-- end -->"
         if not found["columns"]:
             return found[0]
         table = chosen(made_by(command)[0], found["columns"])

@@ -16,10 +16,11 @@ def described_draws(name: str) -> str:
     Args:
         name: Of the files that `kedro unseen --descriptions` wrote, in results/, without their ending.
     """
-    usual, among_all = _both(name)
+    usual, among_all = (pd.read_csv(RESULTS / f"{name}{kind}.csv") for kind in ("", "-generalized"))
     columns = {"descriptions": usual["text_accuracy"], "and test clips": usual["transductive_accuracy"]}
-    columns |= _parts(among_all, "all names", "text_")
-    columns |= _parts(among_all, "and test clips", "transductive_")
+    for key, title in (("text_", "all names"), ("transductive_", "and test clips")):
+        for part in ("seen_accuracy", "unseen_accuracy", "harmonic_mean"):
+            columns[f"{title}: {part.removesuffix('_accuracy').replace('_', ' ')}"] = among_all[key + part]
     return draws_table(usual, columns, by_chance=2)
 
 
@@ -37,43 +38,6 @@ def model_draws(name: str) -> str:
     columns |= {answers: draws["accuracy"], f"{answers}, shuffled": draws["shuffled_accuracy"]}
     columns["descriptions"] = draws["text_accuracy"]
     return draws_table(draws, columns, by_chance=len(columns))
-
-
-def experiment_draws(name: str) -> str:
-    """The language model's answers of several experiments side by side, raw scores, and among all names.
-
-    Args:
-        name: Of the files that `kedro unseen` wrote, in results/, without their ending.
-    """
-    usual, among_all = (_by_experiment(runs) for runs in _both(name))
-    columns = dict[str, "pd.Series[float]"]()
-    for experiment, draws in usual.items():
-        columns[f"`{experiment}`"] = draws["accuracy"]
-        columns[f"`{experiment}`, shuffled"] = draws["shuffled_accuracy"]
-    by_chance = len(columns)
-    for experiment, draws in among_all.items():
-        columns |= _parts(draws, f"`{experiment}`, all names")
-    return draws_table(next(iter(usual.values())), columns, by_chance)
-
-
-def _both(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What was written with the names of unseen classes alone, and with all."""
-    usual, among_all = (pd.read_csv(RESULTS / f"{name}{kind}.csv") for kind in ("", "-generalized"))
-    return usual, among_all
-
-
-def _by_experiment(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {
-        str(experiment): draws.reset_index(drop=True)
-        for experiment, draws in runs.groupby("experiment", sort=False)
-    }
-
-
-def _parts(draws: pd.DataFrame, title: str, key: str = "") -> dict[str, "pd.Series[float]"]:
-    """Accuracies among all names, of seen classes and of unseen ones, and their harmonic mean."""
-    parts = ("seen_accuracy", "unseen_accuracy", "harmonic_mean")
-    names = [part.removesuffix("_accuracy").replace("_", " ") for part in parts]
-    return {f"{title}: {name}": draws[key + part] for part, name in zip(parts, names, strict=True)}
 
 
 def draws_table(draws: pd.DataFrame, columns: Mapping[str, "pd.Series[float]"], by_chance: int) -> str:
